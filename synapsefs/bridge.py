@@ -1,0 +1,88 @@
+"""From synchronous callers to the event loop and back, with Ctrl-C and cancellation intact."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from fsspec.asyn import FSTimeoutError
+
+T = TypeVar("T")
+CLEANUP_SECONDS = 5.0
+
+
+def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine on a loop of another thread and wait for it.
+
+    An interrupt of the waiting thread cancels the work and gives it a moment to clean up.
+
+    Raises
+    ------
+    RuntimeError
+        When called from the loop's own thread, where waiting would never end.
+    """
+    future = submit(loop, work)
+    try:
+        return future.result()
+    except concurrent.futures.CancelledError:
+        raise asyncio.CancelledError("the work was cancelled") from None
+    except TimeoutError as error:
+        if isinstance(error, OSError) and error.errno:
+            raise
+        raise FSTimeoutError from error
+    except (KeyboardInterrupt, SystemExit):
+        future.cancel()
+        concurrent.futures.wait([future], timeout=CLEANUP_SECONDS)
+        raise
+
+
+def submit(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]
+) -> concurrent.futures.Future[T]:
+    """Start a coroutine on a loop of another thread without waiting for it."""
+    try:
+        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+    except RuntimeError:
+        running = None
+    if running is loop or loop.is_closed():
+        work.close()
+        state = "is closed" if loop.is_closed() else "is the one that calls"
+        raise RuntimeError(f"a synchronous call cannot wait for its event loop: it {state}")
+    return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+def synced(name: str, asynchronous: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the synchronous twin of the coroutine method ``name``."""
+
+    @functools.wraps(asynchronous)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return run(self.loop, getattr(self, name)(*args, **kwargs))
+
+    call.__name__ = name.removeprefix("_")
+    call.__qualname__ = asynchronous.__qualname__.replace(name, call.__name__)
+    return call
+
+
+def mirrored(*names: str) -> Callable[[type[T]], type[T]]:
+    """Give a class a synchronous twin for each coroutine method named (without underscore).
+
+    fsspec mirrors only the names that it knows itself, and its own twins go on working after
+    Ctrl-C; these do neither.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        for name in names:
+            method = getattr(cls, f"_{name}")
+            if not inspect.iscoroutinefunction(method):
+                raise TypeError(f"_{name} is not a coroutine method")
+            twin = synced(f"_{name}", method)
+            if not twin.__doc__:
+                twin.__doc__ = getattr(getattr(cls, name, None), "__doc__", None)
+            setattr(cls, name, twin)
+        return cls
+
+    return decorate

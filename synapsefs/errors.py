@@ -1,0 +1,256 @@
+"""The errors, and the one table that turns an HTTP status into one of them.
+
+::
+
+    OSError
+    └── SynapseError                     errno, filename; .status, when a service answered
+        ├── NotFoundError                FileNotFoundError      404
+        ├── AccessDeniedError            PermissionError        401, 403
+        ├── AlreadyExistsError           FileExistsError
+        │   └── ConflictError                                   409
+        ├── InvalidRequestError          ValueError             400, 422
+        │   └── InvalidPathError
+        ├── RangeNotSatisfiableError     ValueError             416
+        ├── TooLargeError                                       413   EFBIG
+        ├── StorageFullError                                    507   ENOSPC
+        ├── ThrottledError                                      429   EBUSY
+        ├── ServiceError                                        5xx   EREMOTEIO
+        ├── UnreachableError             ConnectionError
+        │   └── IdleTimeoutError         TimeoutError                 ETIMEDOUT
+        ├── ExpiredError                                        410   ESTALE
+        ├── ChangedError                                              ESTALE
+        ├── IntegrityError                                            EIO
+        │   └── ChecksumError
+        ├── FolderError                  IsADirectoryError
+        ├── NotAFolderError              NotADirectoryError
+        ├── NotEmptyError                                             ENOTEMPTY
+        └── UnsupportedError             io.UnsupportedOperation      ENOTSUP
+
+Messages carry the service's own words, never a token, a signature or a query string.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import re
+from typing import Any
+
+_URL_QUERY = re.compile(r"(\w+://[^\s?\"'<>]+)\?[^\s\"'<>]*")
+_CREDENTIAL = re.compile(r"(?i)\b(bearer|token)\s+[\w.~+/=-]{6,}")
+_LONGEST_WORDS = 600
+
+
+class SynapseError(OSError):
+    """Base of every error of this package.
+
+    Parameters
+    ----------
+    message
+        What happened and, for bad input, the rule that was broken.
+    path
+        The path or local file it happened to.
+    code
+        The errno, when not the class's own.
+    status
+        The HTTP status, when a service answered.
+    """
+
+    default_errno = errno.EIO
+
+    def __init__(
+        self,
+        message: str = "",
+        path: str | None = None,
+        code: int | None = None,
+        status: int | None = None,
+    ) -> None:
+        super().__init__(code or self.default_errno, scrub(message))
+        self.filename = path
+        self.status = status
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.strerror, self.filename, self.errno, self.status)
+
+
+class NotFoundError(SynapseError, FileNotFoundError):
+    """Nothing is there, or nothing this account may see (404)."""
+
+    default_errno = errno.ENOENT
+
+
+class AccessDeniedError(SynapseError, PermissionError):
+    """The credential is missing, wrong, or has no right to this (401, 403)."""
+
+    default_errno = errno.EACCES
+
+
+class AlreadyExistsError(SynapseError, FileExistsError):
+    """Something is there already."""
+
+    default_errno = errno.EEXIST
+
+
+class ConflictError(AlreadyExistsError):
+    """Somebody else changed it first (409)."""
+
+
+class InvalidRequestError(SynapseError, ValueError):
+    """The service refused what was asked for (400, 422)."""
+
+    default_errno = errno.EINVAL
+
+
+class InvalidPathError(InvalidRequestError):
+    """The path or name breaks a rule; nothing was sent."""
+
+
+class RangeNotSatisfiableError(SynapseError, ValueError):
+    """The range lies outside the file (416)."""
+
+    default_errno = errno.EINVAL
+
+
+class TooLargeError(SynapseError):
+    """The service takes no file of this size (413)."""
+
+    default_errno = errno.EFBIG
+
+
+class StorageFullError(SynapseError):
+    """The service's storage is full (507)."""
+
+    default_errno = errno.ENOSPC
+
+
+class ThrottledError(SynapseError):
+    """Too many requests, retries included (429)."""
+
+    default_errno = errno.EBUSY
+
+
+class ServiceError(SynapseError):
+    """The service failed, retries included (5xx)."""
+
+    default_errno = getattr(errno, "EREMOTEIO", errno.EIO)
+
+
+class UnreachableError(SynapseError, ConnectionError):
+    """No answer: refused, reset, or unknown host."""
+
+    default_errno = errno.ECONNREFUSED
+
+
+class IdleTimeoutError(UnreachableError, TimeoutError):
+    """Nothing moved for the idle timeout."""
+
+    default_errno = errno.ETIMEDOUT
+
+
+class ExpiredError(SynapseError):
+    """An upload or a link lived too long (410)."""
+
+    default_errno = errno.ESTALE
+
+
+class ChangedError(SynapseError):
+    """The file is no longer the version that was opened."""
+
+    default_errno = errno.ESTALE
+
+
+class IntegrityError(SynapseError):
+    """Bytes are missing, surplus or different."""
+
+
+class ChecksumError(IntegrityError):
+    """The bytes do not have the checksum they should have."""
+
+
+class FolderError(SynapseError, IsADirectoryError):
+    """A file was expected; this is a directory."""
+
+    default_errno = errno.EISDIR
+
+
+class NotAFolderError(SynapseError, NotADirectoryError):
+    """A directory was expected; this is a file."""
+
+    default_errno = errno.ENOTDIR
+
+
+class NotEmptyError(SynapseError):
+    """The directory still holds something."""
+
+    default_errno = errno.ENOTEMPTY
+
+
+class UnsupportedError(SynapseError, io.UnsupportedOperation):
+    """The service cannot do this; the message says what can be done instead."""
+
+    default_errno = errno.ENOTSUP
+
+
+_BY_STATUS: dict[int, type[SynapseError]] = {
+    400: InvalidRequestError,
+    401: AccessDeniedError,
+    403: AccessDeniedError,
+    404: NotFoundError,
+    409: ConflictError,
+    410: ExpiredError,
+    413: TooLargeError,
+    416: RangeNotSatisfiableError,
+    422: InvalidRequestError,
+    429: ThrottledError,
+    507: StorageFullError,
+}
+
+
+def from_status(status: int, words: str, path: str | None) -> SynapseError:
+    """Build the error for an HTTP answer.
+
+    Parameters
+    ----------
+    status
+        HTTP status, 400 or above.
+    words
+        The answer's text, as :func:`service_words` reads it.
+    path
+        What the request was about.
+    """
+    kind = _BY_STATUS.get(status)
+    if kind is None:
+        kind = ServiceError if status >= 500 else InvalidRequestError
+    if kind is RangeNotSatisfiableError:
+        words = f"range not satisfiable: {words}"
+    return kind(f"{words} (HTTP {status})", path, status=status)
+
+
+def service_words(body: bytes) -> str:
+    """Read the human text out of an error body: v1, v2, datasets or S3 style."""
+    text = body[: 4 * _LONGEST_WORDS].decode("utf-8", "replace").strip()
+    try:
+        found = _words_in(json.loads(body))
+    except ValueError:
+        code = re.search(r"<Code>(.*?)</Code>", text)
+        found = code[1] if code else re.sub(r"<[^>]*>", " ", text)
+    return scrub(" ".join(found.split())[:_LONGEST_WORDS]) or "no further words"
+
+
+def _words_in(value: Any) -> str:
+    if isinstance(value, dict):
+        for key in ("detail", "error", "message"):
+            if value.get(key):
+                words = _words_in(value[key])
+                details = value.get("details")
+                return f"{words}: {_words_in(details)}" if details else words
+        return "; ".join(f"{key}: {_words_in(item)}" for key, item in value.items())
+    if isinstance(value, list):
+        return "; ".join(_words_in(item) for item in value)
+    return str(value)
+
+
+def scrub(text: str) -> str:
+    """Take query strings of URLs and credentials out of a text."""
+    return _CREDENTIAL.sub(r"\1 ***", _URL_QUERY.sub(r"\1?***", text))

@@ -1,0 +1,361 @@
+"""The filesystem that fsspec sees."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem
+from fsspec.utils import tokenize
+
+from synapsefs import bridge
+from synapsefs.config import MIB, NetworkOptions, resolve
+from synapsefs.errors import UnsupportedError
+from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
+from synapsefs.location import Location
+from synapsefs.verbs.arranging import ArrangingVerbs
+from synapsefs.verbs.listing import ListingVerbs
+from synapsefs.verbs.reading import ReadingVerbs
+from synapsefs.verbs.writing import WritingVerbs
+
+SECRETS = frozenset({"token", "datasets_token"})
+_TEXT_OPTIONS = ("encoding", "errors", "newline")
+
+
+class _Normalised(type(AsyncFileSystem)):  # type: ignore[misc]
+    """Makes equal calls give one instance, whatever their keyword order and spelt-out Nones."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        if args:
+            names = ("endpoint_url", "token", "tenant", "datasets_endpoint_url", "datasets_token")
+            kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
+        given = {name: kwargs[name] for name in sorted(kwargs) if kwargs[name] is not None}
+        return super().__call__(**given)
+
+
+class SynapseFileSystem(
+    ListingVerbs, ReadingVerbs, WritingVerbs, ArrangingVerbs, metaclass=_Normalised
+):
+    """Data collections and datasets as files and directories.
+
+    Parameters
+    ----------
+    endpoint_url
+        The collections service: ``https://…``, ``http://…``, or ``file:///some/dir`` for the
+        embedded server over that directory. Left out: the services' own environment variables and
+        login file, else the embedded server in the user's data directory.
+    token
+        Access token of the collections service.
+    tenant
+        Tenant code, where the token does not tell it.
+    datasets_endpoint_url
+        The datasets service; the same endpoint when left out.
+    datasets_token
+        API key of the datasets service.
+    datasets
+        Dataset ids by name, for datasets that the service cannot list.
+    block_size
+        Bytes of one part of an upload; files of at most one part go in one request where the
+        protocol has one.
+    connect_timeout, read_timeout
+        Seconds to connect, and seconds in which something must move.
+    retries
+        How often a failed request is tried again.
+    max_connections, max_concurrency
+        Connections, and files or parts in flight, at a time.
+    trust_env
+        Take proxies from the environment.
+    listings_expiry_time
+        Seconds for which a listing is believed; 5 when left out, longer for collections that take
+        long to list.
+    use_listings_cache
+        False to believe no listing.
+    asynchronous, loop, batch_size
+        As for all asynchronous fsspec filesystems.
+
+    Raises
+    ------
+    InvalidRequestError
+        For an option that makes no sense.
+
+    Examples
+    --------
+    >>> import fsspec
+    >>> fs = fsspec.filesystem("synapse", endpoint_url="file:///tmp/store")  # doctest: +SKIP
+    >>> fs.ls("synapse://")  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        endpoint_url: str | None = None,
+        token: str | None = None,
+        tenant: str | None = None,
+        datasets_endpoint_url: str | None = None,
+        datasets_token: str | None = None,
+        *,
+        datasets: Mapping[str, str] | None = None,
+        block_size: int = 50 * MIB,
+        connect_timeout: float = 10.0,
+        read_timeout: float = 60.0,
+        retries: int = 4,
+        max_connections: int = 64,
+        max_concurrency: int = 16,
+        trust_env: bool = False,
+        listings_expiry_time: float | None = None,
+        use_listings_cache: bool = True,
+        asynchronous: bool = False,
+        loop: Any = None,
+        batch_size: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        options = NetworkOptions(
+            connect_timeout=connect_timeout,
+            read_timeout=read_timeout,
+            retries=retries,
+            max_connections=max_connections,
+            max_concurrency=max_concurrency,
+            block_size=block_size,
+            trust_env=trust_env,
+        )
+        super().__init__(
+            asynchronous=asynchronous,
+            loop=loop,
+            batch_size=batch_size or max_concurrency,
+            use_listings_cache=False,
+            **kwargs,
+        )
+        settings = resolve(
+            endpoint_url=endpoint_url,
+            token=token,
+            tenant=tenant,
+            datasets_endpoint_url=datasets_endpoint_url,
+            datasets_token=datasets_token,
+        )
+        expiry = listings_expiry_time if use_listings_cache else 0.0
+        self._prepare(settings, options, dict(datasets or {}), expiry)
+
+    # --- files -----------------------------------------------------------------------------
+
+    def open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """Open a file.
+
+        Written files appear, whole, when they are closed without an exception under way.
+
+        Parameters
+        ----------
+        path
+            Where.
+        mode
+            ``r``, ``w`` or ``x``, with ``b`` for bytes.
+        block_size
+            Bytes of one part of an upload.
+        cache_options
+            For the cache that ``cache_type`` names; the default adapts by itself.
+        compression
+            A codec known to fsspec, or ``infer`` from the suffix.
+        kwargs
+            ``encoding``, ``errors`` and ``newline`` in text mode; ``cache_type``.
+
+        Raises
+        ------
+        UnsupportedError
+            For ``a`` and ``+``: the services hold whole files.
+        """
+        if "b" not in mode:
+            text = {name: kwargs.pop(name) for name in _TEXT_OPTIONS if name in kwargs}
+            binary = mode.replace("t", "") + "b"
+            inner = self.open(path, binary, block_size, cache_options, compression, **kwargs)
+            return io.TextIOWrapper(inner, **text)
+        plain = super().open(path, mode, block_size, cache_options, **kwargs)
+        return _compressed(plain, path, mode, compression) if compression else plain
+
+    def _open(
+        self,
+        path: str,
+        mode: str = "rb",
+        block_size: int | None = None,
+        autocommit: bool = True,
+        cache_options: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        _check_mode(mode, path)
+        if "r" in mode:
+            entry, content = bridge.run(self.loop, self._sized_content(path))
+            kwargs.pop("size", None)
+            return SynapseReader(
+                self, entry, content, block_size=block_size, cache_options=cache_options, **kwargs
+            )
+        upload = bridge.run(self.loop, self._upload(path, mode, block_size, lone=autocommit))
+        return SynapseWriter(self, self._strip_protocol(path), mode, upload, autocommit=autocommit)
+
+    async def _upload(
+        self, path: str, mode: str, block_size: int | None, *, lone: bool
+    ) -> Any:
+        location = Location.parse(path)
+        service = await self._service(location)
+        await service.validate([location], complete=lone)
+        upload = await service.upload(location, size=None, exclusive="x" in mode)
+        if block_size:
+            upload.part_size = max(block_size, upload.smallest_part)
+        return upload
+
+    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        """Open a file to ``await`` its reads or writes.
+
+        Parameters
+        ----------
+        path, mode
+            As for :meth:`open`, bytes only.
+
+        Raises
+        ------
+        ValueError
+            In text mode or with compression.
+        """
+        if "b" not in mode or kwargs.get("compression"):
+            raise ValueError("open_async handles bytes without compression")
+        _check_mode(mode, path)
+        if "r" in mode:
+            entry, content = await self._sized_content(path)
+            return AsyncReader(self, entry, content)
+        upload = await self._upload(path, mode, kwargs.get("block_size"), lone=True)
+        return AsyncWriter(self, self._strip_protocol(path), upload)
+
+    # --- identity and life -----------------------------------------------------------------
+
+    @property
+    def fsid(self) -> str:
+        """A text that is the same for instances over the same services, in every process."""
+        return f"synapse-{hashlib.sha256(repr(self.settings).encode()).hexdigest()[:16]}"
+
+    def __dask_tokenize__(self) -> str:
+        return str(tokenize(type(self).__name__, **self.storage_options))
+
+    def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
+        """Describe the instance so that it can be made again; without secrets if so asked."""
+        found: dict[str, Any] = super().to_dict(include_password=include_password)
+        if not include_password:
+            found = {name: value for name, value in found.items() if name not in SECRETS}
+        return found
+
+    def to_json(self, *, include_password: bool = True) -> str:
+        """Describe the instance as JSON; without secrets if so asked."""
+        return json.dumps(self.to_dict(include_password=include_password))
+
+    def __repr__(self) -> str:
+        shown = self.settings.embedded or (
+            self.settings.collections and self.settings.collections.url
+        )
+        return f"{type(self).__name__}({str(shown or 'datasets only')!r})"
+
+    __str__ = __repr__
+
+    def stats(self) -> dict[str, int]:
+        """Count what this instance did: requests, retries, bytes sent and received."""
+        names = ("requests", "retries", "bytes_sent", "bytes_received")
+        return {name: self.transport.counts[name] for name in names}
+
+    def invalidate_cache(self, path: str | None = None) -> None:
+        """Forget listings; all of them without a path."""
+        location = None if path is None else Location.parse(path)
+        for root, service in self._services.items():
+            if location is None or location.root in {None, root}:
+                service.invalidate(location)
+        super().invalidate_cache(path)
+
+    async def aclose(self) -> None:
+        """Finish what was deferred and close the running loop's connections."""
+        if self._services_pid == os.getpid():
+            for service in self._services.values():
+                await service.aclose()
+        await self.transport.aclose()
+
+    async def __aenter__(self) -> SynapseFileSystem:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.aclose()
+
+
+def _check_mode(mode: str, path: str) -> None:
+    if mode not in {"rb", "wb", "xb"}:
+        raise UnsupportedError(
+            f"mode {mode!r} is not offered: the services hold whole files, so they are read, "
+            "written anew (w) or created (x)",
+            path,
+        )
+
+
+class _CompressedFile(io.BufferedIOBase):
+    """A compressing file object that closes the file below it too, and so publishes it."""
+
+    def __init__(self, codec: Any, below: Any) -> None:
+        self._codec = codec
+        self._below = below
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codec, name)
+
+    def read(self, size: int | None = -1) -> bytes:
+        return bytes(self._codec.read(-1 if size is None else size))
+
+    def write(self, data: Any) -> int:
+        return int(self._codec.write(data))
+
+    def readable(self) -> bool:
+        return bool(self._codec.readable())
+
+    def writable(self) -> bool:
+        return bool(self._codec.writable())
+
+    def seekable(self) -> bool:
+        return bool(self._codec.seekable())
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return int(self._codec.seek(offset, whence))
+
+    def tell(self) -> int:
+        return int(self._codec.tell())
+
+    def flush(self) -> None:
+        if not self.closed:
+            self._codec.flush()
+
+    def _dealloc_warn(self, source: object) -> None:
+        note = getattr(self._below, "_dealloc_warn", None)
+        if note is not None:
+            note(source)
+
+    def close(self) -> None:
+        if self.closed:
+            return
+        try:
+            self._codec.close()
+        finally:
+            self._below.close()
+            super().close()
+
+    def __del__(self) -> None:
+        """Leave the file below to its own end: unclosed, it is discarded."""
+
+
+def _compressed(below: Any, path: str, mode: str, compression: str) -> Any:
+    from fsspec.compression import compr  # noqa: PLC0415 - only where it is used
+    from fsspec.core import get_compression  # noqa: PLC0415 - as above
+
+    name = get_compression(path, compression)
+    if name is None:
+        return below
+    return _CompressedFile(compr[name](below, mode=mode[0]), below)

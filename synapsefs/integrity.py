@@ -1,0 +1,83 @@
+"""Checksums, computed beside the transfer and never on the event loop for long."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from typing import Any
+
+from synapsefs.errors import ChecksumError
+
+ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}
+BATCH = 2**20
+INLINE = 2**16
+
+
+def hasher(checksum: str | None) -> Any:
+    """Make the hash object that a hexadecimal checksum asks for, by its length; None for none."""
+    algorithm = ALGORITHMS.get(len(checksum or ""))
+    return hashlib.new(algorithm, usedforsecurity=False) if algorithm else None
+
+
+def compare(digest: Any, checksum: str | None, path: str) -> None:
+    """Compare a finished hash object with the checksum it was made for.
+
+    Raises
+    ------
+    ChecksumError
+        Naming the path and both checksums.
+    """
+    if digest is not None and checksum and digest.hexdigest() != checksum.lower():
+        raise ChecksumError(
+            f"the bytes have {digest.name} {digest.hexdigest()}, the service says {checksum}", path
+        )
+
+
+class Pipeline:
+    """Feeds bytes to blocking consumers in a thread, while more bytes arrive.
+
+    Parameters
+    ----------
+    consumers
+        Called in order for each piece: a file's ``write``, a hash object's ``update``.
+    """
+
+    def __init__(self, *consumers: Callable[[bytes], Any]) -> None:
+        self._consumers = consumers
+        self._pieces: list[bytes] = []
+        self._held = 0
+        self._running: asyncio.Future[None] | None = None
+
+    async def write(self, data: bytes) -> None:
+        """Take the next bytes."""
+        self._pieces.append(data)
+        self._held += len(data)
+        if self._held >= BATCH:
+            await self._settle()
+            pieces, self._pieces, self._held = self._pieces, [], 0
+            self._running = asyncio.ensure_future(asyncio.to_thread(self._consume, pieces))
+
+    async def finish(self) -> None:
+        """Wait until everything has been consumed."""
+        await self._settle()
+        if self._held <= INLINE:
+            self._consume(self._pieces)
+        else:
+            await asyncio.to_thread(self._consume, self._pieces)
+        self._pieces, self._held = [], 0
+
+    async def stop(self) -> None:
+        """Wait for the thread after a failure, so that nobody writes behind our back."""
+        if self._running is not None:
+            await asyncio.gather(self._running, return_exceptions=True)
+
+    async def _settle(self) -> None:
+        running, self._running = self._running, None
+        if running is not None:
+            await running
+
+    def _consume(self, pieces: list[bytes]) -> None:
+        for piece in pieces:
+            for consumer in self._consumers:
+                consumer(piece)

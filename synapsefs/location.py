@@ -1,0 +1,182 @@
+"""What a path means: URL text to a frozen :class:`Location` and back. Pure; nothing here talks.
+
+A path is ``collections/<collection>/<specification>/<key…>`` or ``datasets/<dataset>/<key…>``.
+Each segment is a service's own name, escaped only where a path could not hold it:
+
+======================  =========  =========================================================
+name holds              written    why
+======================  =========  =========================================================
+``/``                   ``%2F``    it would read as a separator
+``.`` or ``..`` alone   ``%2E``…   it would read as "here" or "above"
+``@`` in front          ``%40``    ``@<id>`` addresses by id
+``%`` before an escape  ``%25``    it would read as an escape
+======================  =========  =========================================================
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from synapsefs.errors import InvalidPathError, NotFoundError
+
+PROTOCOL = "synapse"
+_ESCAPED = {"2F": "/", "2E": ".", "40": "@", "25": "%"}
+_ESCAPE = re.compile(r"%(2F|2E|40|25)", re.IGNORECASE)
+_AMBIGUOUS_PERCENT = re.compile(r"%(?=2F|2E|40|25)", re.IGNORECASE)
+
+
+class Root(StrEnum):
+    """The two services, as the first segment of a path names them."""
+
+    COLLECTIONS = "collections"
+    DATASETS = "datasets"
+
+
+def escape(name: str) -> str:
+    """Write a service's name as one path segment; :func:`unescape` is its inverse.
+
+    >>> escape("a/b"), escape(".."), escape("100%"), escape("%2F")
+    ('a%2Fb', '%2E%2E', '100%', '%252F')
+    """
+    segment = _AMBIGUOUS_PERCENT.sub("%25", name).replace("/", "%2F")
+    if segment in {".", ".."}:
+        return segment.replace(".", "%2E")
+    return "%40" + segment[1:] if segment.startswith("@") else segment
+
+
+def unescape(segment: str) -> str:
+    """Read the name that a path segment stands for."""
+    return _ESCAPE.sub(lambda found: _ESCAPED[found[1].upper()], segment)
+
+
+def escape_key(key: str) -> tuple[str, ...]:
+    """Write a key that may hold folders (``train/0001``) as path segments.
+
+    Empty folder names cannot stand between separators, so the extra slash is escaped into its
+    neighbour: ``a//b`` becomes ``a``, ``%2Fb``. :func:`unescape_key` is the inverse.
+    """
+    names: list[str] = []
+    slashes = ""
+    for name in key.split("/"):
+        if name:
+            names.append(slashes + name)
+            slashes = ""
+        else:
+            slashes += "/"
+    if slashes:
+        last = names.pop() if names else slashes[1:]
+        names.append(last + slashes if key.strip("/") else "/" * key.count("/"))
+    return tuple(escape(name) for name in names)
+
+
+def unescape_key(segments: tuple[str, ...]) -> str:
+    """Read the key that path segments stand for."""
+    return "/".join(unescape(segment) for segment in segments)
+
+
+def split_suffix(name: str) -> tuple[str, str]:
+    """Split a file name into stem and suffix (``a.tar.gz`` into ``a.tar`` and ``.gz``)."""
+    return os.path.splitext(name)
+
+
+def with_id(name: str, identifier: str) -> str:
+    """Put an id into a segment that another, newer one holds plainly: ``stem@id.ext``."""
+    stem, suffix = split_suffix(name)
+    return f"{stem}@{identifier}{suffix}"
+
+
+def id_of(segment: str) -> str | None:
+    """Give the id that a segment addresses (``@17``), or None when it is a name."""
+    return segment[1:] or None if segment.startswith("@") else None
+
+
+def strip_protocol(path: str) -> str:
+    """Drop ``synapse://``, outer and doubled slashes; nothing is validated."""
+    for prefix in (f"{PROTOCOL}://", f"{PROTOCOL}::"):
+        if path.startswith(prefix):
+            path = path[len(prefix) :]
+            break
+    if "//" in path:
+        path = re.sub("/{2,}", "/", path)
+    return path.strip("/")
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A validated place in the tree.
+
+    Attributes
+    ----------
+    segments
+        The path's segments as written (escaped), root first; empty for ``synapse://``.
+    """
+
+    segments: tuple[str, ...] = ()
+
+    @classmethod
+    def parse(cls, path: str) -> Location:
+        """Read a URL or a stripped path.
+
+        Raises
+        ------
+        InvalidPathError
+            For a ``.`` or ``..`` segment, or a NUL character.
+        NotFoundError
+            For a root that is neither service.
+        """
+        stripped = strip_protocol(path)
+        segments = tuple(stripped.split("/")) if stripped else ()
+        for segment in segments:
+            if segment in {".", ".."}:
+                rule = f"segment {segment!r} is not a name; a name of dots is written {escape(segment)}"
+                raise InvalidPathError(rule, path)
+            if "\0" in segment:
+                raise InvalidPathError("a name holds no NUL character", path.replace("\0", "\\0"))
+        if segments and segments[0] not in list(Root):
+            raise NotFoundError(f"{segments[0]!r} is neither 'collections' nor 'datasets'", path)
+        return cls(segments)
+
+    @property
+    def path(self) -> str:
+        """The stripped path, as fsspec names things."""
+        return "/".join(self.segments)
+
+    @property
+    def root(self) -> Root | None:
+        """The service, or None at ``synapse://``."""
+        return Root(self.segments[0]) if self.segments else None
+
+    @property
+    def container(self) -> str:
+        """The collection's or dataset's segment; empty above it."""
+        return self.segments[1] if len(self.segments) > 1 else ""
+
+    @property
+    def inner(self) -> tuple[str, ...]:
+        """The segments below the collection or dataset."""
+        return self.segments[2:]
+
+    @property
+    def specification(self) -> str:
+        """The file specification's name (collections only); empty above it."""
+        return unescape(self.segments[2]) if len(self.segments) > 2 else ""
+
+    @property
+    def name(self) -> str:
+        """The last segment; empty at ``synapse://``."""
+        return self.segments[-1] if self.segments else ""
+
+    @property
+    def parent(self) -> Location:
+        """The place above; ``synapse://`` is its own parent."""
+        return Location(self.segments[:-1])
+
+    def child(self, *segments: str) -> Location:
+        """Go down by escaped segments."""
+        return Location(self.segments + segments)
+
+    def __str__(self) -> str:
+        return f"{PROTOCOL}://{self.path}"

@@ -1,0 +1,175 @@
+"""The application: both services on one port, and what they share."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from synapsefs._version import __version__
+from synapsefs.server import auth, collections, datasets, objects, parts
+from synapsefs.server.auth import authenticate
+from synapsefs.server.blobs import BLOBS, BlobStore
+from synapsefs.server.database import DATABASE, Database
+from synapsefs.server.problems import Problem, problems
+from synapsefs.server.settings import SETTINGS, ServerSettings
+from synapsefs.server.signing import SIGNER, Signer, load_secret
+from synapsefs.wire import SERVER_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from synapsefs.server.problems import Handler
+
+log = logging.getLogger(__name__)
+
+BODY_LIMIT = 64 * 1024 * 1024
+"""Largest request body in bytes that is read as a whole; files are streamed and not counted."""
+
+READ_BUFFER = 512 * 1024
+BACKLOG = 1024
+SWEEP_SECONDS = 3600.0
+SHUTDOWN_SECONDS = 5.0
+
+
+def create_app(settings: ServerSettings) -> web.Application:
+    """Assemble a server.
+
+    Parameters
+    ----------
+    settings
+        Its settings. The root is created when it is not there.
+
+    Returns
+    -------
+    aiohttp.web.Application
+        The application, to be run by :func:`serve` or any aiohttp runner.
+
+    Raises
+    ------
+    OSError
+        The root cannot be used.
+    """
+    settings.root.mkdir(parents=True, exist_ok=True)
+    app = web.Application(
+        middlewares=[problems, _careful, authenticate], client_max_size=BODY_LIMIT
+    )
+    app[SETTINGS] = settings
+    app[SIGNER] = Signer(load_secret(settings.root).key)
+    app[BLOBS] = BlobStore(settings.root)
+    schemas = [auth.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA]
+    app[DATABASE] = Database(settings.root / "catalogue.sqlite3", schemas)
+    app.cleanup_ctx.append(_keep_house)
+    if not settings.strict:
+        app.on_response_prepare.append(_announce)
+    app.router.add_route("GET", "/health/", _health)
+    for module in (objects, parts, collections, datasets):
+        module.setup(app)
+    return app
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that is listening.
+
+    Parameters
+    ----------
+    url
+        Where, without a trailing slash.
+    runner
+        What runs the application.
+    listening
+        The socket it listens on.
+    """
+
+    url: str
+    runner: web.AppRunner
+    listening: socket.socket
+
+    async def close(self) -> None:
+        """Stop listening, finish what is running and close the root."""
+        await self.runner.cleanup()
+
+
+async def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 0) -> Running:
+    """Start a server in the running event loop.
+
+    Parameters
+    ----------
+    settings
+        Its settings.
+    host, port
+        Where to listen; port 0 takes a free one.
+
+    Returns
+    -------
+    Running
+        The server; close it when done.
+
+    Raises
+    ------
+    OSError
+        The root or the port cannot be used.
+    """
+    runner = web.AppRunner(
+        create_app(settings),
+        access_log=None,
+        handle_signals=False,
+        shutdown_timeout=SHUTDOWN_SECONDS,
+        auto_decompress=False,
+        read_bufsize=READ_BUFFER,
+    )
+    await runner.setup()
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
+        await web.SockSite(runner, listening, backlog=BACKLOG).start()
+    except BaseException:
+        await runner.cleanup()
+        raise
+    shown = f"[{host}]" if ":" in host else host
+    return Running(f"http://{shown}:{listening.getsockname()[1]}", runner, listening)
+
+
+async def _health(_: web.Request) -> web.Response:
+    return web.json_response({"status": "ok"})
+
+
+@web.middleware
+async def _careful(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Refuse what the strictest deployments refuse."""
+    if request.app[SETTINGS].strict and "chunked" in request.headers.get("Transfer-Encoding", ""):
+        raise Problem(411, "A Content-Length is required.")
+    return await handler(request)
+
+
+async def _announce(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers[SERVER_HEADER] = __version__
+
+
+async def _keep_house(app: web.Application) -> AsyncIterator[None]:
+    """Sweep now and then; close everything at the end."""
+    sweeper = asyncio.create_task(_sweep_for_ever(app))
+    yield
+    sweeper.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await sweeper
+    app[BLOBS].close()
+    app[DATABASE].close()
+
+
+async def _sweep_for_ever(app: web.Application) -> None:
+    blobs, lifetime = app[BLOBS], app[SETTINGS].upload_lifetime
+    while True:
+        try:
+            await parts.sweep_parts(app)
+            await collections.sweep(app)
+            await blobs.run(lambda: blobs.sweep(lifetime))
+        except Exception:
+            log.exception("Collecting expired uploads failed")
+        await asyncio.sleep(SWEEP_SECONDS)

@@ -1,0 +1,78 @@
+"""Accounts, as far as a server with one tenant and fixed tokens has them."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from synapsefs.server.auth import access_granted, create_token, identity
+from synapsefs.server.bodies import answer_data, answer_json, read_model
+from synapsefs.server.problems import Problem, not_found
+from synapsefs.server.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+
+class Credentials(BaseModel):
+    """Body of a login: the password is an access token."""
+
+    email: str
+    password: str
+
+
+class TokenToCreate(BaseModel):
+    """Body that creates a further access token."""
+
+    description: str = ""
+
+
+async def log_in(request: web.Request) -> web.Response:
+    """Answer ``POST users/login/``."""
+    wanted = await read_model(request, Credentials)
+    if not access_granted(request.app, wanted.password):
+        raise Problem(400, "Unable to log in with provided credentials.")
+    return answer_json({"token": wanted.password})
+
+
+async def get_me(request: web.Request) -> web.Response:
+    """Answer ``GET v2/users/me/``."""
+    user = identity(request).user
+    shown = {"id": 1, "email": f"{user}@localhost", "name": user, "is_synapse_admin": False}
+    return answer_data(shown)
+
+
+async def add_token(request: web.Request) -> web.Response:
+    """Answer ``POST v2/tokens/``; the token appears here and never again."""
+    wanted = await read_model(request, TokenToCreate)
+    created = await create_token(request.app, wanted.description, time.time())
+    return answer_data({**created, "description": wanted.description, "last_used": None}, 201)
+
+
+async def list_tenants(request: web.Request) -> web.Response:
+    """Answer ``GET v2/tenants/``."""
+    pagination = {"next_cursor": None, "previous_cursor": None, "per_page": 50}
+    return answer_data([_tenant(request)], pagination=pagination)
+
+
+async def get_tenant(request: web.Request) -> web.Response:
+    """Answer ``GET v2/tenants/{code}/``."""
+    if request.match_info["code"] != request.app[SETTINGS].tenant:
+        raise not_found()
+    return answer_data(_tenant(request))
+
+
+def setup(app: web.Application) -> None:
+    """Register the routes."""
+    app.router.add_route("POST", "/users/login/", log_in)
+    app.router.add_route("GET", "/v2/users/me/", get_me)
+    app.router.add_route("POST", "/v2/tokens/", add_token)
+    app.router.add_route("GET", "/v2/tenants/", list_tenants)
+    app.router.add_route("GET", "/v2/tenants/{code}/", get_tenant)
+
+
+def _tenant(request: web.Request) -> dict[str, Any]:
+    code = request.app[SETTINGS].tenant
+    return {"code": code, "name": code, "slug": code, "is_active": True}

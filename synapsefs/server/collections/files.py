@@ -1,0 +1,89 @@
+"""Data files in the catalogue: content that a tenant has uploaded, once each."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING, Any
+
+from synapsefs.server.blobs import Blob
+from synapsefs.wire.collections import CHECKSUM_ALGORITHMS
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterable
+
+
+def find_or_create(
+    connection: sqlite3.Connection, tenant: str, blob: Blob, name: str, checksum: str
+) -> tuple[sqlite3.Row, bool]:
+    """Return the data file that holds `blob`, and whether it is new.
+
+    Parameters
+    ----------
+    connection
+        Inside a transaction.
+    tenant
+        Whose it is.
+    blob
+        The content.
+    name, checksum
+        Original name, and the checksum to show; a data file that is there keeps its own.
+
+    Returns
+    -------
+    tuple
+        The row, and True when it was created.
+    """
+    created = connection.execute(
+        """INSERT INTO data_files (tenant, sha256, sha1, md5, checksum, size, name, created)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, sha256) DO NOTHING""",
+        (tenant, blob.sha256, blob.sha1, blob.md5, checksum, blob.size, name, time.time()),
+    )
+    row: sqlite3.Row = connection.execute(
+        "SELECT * FROM data_files WHERE tenant = ? AND sha256 = ?", (tenant, blob.sha256)
+    ).fetchone()
+    return row, created.rowcount == 1
+
+
+def by_checksum(
+    connection: sqlite3.Connection, tenant: str, checksums: Iterable[str]
+) -> dict[str, sqlite3.Row]:
+    """Find data files by checksum.
+
+    Parameters
+    ----------
+    connection
+        To read from.
+    tenant
+        Whose files to look at.
+    checksums
+        MD5, SHA-1 or SHA-256 in hex, told by their length; case does not matter.
+
+    Returns
+    -------
+    dict
+        Rows by the checksum as it was given; what is not known is left out.
+    """
+    given = {checksum: checksum.lower() for checksum in checksums}
+    found: dict[str, sqlite3.Row] = {}
+    for length, algorithm in CHECKSUM_ALGORITHMS.items():
+        wanted = json.dumps([value for value in given.values() if len(value) == length])
+        rows = connection.execute(
+            f"""SELECT * FROM data_files WHERE tenant = ?
+                AND {algorithm} IN (SELECT value FROM json_each(?)) ORDER BY id DESC""",  # noqa: S608
+            (tenant, wanted),
+        )
+        found.update((row[algorithm], row) for row in rows)
+    return {checksum: found[value] for checksum, value in given.items() if value in found}
+
+
+def blob_of(row: Any) -> Blob:
+    """Return the content of a data file or a finished upload."""
+    return Blob(row["sha256"], row["sha1"], row["md5"], row["size"])
+
+
+def matches(blob: Blob, checksum: str) -> bool:
+    """Return whether `checksum`, of whichever algorithm, is that of `blob`."""
+    algorithm = CHECKSUM_ALGORITHMS.get(len(checksum))
+    return algorithm is not None and getattr(blob, algorithm) == checksum.lower()

@@ -1,0 +1,73 @@
+"""The datasets service: datasets, data storage entries, their revisions and search."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from synapsefs.server.datasets import (
+    account_routes,
+    dataset_routes,
+    entry_routes,
+    search_routes,
+    sources,
+    workspace_routes,
+)
+from synapsefs.server.datasets.schema import SCHEMA
+from synapsefs.wire.datasets import (
+    DATASETS_PATH,
+    ENTRIES_PATH,
+    LISTING_PATH,
+    LOGIN_PATH,
+    ORGANIZATIONS_PATH,
+    PROJECTS_PATH,
+    PROVENANCE_PATH,
+    SEARCH_PATH,
+    SIMILARITY_PATH,
+    WORKSPACES_PATH,
+)
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+__all__ = ["SCHEMA", "setup"]
+
+_ENTRY: Final = f"{ENTRIES_PATH}/{{entry}}"
+_WORKSPACE: Final = f"{WORKSPACES_PATH}/{{entry}}"
+_DATASET: Final = f"{DATASETS_PATH}/{{dataset}}"
+
+
+def setup(app: web.Application) -> None:
+    """Register the routes of the datasets service.
+
+    Parameters
+    ----------
+    app
+        The server.
+    """
+    for method, path, handler in (
+        ("POST", LOGIN_PATH, account_routes.login),
+        ("GET", ORGANIZATIONS_PATH, account_routes.list_organizations),
+        ("GET", PROJECTS_PATH, account_routes.list_projects),
+        ("POST", PROJECTS_PATH, account_routes.create_project),
+        ("POST", ENTRIES_PATH, entry_routes.create_entry),
+        ("GET", _ENTRY, entry_routes.get_entry),
+        ("PATCH", _ENTRY, entry_routes.patch_entry),
+        ("DELETE", _ENTRY, entry_routes.delete_entry),
+        ("GET", f"{_ENTRY}/status", entry_routes.get_status),
+        ("GET", f"{_ENTRY}/revisions", entry_routes.list_revisions),
+        ("POST", f"{_ENTRY}/multipart-upload/initiate", entry_routes.initiate_upload),
+        ("POST", f"{_ENTRY}/multipart-upload/complete", entry_routes.complete_upload),
+        ("POST", DATASETS_PATH, dataset_routes.create_dataset),
+        ("GET", _DATASET, dataset_routes.get_dataset),
+        ("DELETE", _DATASET, dataset_routes.delete_dataset),
+        ("GET", LISTING_PATH, dataset_routes.list_datasets),
+        ("POST", SEARCH_PATH, search_routes.search_entries),
+        ("POST", SIMILARITY_PATH, search_routes.search_similar),
+        ("POST", WORKSPACES_PATH, workspace_routes.create_workspace),
+        ("GET", _WORKSPACE, workspace_routes.get_workspace),
+        ("PATCH", _WORKSPACE, workspace_routes.update_workspace),
+        ("DELETE", _WORKSPACE, workspace_routes.delete_workspace),
+        ("GET", PROVENANCE_PATH, workspace_routes.list_provenance),
+    ):
+        app.router.add_route(method, path, handler)
+    sources.setup(app)

@@ -1,0 +1,77 @@
+"""Routes of datasets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+from synapsefs.server.database import DATABASE
+from synapsefs.server.datasets import datasets, entries, rendering, search
+from synapsefs.server.datasets.context import (
+    answered,
+    caller_of,
+    is_strict,
+    received,
+    renderer_for,
+)
+from synapsefs.server.problems import not_found
+from synapsefs.wire.datasets import DatasetCreate, DatasetCreated
+
+if TYPE_CHECKING:
+    import sqlite3
+
+Listed = list[tuple["sqlite3.Row", str | None]]
+
+
+async def create_dataset(request: web.Request) -> web.Response:
+    """Answer ``POST`` of a dataset."""
+    caller, wanted = caller_of(request), await received(request, DatasetCreate)
+    key = await request.app[DATABASE].write(
+        lambda db: datasets.create(
+            db, caller, wanted.name, wanted.description, wanted.id and wanted.id.lower()
+        )
+    )
+    created = DatasetCreated(id=key, name=wanted.name, description=wanted.description)
+    return answered(created, 201)
+
+
+async def get_dataset(request: web.Request) -> web.Response:
+    """Answer ``GET`` of a dataset with its entries of every depth."""
+    caller, key = caller_of(request), request.match_info["dataset"]
+
+    def work(connection: sqlite3.Connection) -> tuple[sqlite3.Row, Listed]:
+        row = datasets.find(connection, caller, key)
+        return row, search.in_dataset(connection, caller, row["id"])
+
+    row, found = await request.app[DATABASE].read(work)
+    renderer, described = renderer_for(request), rendering.dataset(row)
+    return answered(
+        {
+            **({} if is_strict(request) else described),
+            "dataset": described,
+            "data_storage_entries": [renderer.listed(entry, content=text) for entry, text in found],
+        }
+    )
+
+
+async def delete_dataset(request: web.Request) -> web.Response:
+    """Answer ``DELETE`` of a dataset; its entries go with it."""
+    caller, key = caller_of(request), request.match_info["dataset"]
+
+    def work(connection: sqlite3.Connection) -> None:
+        row = datasets.editable(connection, caller, key)
+        entries.delete_all(connection, datasets.entry_ids(connection, row["id"]))
+        connection.execute("DELETE FROM ds_datasets WHERE id = ?", (row["id"],))
+
+    await request.app[DATABASE].write(work)
+    return web.Response(status=204)
+
+
+async def list_datasets(request: web.Request) -> web.Response:
+    """Answer ``GET`` of every dataset the caller may see, newest first."""
+    if is_strict(request):
+        raise not_found()
+    caller, name = caller_of(request), request.query.get("name")
+    rows = await request.app[DATABASE].read(lambda db: datasets.all_of(db, caller, name))
+    return answered({"datasets": [rendering.dataset(row) for row in rows]})

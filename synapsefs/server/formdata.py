@@ -1,0 +1,176 @@
+"""Streaming ``multipart/form-data``: files pass through without being held."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from synapsefs.server.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from aiohttp import StreamReader, web
+
+HEADER_LIMIT = 16 * 1024
+FIELD_LIMIT = 1024 * 1024
+
+_PARAMETER = re.compile(r';\s*([\w*]+)\s*=\s*(?:"((?:\\["\\]|[^"])*)"|([^;\s]*))')
+_ESCAPED = re.compile(r'\\(["\\])|%(22|0[AaDd])')
+
+
+@dataclass(frozen=True, slots=True)
+class FormPart:
+    """One part of a form; read its content before going to the next one.
+
+    Parameters
+    ----------
+    name
+        Name of the field.
+    filename
+        Name of the file, or None for a plain field.
+    content
+        The bytes, in pieces.
+    """
+
+    name: str
+    filename: str | None
+    content: AsyncIterator[bytes]
+
+    async def text(self) -> str:
+        """Read a plain field.
+
+        Raises
+        ------
+        Problem
+            400, when it is too long or no text.
+        """
+        collected = bytearray()
+        async for piece in self.content:
+            collected += piece
+            if len(collected) > FIELD_LIMIT:
+                raise Problem(400, f"The field {self.name} is too long.")
+        try:
+            return collected.decode()
+        except UnicodeDecodeError:
+            raise Problem(400, f"The field {self.name} is not UTF-8.") from None
+
+
+def is_form(request: web.Request) -> bool:
+    """Return whether the body of a request is a multipart form."""
+    return request.content_type == "multipart/form-data"
+
+
+async def form_parts(request: web.Request) -> AsyncIterator[FormPart]:
+    """Iterate over the parts of a form.
+
+    Parameters
+    ----------
+    request
+        A request for which :func:`is_form` holds.
+
+    Yields
+    ------
+    FormPart
+        The parts in the order they come.
+
+    Raises
+    ------
+    Problem
+        400, when the body is no complete form.
+    """
+    boundary = re.search(
+        r'boundary="?([^";]{1,70})', request.headers.get("Content-Type", ""), re.IGNORECASE
+    )
+    if boundary is None:
+        raise _broken()
+    reader = _Reader(request.content, b"\r\n--" + boundary.group(1).encode())
+    async for _ in reader.until_delimiter():
+        pass
+    while not await reader.ends():
+        name, filename = _disposition(await reader.headers())
+        content = reader.until_delimiter()
+        yield FormPart(name, filename, content)
+        async for _ in content:
+            pass
+
+
+class _Reader:
+    """Splits a stream at a delimiter."""
+
+    def __init__(self, stream: StreamReader, delimiter: bytes) -> None:
+        self._stream = stream
+        self._delimiter = delimiter
+        self._buffer = bytearray(b"\r\n")
+
+    async def until_delimiter(self) -> AsyncIterator[bytes]:
+        """Yield what comes before the delimiter, and swallow it."""
+        keep = len(self._delimiter) - 1
+        while (found := self._buffer.find(self._delimiter)) < 0:
+            if (ready := len(self._buffer) - keep) > 0:
+                yield self._take(ready)
+            await self._fill()
+        if found:
+            yield self._take(found)
+        self._take(len(self._delimiter))
+
+    async def ends(self) -> bool:
+        """Read what follows a delimiter: whether it was the last one."""
+        while len(self._buffer) < 2:
+            await self._fill()
+        if self._buffer.startswith(b"--"):
+            return True
+        line = await self._until(b"\r\n")
+        if line.strip():
+            raise _broken()
+        return False
+
+    async def headers(self) -> str:
+        """Read the headers of a part."""
+        self._buffer[:0] = b"\r\n"
+        return (await self._until(b"\r\n\r\n")).decode("utf-8", "replace")
+
+    async def _until(self, mark: bytes) -> bytes:
+        while (found := self._buffer.find(mark)) < 0:
+            if len(self._buffer) > HEADER_LIMIT:
+                raise _broken()
+            await self._fill()
+        taken = self._take(found)
+        self._take(len(mark))
+        return taken
+
+    def _take(self, length: int) -> bytes:
+        taken = bytes(memoryview(self._buffer)[:length])
+        del self._buffer[:length]
+        return taken
+
+    async def _fill(self) -> None:
+        data = await self._stream.readany()
+        if not data:
+            raise _broken()
+        self._buffer += data
+
+
+def _disposition(headers: str) -> tuple[str, str | None]:
+    """Return field and file name of a part."""
+    for line in headers.split("\r\n"):
+        key, _, value = line.partition(":")
+        if key.strip().lower() != "content-disposition":
+            continue
+        found = {
+            key.lower(): _unescape(quoted) if plain is None else plain
+            for key, quoted, plain in (match.groups() for match in _PARAMETER.finditer(value))
+        }
+        encoded = found.get("filename*", "").rpartition("'")[2]
+        return found.get("name", ""), unquote(encoded) if encoded else found.get("filename")
+    raise _broken()
+
+
+def _unescape(text: str) -> str:
+    return _ESCAPED.sub(lambda match: match.group(1) or chr(int(match.group(2), 16)), text)
+
+
+def _broken() -> Problem:
+    return Problem(400, "The form is not complete.")

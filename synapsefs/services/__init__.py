@@ -1,0 +1,1 @@
+"""The two services behind one interface (:mod:`synapsefs.services.base`)."""

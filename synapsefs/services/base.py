@@ -1,0 +1,173 @@
+"""What a service must do for the filesystem, and the values they exchange."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any, Literal, Protocol
+
+from synapsefs.location import Location
+from synapsefs.objects import Content
+
+Kind = Literal["file", "directory"]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A file or directory as a service knows it.
+
+    Attributes
+    ----------
+    location
+        Canonical place.
+    kind
+        ``file`` or ``directory``.
+    size
+        Bytes; None while unknown, 0 for directories.
+    checksum
+        Hexadecimal checksum of the content (MD5, SHA-1 or SHA-256, by its length), or None.
+    version
+        Changes whenever the content does; None for directories.
+    created, modified
+        Times with a timezone, or None where the service does not tell.
+    record
+        The service's own handle; opaque to others.
+    details
+        Further keys of ``info``.
+    """
+
+    location: Location
+    kind: Kind
+    size: int | None = None
+    checksum: str | None = None
+    version: str | None = None
+    created: datetime | None = None
+    modified: datetime | None = None
+    record: Any = field(default=None, compare=False, repr=False)
+    details: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def info(self) -> dict[str, Any]:
+        """Give the dictionary that fsspec calls info; a new one at each call."""
+        found: dict[str, Any] = {
+            "name": self.location.path,
+            "type": self.kind,
+            "size": self.size,
+        }
+        if self.created:
+            found["created"] = self.created
+        if self.modified or self.created:
+            found["mtime"] = self.modified or self.created
+        if self.kind == "file":
+            found["checksum"] = self.checksum
+            found["version"] = self.version
+        return {**found, **self.details}
+
+
+def directory(location: Location, **details: Any) -> Entry:
+    """Make a directory entry."""
+    return Entry(location, "directory", size=0, details=details)
+
+
+def aware(moment: datetime | None) -> datetime | None:
+    """Read a time without a timezone as UTC, as the services mean it."""
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
+
+
+@dataclass(slots=True)
+class Staged:
+    """A file whose bytes have arrived and were verified, and that nobody sees yet.
+
+    Attributes
+    ----------
+    location
+        Where it will appear.
+    size
+        Bytes.
+    exclusive
+        Refuse to replace what is there.
+    handle
+        The service's own; opaque to others.
+    """
+
+    location: Location
+    size: int
+    exclusive: bool
+    handle: Any
+
+
+class Upload(Protocol):
+    """Bytes on their way to one file."""
+
+    part_size: int
+    smallest_part: int
+    """Bytes that each part but the last must have at least."""
+
+    async def write(self, part: bytes | memoryview, *, last: bool) -> None:
+        """Take the next part; all but the last have ``part_size`` bytes.
+
+        The buffer belongs to the upload until the next call returns.
+        """
+
+    async def adopt(self, path: str, size: int) -> bool:
+        """Take a whole local file instead of parts; False where parts are wanted."""
+
+    async def finish(self) -> Staged:
+        """Wait until all bytes have arrived and are verified."""
+
+    async def abort(self) -> None:
+        """Give up; what was sent is never visible."""
+
+
+class Service(Protocol):
+    """One of the two services."""
+
+    async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
+        """Find what is at a place; a cached "nothing" is asked again."""
+
+    async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+        """List a directory; a file lists as itself."""
+
+    async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+        """List everything below a directory, directories included."""
+
+    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Fill in the sizes that are not known yet, in bulk."""
+
+    async def content(self, entry: Entry) -> Content:
+        """Open a file's bytes for reading."""
+
+    async def validate(self, locations: Sequence[Location], *, complete: bool) -> None:
+        """Check, before any byte is sent, that files may be written at these places.
+
+        Raises one error that names the first offending path and every rule broken. With
+        ``complete`` the files must be publishable together as they are.
+        """
+
+    async def upload(self, location: Location, *, size: int | None, exclusive: bool) -> Upload:
+        """Begin to write a file; ``size`` in bytes where it is known."""
+
+    async def publish(self, staged: Sequence[Staged]) -> None:
+        """Make files visible, together where the service can."""
+
+    async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
+        """Copy files without moving bytes; give back the pairs where bytes must move."""
+
+    async def make_directory(
+        self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
+    ) -> None:
+        """Create a directory, or what the service has in its place."""
+
+    async def remove(self, entries: Sequence[Entry]) -> None:
+        """Remove files, and directories together with everything in them."""
+
+    async def aclose(self) -> None:
+        """Finish what was deferred."""
+
+    def invalidate(self, location: Location | None) -> None:
+        """Forget what was listed at, above and below a place; everything for None."""
+
+
+def measured_as(entry: Entry, size: int | None) -> Entry:
+    """Give the entry with its size filled in."""
+    return replace(entry, size=size)

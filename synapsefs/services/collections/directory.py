@@ -1,0 +1,212 @@
+"""Which collections there are: names and ids, with a short memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from synapsefs.errors import InvalidRequestError, NotFoundError
+from synapsefs.limits import Locks
+from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
+from synapsefs.services.base import Entry, aware
+from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.wire import collections as wire
+
+DEFAULT_SPECIFICATION = {
+    "name": "data_1",
+    "file_type": "data",
+    "is_required": True,
+    "is_primary": True,
+    "function_type": "main",
+}
+ROOT = Location((Root.COLLECTIONS.value,))
+
+
+@dataclass(slots=True, eq=False)
+class CollectionRecord:
+    """A collection: its id, its segment in paths, and its specifications."""
+
+    identifier: int
+    name: str
+    segment: str
+    specifications: list[wire.FileSpecification]
+    created: datetime | None
+    details: dict[str, Any]
+
+    @property
+    def location(self) -> Location:
+        """Its canonical place."""
+        return ROOT.child(self.segment)
+
+    @property
+    def primary(self) -> str | None:
+        """Name of the primary specification."""
+        named = [spec.name for spec in self.specifications if spec.is_primary]
+        return named[0] if named else None
+
+    def entry(self) -> Entry:
+        """Describe the collection as a directory."""
+        specs = [_specification_info(spec) for spec in self.specifications]
+        details = {"id": self.identifier, **self.details, "file_specifications": specs}
+        return Entry(
+            self.location,
+            "directory",
+            size=0,
+            created=self.created,
+            record=self,
+            details=details,
+        )
+
+
+def _specification_info(spec: wire.FileSpecification) -> dict[str, Any]:
+    return {
+        "name": spec.name,
+        "type": spec.file_type,
+        "required": bool(spec.is_required),
+        "primary": bool(spec.is_primary),
+        "function": spec.function_type or None,
+        "extensions": spec.extensions or [],
+    }
+
+
+class CollectionDirectory:
+    """Finds collections by name or ``@id``.
+
+    Parameters
+    ----------
+    api
+        The service.
+    expiry
+        Seconds for which a listing is believed; a name that it lacks is asked for at once.
+    """
+
+    def __init__(self, api: CollectionsApi, expiry: float) -> None:
+        self._api = api
+        self._expiry = expiry
+        self._by_segment: dict[str, CollectionRecord] = {}
+        self._by_id: dict[int, CollectionRecord] = {}
+        self._read_at: float | None = None
+        self._locks: Locks[str] = Locks()
+
+    async def all(self, *, refresh: bool = False) -> list[CollectionRecord]:
+        """List every collection."""
+        await self._read(refresh=refresh)
+        return list(self._by_segment.values())
+
+    async def find(self, location: Location, *, refresh: bool = False) -> CollectionRecord:
+        """Find the collection that a path lies in, specifications included.
+
+        Raises
+        ------
+        NotFoundError
+            When there is none.
+        """
+        found = self._known(location.container)
+        if found is None or refresh or self._stale():
+            identifier = id_of(location.container)
+            if identifier is not None and identifier.isdecimal():
+                return await self._by_identifier(int(identifier), location)
+            await self._read(refresh=found is None or refresh)
+            found = self._known(location.container)
+        if found is None:
+            name = unescape(location.container)
+            raise NotFoundError(f"there is no collection {name!r}", location.path)
+        if not found.specifications:
+            full = await self._api.collection(found.identifier, location.path)
+            found.specifications = full.specifications or []
+        return found
+
+    async def create(self, location: Location, options: Mapping[str, Any]) -> CollectionRecord:
+        """Create a collection; ``options`` as the service's own creation call takes them."""
+        settings: dict[str, Any] = {
+            "category": "data",
+            "file_specifications": [DEFAULT_SPECIFICATION],
+            **options,
+            "name": unescape(location.container),
+        }
+        try:
+            made = await self._api.create_collection(settings, location.path)
+        except ValidationError as error:
+            rules = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
+            raise InvalidRequestError(f"not a collection: {rules}", location.path) from None
+        record = CollectionRecord(
+            identifier=made.id,
+            name=made.name,
+            segment=escape(made.name),
+            specifications=made.file_specifications or [],
+            created=aware(made.created),
+            details=_details(made.description, made.category, None),
+        )
+        self._by_segment[record.segment] = self._by_id[record.identifier] = record
+        return record
+
+    async def delete(self, record: CollectionRecord) -> None:
+        """Delete a collection with all its units."""
+        await self._api.delete_collection(record.identifier, record.location.path)
+        self._by_segment.pop(record.segment, None)
+        self._by_id.pop(record.identifier, None)
+
+    def forget(self) -> None:
+        """Believe nothing that was read before."""
+        self._read_at = None
+
+    def _known(self, segment: str) -> CollectionRecord | None:
+        identifier = id_of(segment)
+        if identifier is not None and identifier.isdecimal():
+            return self._by_id.get(int(identifier))
+        return self._by_segment.get(segment) or self._by_segment.get(escape(unescape(segment)))
+
+    def _stale(self) -> bool:
+        return self._read_at is None or time.monotonic() - self._read_at > self._expiry
+
+    async def _by_identifier(self, identifier: int, location: Location) -> CollectionRecord:
+        found = _record(await self._api.collection(identifier, location.path))
+        found.segment = f"@{identifier}"
+        self._by_id[identifier] = found
+        return found
+
+    async def _read(self, *, refresh: bool) -> None:
+        began = time.monotonic()
+        async with self._locks.get("read"):
+            if self._read_at is not None and self._read_at > began:
+                return
+            if not refresh and not self._stale():
+                return
+            records = [_record(item) for item in await self._api.collections()]
+            self._arrange(records)
+            self._read_at = time.monotonic()
+
+    def _arrange(self, records: Iterable[CollectionRecord]) -> None:
+        before, self._by_segment = self._by_id, {}
+        self._by_id = {}
+        for record in sorted(records, key=lambda record: -record.identifier):
+            if record.segment in self._by_segment:
+                record.segment = with_id(record.segment, str(record.identifier))
+            known = before.get(record.identifier)
+            if known is not None and not record.specifications:
+                record.specifications = known.specifications
+            self._by_segment[record.segment] = self._by_id[record.identifier] = record
+
+
+def _record(item: wire.Collection) -> CollectionRecord:
+    return CollectionRecord(
+        identifier=item.id,
+        name=item.name,
+        segment=escape(item.name),
+        specifications=item.specifications or [],
+        created=aware(item.created_at or item.created),
+        details=_details(item.description, item.category, item.project),
+    )
+
+
+def _details(description: str | None, category: str | None, project: int | None) -> dict[str, Any]:
+    return {"description": description or "", "category": category, "project": project}
+
+
+def _place(steps: tuple[int | str, ...]) -> str:
+    return ".".join(str(step) for step in steps)

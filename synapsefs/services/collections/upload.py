@@ -1,0 +1,250 @@
+"""Bytes on their way into the collections service.
+
+A file of at most one part goes in one request. A longer one goes in chunks, in order, while it is
+still being written; the MD5 of the whole is computed beside the sending.
+
+The total in ``Content-Range`` is not known while a file is written. The service's library does not
+look at it before the end, so each chunk names the total so far. Should a service insist on one
+total, the file is spooled on disk and sent once it is whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import tempfile
+
+from typing import IO
+
+from pydantic import TypeAdapter, ValidationError
+
+from synapsefs.errors import ChecksumError, IntegrityError, InvalidRequestError, SynapseError
+from synapsefs.location import Location
+from synapsefs.services.base import Staged
+from synapsefs.services.collections.api import CHUNKED_ROUTE, CollectionsApi
+from synapsefs.transport import outcome_unknown
+from synapsefs.wire import collections as wire
+
+logger = logging.getLogger("synapsefs")
+RESYNC_ATTEMPTS = 4
+_REFUSAL = TypeAdapter(wire.OffsetRefused)
+
+
+class CollectionUpload:
+    """One file on its way.
+
+    Parameters
+    ----------
+    api
+        The service.
+    location
+        Where the file will appear.
+    part_size
+        Bytes of each part but the last.
+    size
+        Bytes in all where known beforehand.
+    exclusive
+        Whether publishing may replace nothing.
+    """
+
+    smallest_part = 1
+
+    def __init__(
+        self,
+        api: CollectionsApi,
+        location: Location,
+        *,
+        part_size: int,
+        size: int | None,
+        exclusive: bool,
+    ) -> None:
+        self.part_size = part_size
+        self._api = api
+        self._location = location
+        self._exclusive = exclusive
+        self._size = size
+        self._sent = 0
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._file: wire.DataFile | None = None
+        self._chunks: _Chunks | None = None
+        self._first: bytes | memoryview | None = None
+        self._spool: IO[bytes] | None = None
+        self._flight: asyncio.Task[None] | None = None
+        self._failure: SynapseError | None = None
+
+    async def write(self, part: bytes | memoryview, *, last: bool) -> None:
+        """Take the next part; it is hashed and sent while the caller fills the one after it."""
+        await self._landed()
+        self._flight = asyncio.ensure_future(self._take(part, last=last))
+        if last:
+            await self._landed()
+
+    async def adopt(self, path: str, size: int) -> bool:  # noqa: ARG002
+        """Ask for parts."""
+        return False
+
+    async def finish(self) -> Staged:
+        """Wait for the last part, compare checksums, and give the data file."""
+        await self._landed()
+        about = self._location.path
+        if self._spool is not None:
+            await self._send_spooled()
+        if self._chunks is not None:
+            self._file = await self._chunks.finish(self._md5.hexdigest())
+        if self._file is None:
+            raise IntegrityError("the file was finished without a last part", about)
+        return Staged(self._location, self._sent, self._exclusive, self._file)
+
+    async def abort(self) -> None:
+        """Stop sending. The service has no route to end a chunked upload; it expires unseen."""
+        if self._flight is not None and not self._flight.done():
+            self._flight.cancel()
+            await asyncio.gather(self._flight, return_exceptions=True)
+        if self._spool is not None:
+            self._spool.close()
+        self._first = self._flight = None
+
+    async def _landed(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            try:
+                await flight
+            except SynapseError as error:
+                self._failure = error
+                raise
+
+    async def _take(self, part: bytes | memoryview, *, last: bool) -> None:
+        whole = last and self._sent == 0
+        hashing = asyncio.ensure_future(asyncio.to_thread(self._md5.update, part))
+        try:
+            await (self._send_whole(part) if whole else self._send_part(part, last=last))
+        finally:
+            await hashing
+        self._sent += len(part)
+        if whole and self._file is not None:
+            await _compare(self._file.checksum, self._md5.hexdigest(), part, self._location)
+
+    async def _send_whole(self, part: bytes | memoryview) -> None:
+        name = self._location.name
+        self._file = await self._api.upload_file(part, name, self._location.path)
+
+    async def _send_part(self, part: bytes | memoryview, *, last: bool) -> None:
+        if self._spool is not None:
+            await asyncio.to_thread(self._spool.write, part)
+            return
+        if self._chunks is None:
+            self._chunks = _Chunks(self._api, self._location)
+        total = self._size or self._sent + len(part)
+        try:
+            await self._chunks.send(part, self._sent, total)
+        except InvalidRequestError:
+            if self._size or self._first is None or self._sent != len(self._first):
+                raise
+            await self._spool_from_here(part)
+        self._first = part if self._sent == 0 and not last and not self._size else None
+
+    async def _spool_from_here(self, part: bytes | memoryview) -> None:
+        logger.info("%s: the service wants the total first; spooling", self._location.path)
+        spool = tempfile.TemporaryFile(prefix="synapsefs-")  # noqa: SIM115 - closed at the end
+        for piece in (self._first, part):
+            await asyncio.to_thread(spool.write, piece or b"")
+        self._spool, self._chunks, self._first = spool, None, None
+
+    async def _send_spooled(self) -> None:
+        spool, self._spool = self._spool, None
+        assert spool is not None  # noqa: S101 - the caller looked
+        self._chunks = _Chunks(self._api, self._location)
+        with spool:
+            for first in range(0, self._sent, self.part_size):
+                await asyncio.to_thread(spool.seek, first)
+                part = await asyncio.to_thread(spool.read, self.part_size)
+                await self._chunks.send(part, first, self._sent)
+
+
+class _Chunks:
+    """A chunked upload of the service: where it stands, and how to find out when that is unsure."""
+
+    def __init__(self, api: CollectionsApi, location: Location) -> None:
+        self._api = api
+        self._about = location.path
+        self._name = location.name
+        self._url = CHUNKED_ROUTE
+        self._identifier: int | str | None = None
+
+    async def send(self, part: bytes | memoryview, first: int, total: int) -> None:
+        """Send one chunk, and whatever of it is still missing after a fault."""
+        end = first + len(part)
+        offset = first
+        for attempt in range(RESYNC_ATTEMPTS):
+            try:
+                offset = await self._put(part[offset - first :], offset, total)
+            except SynapseError as error:
+                known = await self._offset_after(error, first, end, attempt)
+                if known == offset and not outcome_unknown(error):
+                    raise
+                offset = known
+            if offset == end:
+                return
+        raise IntegrityError(f"the service stands at byte {offset}, not {end}", self._about)
+
+    async def _put(self, rest: bytes | memoryview, offset: int, total: int) -> int:
+        state = await self._api.put_chunk(self._url, rest, self._name, offset, total, self._about)
+        self._identifier = state.id
+        self._url = state.url or f"{CHUNKED_ROUTE}{state.id}/"
+        return state.offset if state.offset is not None else offset + len(rest)
+
+    async def _offset_after(
+        self, error: SynapseError, first: int, end: int, attempt: int
+    ) -> int:
+        """Learn how far the service has come, or raise the error where it cannot go on."""
+        expected = _expected_offset(error)
+        if expected is None:
+            if not outcome_unknown(error) or attempt == RESYNC_ATTEMPTS - 1:
+                raise error
+            if self._identifier is None:
+                return first
+            expected = (await self._api.chunk_state(self._identifier, self._about)).offset
+        if expected is None or not first <= expected <= end:
+            raise error
+        return expected
+
+    async def finish(self, md5: str) -> wire.DataFile:
+        """Finalise with the MD5 of the whole and turn the upload into a data file."""
+        try:
+            state = await self._api.finalise_chunks(self._url, md5, self._about)
+        except SynapseError as error:
+            if self._identifier is None or not (outcome_unknown(error) or error.status == 400):
+                raise
+            state = await self._api.chunk_state(self._identifier, self._about)
+            if not state.completed_at:
+                raise error from None
+        file = await self._api.register_chunks(state.id, self._about)
+        if len(file.checksum) == len(md5) and file.checksum.lower() != md5:
+            raise ChecksumError("the service stored other bytes than were sent", self._about)
+        return file
+
+
+def _expected_offset(error: SynapseError) -> int | None:
+    if not isinstance(error, InvalidRequestError):
+        return None
+    try:
+        return _REFUSAL.validate_json(getattr(error, "body", b"")).expected_offset
+    except ValidationError:
+        return None
+
+
+async def _compare(
+    checksum: str, md5: str, content: bytes | memoryview, location: Location
+) -> None:
+    """Compare what the service says it stored with what was sent."""
+    algorithm = wire.CHECKSUM_ALGORITHMS.get(len(checksum))
+    own = md5
+    if algorithm in {"sha1", "sha256"}:
+        own = (await asyncio.to_thread(hashlib.new, algorithm, content)).hexdigest()
+    if algorithm and own != checksum.lower():
+        raise ChecksumError("the service stored other bytes than were sent", location.path)
+
+

@@ -1,0 +1,222 @@
+"""The datasets service's routes, one method each, and its expiring bearer tokens."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, TypeAdapter
+
+from synapsefs.config import Endpoint
+from synapsefs.limits import Locks
+from synapsefs.services.wireio import parsed
+from synapsefs.transport import Reply, Transport
+from synapsefs.wire import datasets as wire
+
+T = TypeVar("T")
+ANNOUNCEMENT = "X-Synapsefs-Server"
+YOUNG_SECONDS = 60.0
+
+_LOGIN = TypeAdapter(wire.LoginAnswer)
+_DATASET = TypeAdapter(wire.DatasetWithEntries)
+_CREATED = TypeAdapter(wire.DatasetCreated)
+_LISTING = TypeAdapter(wire.DatasetListing)
+_RESPONSE = TypeAdapter(wire.EntryResponse)
+_INITIATED = TypeAdapter(wire.UploadInitiated)
+_HITS = TypeAdapter(list[wire.SearchHit])
+
+
+@dataclass(slots=True)
+class _Session:
+    token: str
+    since: float
+    announced: bool
+
+
+_sessions: dict[tuple[str, str], _Session] = {}
+"""Bearer tokens by endpoint and key digest: one login serves all instances of a process."""
+
+
+class _NoAuth:
+    async def headers(self) -> Mapping[str, str]:
+        return {}
+
+    async def renew(self, refused: Mapping[str, str], status: int) -> bool:  # noqa: ARG002
+        return False
+
+
+class BearerToken:
+    """Credentials of the datasets service: an API key in exchange for tokens that expire."""
+
+    def __init__(self, transport: Transport, endpoint: Endpoint) -> None:
+        self._transport = transport
+        self._endpoint = endpoint
+        digest = hashlib.sha256(endpoint.secret.encode()).hexdigest()
+        self._key = (endpoint.url, digest)
+        self._locks: Locks[str] = Locks()
+
+    async def announced(self) -> bool:
+        """Say whether the server is an embedded one, which lists datasets."""
+        return (await self._session()).announced
+
+    async def headers(self) -> Mapping[str, str]:
+        """Give the current token; the first time, log in."""
+        session = await self._session()
+        return {"Authorization": f"Bearer {session.token}", wire.CLIENT_HEADER: "sdk"}
+
+    async def renew(self, refused: Mapping[str, str], status: int) -> bool:
+        """Log in again, unless somebody did or a young token was refused for lack of rights."""
+        session = await self._session()
+        if refused.get("Authorization") != f"Bearer {session.token}":
+            return True
+        if status == 403 and time.monotonic() - session.since < YOUNG_SECONDS:
+            return False
+        async with self._locks.get("login"):
+            if _sessions.get(self._key) is session:
+                _sessions[self._key] = await self._login()
+        return True
+
+    async def _session(self) -> _Session:
+        found = _sessions.get(self._key)
+        if found is None:
+            async with self._locks.get("login"):
+                found = _sessions.get(self._key)
+                if found is None:
+                    found = _sessions[self._key] = await self._login()
+        return found
+
+    async def _login(self) -> _Session:
+        body = wire.LoginRequest(api_key=self._endpoint.secret)
+        about = "datasets"
+        reply = await self._transport.api(
+            "POST",
+            self._endpoint.url + wire.LOGIN_PATH,
+            auth=_NoAuth(),
+            about=about,
+            replay=True,
+            body=body.model_dump_json().encode(),
+            headers=_JSON_HEADERS,
+        )
+        token = parsed(_LOGIN, reply, about).access_token
+        return _Session(token, time.monotonic(), ANNOUNCEMENT in reply.headers)
+
+
+_JSON_HEADERS = {"Content-Type": "application/json"}
+
+
+class DatasetsApi:
+    """Typed calls to one datasets service.
+
+    Parameters
+    ----------
+    transport
+        Sends the requests.
+    endpoint
+        Base URL and API key.
+    """
+
+    def __init__(self, transport: Transport, endpoint: Endpoint) -> None:
+        self._transport = transport
+        self._base = endpoint.url
+        self._auth = BearerToken(transport, endpoint)
+
+    async def announced(self) -> bool:
+        """Say whether the server lists datasets on a route of its own."""
+        return await self._auth.announced()
+
+    async def listing(self, name: str | None = None) -> list[wire.Dataset]:
+        """List datasets, newest first; only where the server announces it."""
+        params = {"name": name} if name is not None else None
+        reply = await self._call("GET", wire.LISTING_PATH, "datasets", params=params)
+        return parsed(_LISTING, reply, "datasets").datasets
+
+    async def dataset(self, identifier: str, about: str) -> wire.DatasetWithEntries:
+        """Get a dataset with its entries of every depth."""
+        reply = await self._call("GET", f"{wire.DATASETS_PATH}/{identifier}", about)
+        return parsed(_DATASET, reply, about)
+
+    async def create_dataset(
+        self, name: str, description: str | None, identifier: str, about: str
+    ) -> wire.DatasetCreated:
+        """Create a dataset under an id of our choice, so that a repeat shows as a conflict."""
+        body = wire.DatasetCreate(name=name, description=description, id=identifier)
+        reply = await self._call("POST", wire.DATASETS_PATH, about, body, replay=False)
+        return parsed(_CREATED, reply, about)
+
+    async def delete_dataset(self, identifier: str, about: str) -> None:
+        """Delete a dataset with all its entries."""
+        await self._call("DELETE", f"{wire.DATASETS_PATH}/{identifier}", about)
+
+    async def entry(self, identifier: str, about: str, **query: str) -> wire.EntryResponse:
+        """Get an entry with its locations; ``version`` or ``revision_id`` for an older one."""
+        route = f"{wire.ENTRIES_PATH}/{identifier}"
+        reply = await self._call("GET", route, about, params=query or None)
+        return parsed(_RESPONSE, reply, about)
+
+    async def create_entry(
+        self, entry: wire.EntryCreate, about: str, *, replay: bool
+    ) -> wire.EntryResponse:
+        """Create an entry; which members are set decides what it becomes."""
+        reply = await self._call("POST", wire.ENTRIES_PATH, about, entry, replay=replay)
+        return parsed(_RESPONSE, reply, about)
+
+    async def patch_entry(
+        self, identifier: str, changes: Mapping[str, Any], about: str
+    ) -> wire.EntryResponse:
+        """Change an entry: its status, its tags, or by a revision."""
+        body = wire.EntryPatch.model_validate(changes)
+        route = f"{wire.ENTRIES_PATH}/{identifier}"
+        reply = await self._call("PATCH", route, about, body, unset=False)
+        return parsed(_RESPONSE, reply, about)
+
+    async def delete_entry(self, identifier: str, about: str) -> None:
+        """Delete an entry."""
+        await self._call("DELETE", f"{wire.ENTRIES_PATH}/{identifier}", about)
+
+    async def initiate(
+        self, identifier: str, part_hashes: Sequence[str], about: str
+    ) -> wire.UploadInitiated:
+        """Announce the base64 MD5 of every part; the answer has a signed URL for each."""
+        body = wire.UploadInitiate(part_hashes=list(part_hashes))
+        route = f"{wire.ENTRIES_PATH}/{identifier}/multipart-upload/initiate"
+        return parsed(_INITIATED, await self._call("POST", route, about, body), about)
+
+    async def complete(self, identifier: str, done: wire.UploadComplete, about: str) -> None:
+        """Put the parts together. Not sent again by itself."""
+        route = f"{wire.ENTRIES_PATH}/{identifier}/multipart-upload/complete"
+        await self._call("POST", route, about, done, replay=False)
+
+    async def search(self, query: wire.SearchRequest) -> list[wire.SearchHit]:
+        """Search entries."""
+        return parsed(
+            _HITS, await self._call("POST", wire.SEARCH_PATH, "datasets", query), "datasets"
+        )
+
+    async def _call(
+        self,
+        method: str,
+        route: str,
+        about: str,
+        body: BaseModel | None = None,
+        *,
+        replay: bool = True,
+        unset: bool = True,
+        params: Mapping[str, str] | None = None,
+    ) -> Reply:
+        content = None
+        if body is not None:
+            text = body.model_dump_json(exclude_none=True, exclude_unset=not unset)
+            content = text.encode()
+        return await self._transport.api(
+            method,
+            self._base + route,
+            auth=self._auth,
+            about=about,
+            replay=replay,
+            params=params,
+            body=content,
+            headers=_JSON_HEADERS,
+        )

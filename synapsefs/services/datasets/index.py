@@ -1,0 +1,304 @@
+"""What a dataset holds, as paths: its flat list of entries arranged by ``parent_id`` and name."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from synapsefs.location import escape, with_id
+from synapsefs.services.base import aware
+from synapsefs.services.tree import Folder
+from synapsefs.wire import datasets as wire
+
+HIDDEN_TAG = "synapsefs-internal"
+"""Tag of entries that this package keeps for itself: the catalogue, and sources of revisions."""
+
+EXTERNAL = frozenset(
+    {wire.StorageType.BIGQUERY, wire.StorageType.ELASTIC_SEARCH, wire.StorageType.LINK}
+)
+
+
+@dataclass(slots=True, eq=False)
+class EntryRecord:
+    """A data storage entry.
+
+    Attributes
+    ----------
+    entry
+        The entry as the service last gave it.
+    kind
+        ``file``, ``directory``, or None while only a closer look can tell.
+    dataset
+        Id of the dataset in whose index this is.
+    size
+        Bytes, or None while unknown.
+    size_certain
+        False when the size is only what the writer claimed.
+    md5
+        Hexadecimal MD5 where known for this version.
+    revision
+        Id of the revision that the rest describes.
+    url
+        Signed URL of the content, or None.
+    text
+        Inline content, or None.
+    seen
+        When this was read (monotonic seconds).
+    """
+
+    entry: wire.Entry
+    kind: str | None
+    dataset: str = ""
+    size: int | None = None
+    size_certain: bool = True
+    md5: str | None = None
+    revision: str | None = None
+    url: str | None = None
+    text: str | None = None
+    storage_type: str | None = None
+    content_type: str | None = None
+    seen: float = 0.0
+
+    @property
+    def identifier(self) -> str:
+        """The entry's id."""
+        return self.entry.id
+
+    @property
+    def version(self) -> str:
+        """What changes with the content."""
+        return self.revision or f"{self.entry.id}@{self.entry.modified_at.isoformat()}"
+
+    def details(self) -> dict[str, Any]:
+        """Give the further keys of ``info``."""
+        entry = self.entry
+        return {
+            "id": entry.id,
+            "dataset_id": entry.dataset_id,
+            "description": entry.description or "",
+            "tags": list(entry.tags or ()),
+            "status": entry.status,
+            "share_status": entry.share_status,
+            "storage_type": self.storage_type,
+            "content_type": self.content_type,
+        }
+
+
+def listed(entry: wire.Entry, parents: frozenset[str]) -> EntryRecord:
+    """Read an entry of a dataset's list, which may say little.
+
+    Parameters
+    ----------
+    parents
+        Ids that other entries name as their parent: those are directories.
+    """
+    size = entry.size
+    if size is None and entry.content is not None:
+        size = len(entry.content.encode())
+    return EntryRecord(
+        entry=entry,
+        kind=_kind(entry, parents),
+        size=size,
+        md5=entry.md5,
+        revision=entry.current_revision_id,
+        url=entry.signed_url,
+        text=entry.content,
+        storage_type=entry.storage_type,
+        content_type=entry.content_type,
+        seen=time.monotonic(),
+    )
+
+
+def _kind(entry: wire.Entry, parents: frozenset[str]) -> str | None:
+    if entry.content_type is not None:
+        return "directory" if entry.content_type == wire.ContentType.DIRECTORY else "file"
+    if entry.id in parents:
+        return "directory"
+    if entry.content is not None or entry.file_path:
+        return "file"
+    return None
+
+
+def looked_at(response: wire.EntryResponse) -> EntryRecord:
+    """Read the whole answer about one entry."""
+    entry = response.data_storage
+    configs = [location.storage_config for location in response.storage_locations]
+    first = configs[0] if configs else None
+    text = entry.content if entry.content is not None else response.content
+    storage = first.storage_type if first else None
+    inline = text is not None and storage not in {wire.StorageType.GCS, *EXTERNAL}
+    folder = first is None and not inline and entry.status == wire.Status.ACTIVE
+    if first and first.content_type == wire.ContentType.DIRECTORY:
+        folder = True
+    noted = _noted(first, response)
+    return EntryRecord(
+        entry=entry,
+        kind="directory" if folder else "file",
+        size=len(text.encode()) if inline and text is not None else noted.get("size"),
+        size_certain=inline or "md5" in noted,
+        md5=noted.get("md5"),
+        revision=response.revision_id or response.current_revision_id,
+        url=first.signed_url if first else None,
+        text=text if inline else None,
+        storage_type=storage,
+        content_type=first.content_type if first else None,
+        seen=time.monotonic(),
+    )
+
+
+def _noted(config: wire.StorageConfig | None, response: wire.EntryResponse) -> dict[str, Any]:
+    """Give what the writer noted of the content, as far as it speaks of this revision."""
+    metadata = config.metadata if config and isinstance(config.metadata, Mapping) else {}
+    own = response.data_storage.metadata or {}
+    noted = {**own, **metadata}
+    if response.version != 0 and noted.get("revision") != response.revision_id:
+        return {}
+    found: dict[str, Any] = {}
+    if isinstance(noted.get("size"), int):
+        found["size"] = noted["size"]
+        if isinstance(noted.get("md5"), str) and len(noted["md5"]) == 32:
+            found["md5"] = noted["md5"]
+    return found
+
+
+class DatasetIndex:
+    """A dataset's active entries as a tree.
+
+    Of several entries with one name in one directory the newest has it; the others are listed as
+    ``stem@id.ext``.
+
+    Parameters
+    ----------
+    dataset
+        The dataset's id.
+    """
+
+    def __init__(self, dataset: str) -> None:
+        self.dataset = dataset
+        self.tree: Folder[EntryRecord] = Folder()
+        self.records: dict[str, EntryRecord] = {}
+        self.paths: dict[str, tuple[str, ...]] = {}
+        self.loaded_at: float | None = None
+        self._changes: dict[str, tuple[float, EntryRecord | None]] = {}
+
+    def age(self) -> float:
+        """Seconds since the listing was read; infinite while it was not."""
+        return float("inf") if self.loaded_at is None else time.monotonic() - self.loaded_at
+
+    def fill(self, entries: Iterable[wire.Entry], began: float) -> None:
+        """Take a whole listing that was begun at ``began`` (monotonic seconds)."""
+        shown = [entry for entry in entries if _shown(entry)]
+        parents = frozenset(entry.parent_id for entry in shown if entry.parent_id)
+        before, self.records = self.records, {}
+        for entry in shown:
+            record = listed(entry, parents)
+            record.dataset = self.dataset
+            known = before.get(entry.id)
+            if known is not None and known.entry.modified_at == entry.modified_at:
+                _keep_known(record, known)
+            self.records[entry.id] = record
+        self._changes = {i: change for i, change in self._changes.items() if change[0] >= began}
+        for identifier, (_, changed) in self._changes.items():
+            if changed is None:
+                self.records.pop(identifier, None)
+            else:
+                self.records[identifier] = changed
+        self._arrange()
+        self.loaded_at = time.monotonic()
+
+    def put(self, record: EntryRecord) -> None:
+        """Add an entry, or take what was learnt about one."""
+        if record.entry.status != wire.Status.ACTIVE:
+            return
+        record.dataset = self.dataset
+        self._changes[record.identifier] = (time.monotonic(), record)
+        self.records[record.identifier] = record
+        if not self._put_in_place(record):
+            self._arrange()
+
+    def _put_in_place(self, record: EntryRecord) -> bool:
+        """Place a record without arranging the whole tree; False where that takes more thought."""
+        parent = record.entry.parent_id
+        above = self.paths.get(parent) if parent in self.records else ()
+        if above is None or not record.entry.name:
+            return False
+        place = (*above, escape(record.entry.name))
+        before = self.paths.get(record.identifier)
+        file, folder = self.tree.file(place), self.tree.folder(place)
+        if before not in {None, place} or (before is None and (file or folder)):
+            return False
+        if record.kind == "directory":
+            if file is not None:
+                return False
+            self.tree.make(place).record = record
+        else:
+            if folder is not None:
+                return False
+            self.tree.put(place, record)
+        self.paths[record.identifier] = place
+        return True
+
+    def remove(self, identifiers: Iterable[str]) -> None:
+        """Take entries away."""
+        for identifier in identifiers:
+            self._changes[identifier] = (time.monotonic(), None)
+            self.records.pop(identifier, None)
+        self._arrange()
+
+    def _arrange(self) -> None:
+        self.tree, self.paths = Folder(), {}
+        below: dict[str | None, list[EntryRecord]] = {}
+        for record in self.records.values():
+            parent = record.entry.parent_id
+            below.setdefault(parent if parent in self.records else None, []).append(record)
+        waiting: list[tuple[str | None, tuple[str, ...]]] = [(None, ())]
+        while waiting:
+            parent, above = waiting.pop()
+            taken: set[str] = set()
+            children = below.pop(parent, [])
+            for record in sorted(children, key=_newest_first):
+                segment = escape(record.entry.name) if record.entry.name else f"@{record.identifier}"
+                if segment in taken:
+                    segment = with_id(segment, record.identifier)
+                taken.add(segment)
+                place = (*above, segment)
+                self.paths[record.identifier] = place
+                if record.kind == "directory":
+                    self.tree.make(place).record = record
+                    waiting.append((record.identifier, place))
+                else:
+                    self.tree.put(place, record)
+                    if record.identifier in below:
+                        waiting.append((record.identifier, place))
+
+    def at(self, segments: tuple[str, ...]) -> EntryRecord | Folder[EntryRecord] | None:
+        """Find a file or directory by path, or by ``@<entry id>``."""
+        if not segments:
+            return self.tree
+        if segments[-1].startswith("@"):
+            place = self.paths.get(segments[-1][1:])
+            segments = place or segments
+        return self.tree.file(segments) or self.tree.folder(segments)
+
+
+def _shown(entry: wire.Entry) -> bool:
+    return entry.status == wire.Status.ACTIVE and HIDDEN_TAG not in (entry.tags or ())
+
+
+def _newest_first(record: EntryRecord) -> tuple[float, str]:
+    created = aware(record.entry.created_at)
+    return (-created.timestamp() if created else 0.0, record.identifier)
+
+
+def _keep_known(record: EntryRecord, known: EntryRecord) -> None:
+    """Carry over what a closer look had told about an entry that has not changed since."""
+    record.kind = record.kind or known.kind
+    record.storage_type = record.storage_type or known.storage_type
+    record.content_type = record.content_type or known.content_type
+    if record.size is None:
+        record.size, record.size_certain = known.size, known.size_certain
+    record.md5 = record.md5 or known.md5
+    record.revision = record.revision or known.revision
+    record.url = record.url or known.url

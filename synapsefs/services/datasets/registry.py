@@ -1,0 +1,239 @@
+"""Which datasets there are. The service cannot say, so several sources are merged.
+
+An embedded server lists them. Elsewhere names come from what the user configured, from what this
+instance created, and from a small catalogue entry that this package leaves in each dataset it
+creates and finds again by search. Search lags and is ranked, so that listing is best effort;
+``@<id>`` always asks the service itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from synapsefs.errors import NotFoundError, SynapseError
+from synapsefs.limits import Locks
+from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
+from synapsefs.services.base import Entry, aware
+from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.index import HIDDEN_TAG
+from synapsefs.wire import datasets as wire
+
+ROOT = Location((Root.DATASETS.value,))
+CATALOGUE_NAME = ".synapsefs-catalogue"
+CATALOGUE_LIMIT = 1000
+SEARCH_LAG = (0.4, 0.8, 1.2)
+"""Seconds to wait between searches before a name counts as absent."""
+
+
+@dataclass(slots=True, eq=False)
+class DatasetRecord:
+    """A dataset: its id, name, and segment in paths."""
+
+    identifier: str
+    name: str
+    segment: str
+    description: str = ""
+    created: datetime | None = None
+
+    @property
+    def location(self) -> Location:
+        """Its canonical place."""
+        return ROOT.child(self.segment)
+
+    def entry(self) -> Entry:
+        """Describe the dataset as a directory."""
+        details = {"id": self.identifier, "description": self.description}
+        return Entry(
+            self.location, "directory", 0, created=self.created, record=self, details=details
+        )
+
+
+class DatasetRegistry:
+    """Finds datasets by name or ``@id``.
+
+    Parameters
+    ----------
+    api
+        The service.
+    named
+        Ids by name, as the user configured them.
+    expiry
+        Seconds for which a listing is believed; a name that it lacks is asked for at once.
+    """
+
+    def __init__(self, api: DatasetsApi, named: Mapping[str, str], expiry: float) -> None:
+        self._api = api
+        self._expiry = expiry
+        self._own = {
+            identifier: DatasetRecord(identifier, name, escape(name))
+            for name, identifier in named.items()
+        }
+        self._by_segment: dict[str, DatasetRecord] = {}
+        self._by_id: dict[str, DatasetRecord] = {}
+        self._read_at: float | None = None
+        self._locks: Locks[str] = Locks()
+        self._arrange({})
+
+    async def all(self, *, refresh: bool = False) -> list[DatasetRecord]:
+        """List the datasets that are known."""
+        if refresh or self._stale():
+            await self._read(None)
+        return list(self._by_segment.values())
+
+    async def find(
+        self, location: Location, *, refresh: bool = False, patient: bool = True
+    ) -> DatasetRecord:
+        """Find the dataset that a path lies in.
+
+        Parameters
+        ----------
+        patient
+            Search again for a while before a name counts as absent.
+
+        Raises
+        ------
+        NotFoundError
+            When there is none.
+        """
+        segment = location.container
+        identifier = id_of(segment)
+        if identifier is not None:
+            return self._by_id.get(identifier) or await self._by_identifier(identifier, location)
+        found = self._known(segment)
+        if found is not None and not refresh and (not self._stale() or self._is_own(found)):
+            return found
+        for wait in (0.0, *(SEARCH_LAG if patient else ())):
+            await asyncio.sleep(wait)
+            await self._read(unescape(segment))
+            found = self._known(segment)
+            if found is not None or await self._api.announced():
+                break
+        if found is None:
+            raise NotFoundError(f"there is no dataset {unescape(segment)!r}", location.path)
+        return found
+
+    async def create(self, location: Location, options: Mapping[str, Any]) -> DatasetRecord:
+        """Create a dataset; ``id`` and ``description`` may be given."""
+        name = unescape(location.container)
+        identifier = str(options.get("id") or uuid.uuid4())
+        description = options.get("description")
+        made = await self._api.create_dataset(name, description, identifier, location.path)
+        record = DatasetRecord(made.id, made.name, escape(made.name), made.description or "")
+        if not await self._api.announced():
+            await self._leave_catalogue(record, location.path)
+        self._own[record.identifier] = record
+        self._arrange({**self._by_id, record.identifier: record})
+        return self._by_id[record.identifier]
+
+    async def delete(self, record: DatasetRecord) -> None:
+        """Delete a dataset with all its entries."""
+        await self._api.delete_dataset(record.identifier, record.location.path)
+        self._own.pop(record.identifier, None)
+        left = {i: known for i, known in self._by_id.items() if i != record.identifier}
+        self._arrange(left)
+
+    def forget(self) -> None:
+        """Believe nothing that was read before."""
+        self._read_at = None
+
+    async def _leave_catalogue(self, record: DatasetRecord, about: str) -> None:
+        note = json.dumps({"id": record.identifier, "name": record.name})
+        entry = wire.EntryCreate(
+            name=CATALOGUE_NAME,
+            content=note,
+            description=f"Dataset {record.name}",
+            dataset_id=record.identifier,
+            tags=[HIDDEN_TAG],
+        )
+        await self._api.create_entry(entry, about, replay=True)
+
+    def _known(self, segment: str) -> DatasetRecord | None:
+        return self._by_segment.get(segment) or self._by_segment.get(escape(unescape(segment)))
+
+    def _is_own(self, record: DatasetRecord) -> bool:
+        return record.identifier in self._own
+
+    def _stale(self) -> bool:
+        return self._read_at is None or time.monotonic() - self._read_at > self._expiry
+
+    async def _by_identifier(self, identifier: str, location: Location) -> DatasetRecord:
+        found = (await self._api.dataset(identifier, location.path)).dataset
+        record = _record(found)
+        record.segment = f"@{identifier}"
+        self._by_id[identifier] = record
+        return record
+
+    async def _read(self, name: str | None) -> None:
+        async with self._locks.get("read"):
+            if await self._api.announced():
+                found = {item.id: _record(item) for item in await self._api.listing(name)}
+            else:
+                found = await self._catalogued()
+                name = None
+            if name is None:
+                self._read_at = time.monotonic()
+                self._arrange(found)
+            else:
+                self._arrange({**self._without(name), **found})
+
+    def _without(self, name: str) -> dict[str, DatasetRecord]:
+        return {i: known for i, known in self._by_id.items() if known.name != name}
+
+    async def _catalogued(self) -> dict[str, DatasetRecord]:
+        """Read the catalogue entries that search finds; none where search is out of order."""
+        criterion = wire.Criterion(field="tags", operator=wire.Operator.IN, value=[HIDDEN_TAG])
+        query = wire.SearchRequest(criteria=[criterion], limit=CATALOGUE_LIMIT)
+        try:
+            hits = await self._api.search(query)
+        except SynapseError as error:
+            if error.status in {401, 403}:
+                raise
+            return {}
+        found: dict[str, DatasetRecord] = {}
+        for hit in hits:
+            record = _catalogue_record(hit)
+            if record is not None:
+                found[record.identifier] = record
+        return found
+
+    def _arrange(self, found: Mapping[str, DatasetRecord]) -> None:
+        self._by_id = {**found, **self._own}
+        self._by_segment = {}
+        for record in sorted(self._by_id.values(), key=_newest_first):
+            record.segment = escape(record.name) or f"@{record.identifier}"
+            if record.segment in self._by_segment:
+                record.segment = with_id(record.segment, record.identifier)
+            self._by_segment[record.segment] = record
+
+
+def _newest_first(record: DatasetRecord) -> tuple[float, str]:
+    moment = record.created.timestamp() if record.created else float("inf")
+    return (-moment, record.identifier)
+
+
+def _record(item: wire.Dataset) -> DatasetRecord:
+    return DatasetRecord(
+        item.id, item.name, escape(item.name), item.description or "", aware(item.created_at)
+    )
+
+
+def _catalogue_record(hit: wire.SearchHit) -> DatasetRecord | None:
+    if hit.name != CATALOGUE_NAME or HIDDEN_TAG not in (hit.tags or ()):
+        return None
+    try:
+        note = json.loads(hit.content or "null")
+    except ValueError:
+        note = None
+    name = note.get("name") if isinstance(note, dict) else None
+    if not isinstance(name, str):
+        name = (hit.description or "").removeprefix("Dataset ")
+    if not hit.dataset_id or not name:
+        return None
+    return DatasetRecord(hit.dataset_id, name, escape(name), created=aware(hit.created_at))

@@ -1,0 +1,70 @@
+"""A directory tree in memory: what a service's flat listing looks like as paths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+R = TypeVar("R")
+
+
+class Folder(Generic[R]):
+    """A directory: its sub-directories and its files' records, by path segment.
+
+    A name may stand for a directory and a file at once, as object stores allow.
+    """
+
+    __slots__ = ("files", "folders", "record")
+
+    def __init__(self, record: R | None = None) -> None:
+        self.folders: dict[str, Folder[R]] = {}
+        self.files: dict[str, R] = {}
+        self.record = record
+
+    def folder(self, segments: tuple[str, ...]) -> Folder[R] | None:
+        """Find a directory below this one."""
+        here: Folder[R] | None = self
+        for segment in segments:
+            here = here.folders.get(segment) if here else None
+        return here
+
+    def file(self, segments: tuple[str, ...]) -> R | None:
+        """Find a file's record below this directory."""
+        parent = self.folder(segments[:-1]) if segments else None
+        return parent.files.get(segments[-1]) if parent else None
+
+    def make(self, segments: tuple[str, ...]) -> Folder[R]:
+        """Find or create a directory and those above it."""
+        here = self
+        for segment in segments:
+            here = here.folders.setdefault(segment, Folder())
+        return here
+
+    def put(self, segments: tuple[str, ...], record: R) -> None:
+        """Place a file, creating its directories."""
+        self.make(segments[:-1]).files[segments[-1]] = record
+
+    def discard(self, segments: tuple[str, ...]) -> None:
+        """Take a file away, and the directories without a record that it leaves empty."""
+        trail = [self]
+        for segment in segments[:-1]:
+            below = trail[-1].folders.get(segment)
+            if below is None:
+                return
+            trail.append(below)
+        trail[-1].files.pop(segments[-1], None)
+        for depth in range(len(trail) - 1, 0, -1):
+            here = trail[depth]
+            if here.files or here.folders or here.record is not None:
+                return
+            del trail[depth - 1].folders[segments[depth - 1]]
+
+    def walk(
+        self, above: tuple[str, ...] = ()
+    ) -> Iterator[tuple[tuple[str, ...], Folder[R] | None, R | None]]:
+        """Go through everything below: path segments, and either a folder or a record."""
+        for name, record in self.files.items():
+            yield (*above, name), None, record
+        for name, folder in self.folders.items():
+            yield (*above, name), folder, None
+            yield from folder.walk((*above, name))

@@ -1,0 +1,301 @@
+"""Whole files and byte ranges between a service and memory or disk, verified."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import IO, Any
+
+from fsspec.utils import merge_offset_ranges
+
+from synapsefs import integrity, limits
+from synapsefs.errors import InvalidRequestError, RangeNotSatisfiableError
+from synapsefs.location import Location
+from synapsefs.objects import Buffer, Content, Pieces, fetch, object_size
+from synapsefs.services.base import Service, Staged, Upload
+from synapsefs.transport import Transport
+
+Progress = Callable[[int], None]
+MAX_GAP = 64 * 2**10
+MAX_MERGED = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A slice of a file as Python means it: negative counts from the end, None is open."""
+
+    start: int | None = None
+    end: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the whole file."""
+        return not self.start and self.end is None
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether the file's size decides where it lies."""
+        return self.end is None or self.end < 0 or (self.start or 0) < 0
+
+    def within(self, size: int) -> tuple[int, int]:
+        """Give first byte and end (exclusive) in a file of ``size`` bytes."""
+        start, end, _ = slice(self.start, self.end).indices(size)
+        return start, max(start, end)
+
+
+async def read(transport: Transport, content: Content, span: ByteRange) -> bytes:
+    """Read a file or a slice of it into memory; a whole file is verified."""
+    if span.whole:
+        return await read_whole(transport, content)
+    if span.needs_size or content.size is not None:
+        start, end = span.within(await object_size(transport, content))
+    else:
+        start, end = span.start or 0, span.end or 0
+    return await read_range(transport, content, start, end)
+
+
+async def read_whole(transport: Transport, content: Content) -> bytes:
+    """Read all bytes and compare their checksum."""
+    sink = Pieces() if content.size is None else Buffer(content.size)
+    digest = integrity.hasher(content.checksum)
+    hashing = integrity.Pipeline(*([digest.update] if digest else []))
+    try:
+        await fetch(transport, content, 0, None, _Tee(sink, hashing))
+        await hashing.finish()
+    finally:
+        await hashing.stop()
+    integrity.compare(digest, content.checksum, content.path)
+    return sink.value()
+
+
+async def read_range(transport: Transport, content: Content, start: int, end: int) -> bytes:
+    """Read the bytes from ``start`` to ``end`` (exclusive), fewer only at the file's end."""
+    if end <= start:
+        return b""
+    sink = Pieces()
+    try:
+        await fetch(transport, content, start, end, sink)
+    except RangeNotSatisfiableError:
+        if content.size is None or start < content.size:
+            raise
+    return sink.value()
+
+
+async def read_ranges(
+    transport: Transport, content: Content, spans: Sequence[ByteRange], max_gap: int | None
+) -> list[bytes]:
+    """Read several slices of one file, neighbours in one request.
+
+    Parameters
+    ----------
+    max_gap
+        Bytes between two slices that are fetched along rather than asked for apart.
+    """
+    if any(span.needs_size for span in spans):
+        size = await object_size(transport, content)
+        bounds = [span.within(size) for span in spans]
+    else:
+        bounds = [(span.start or 0, span.end or 0) for span in spans]
+    wanted = [bound for bound in bounds if bound[1] > bound[0]]
+    _, starts, ends = merge_offset_ranges(
+        [content.path] * len(wanted),
+        [start for start, _ in wanted],
+        [end for _, end in wanted],
+        max_gap=MAX_GAP if max_gap is None else max_gap,
+        max_block=MAX_MERGED,
+        sort=True,
+    )
+    merged = list(zip(starts, ends, strict=True))
+    reads = [read_range(transport, content, start, end) for start, end in merged]
+    blocks = await limits.gather(reads, transport.options.max_concurrency)
+    return [_cut(bound, merged, blocks) for bound in bounds]
+
+
+def _cut(
+    bound: tuple[int, int], merged: Sequence[tuple[int, int]], blocks: Sequence[bytes]
+) -> bytes:
+    start, end = bound
+    for (first, last), block in zip(merged, blocks, strict=True):
+        if first <= start and end <= last:
+            return block[start - first : end - first]
+    return b""
+
+
+class _Tee:
+    def __init__(self, *sinks: Any) -> None:
+        self._sinks = sinks
+
+    async def write(self, data: bytes) -> None:
+        for sink in self._sinks:
+            await sink.write(data)
+
+
+async def download(
+    transport: Transport, content: Content, target: str, progress: Progress
+) -> None:
+    """Fetch a whole file to disk: verified under a temporary name, then put in place.
+
+    What was at ``target`` stays until then, and for good when anything fails.
+
+    Raises
+    ------
+    ChecksumError
+        When the bytes are not what the service says.
+    """
+    directory, name = os.path.split(os.path.abspath(target))
+    temporary = os.path.join(directory, f".{name[:64]}.{secrets.token_hex(6)}.part")
+    try:
+        with await asyncio.to_thread(open, temporary, "xb") as file:
+            await _receive(transport, content, file, progress)
+        await asyncio.to_thread(os.replace, temporary, target)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(temporary)
+        raise
+
+
+async def _receive(
+    transport: Transport, content: Content, file: IO[bytes], progress: Progress
+) -> None:
+    digest = integrity.hasher(content.checksum)
+    consumers: list[Callable[[bytes], Any]] = [file.write]
+    pipeline = integrity.Pipeline(*consumers, *([digest.update] if digest else []))
+    try:
+        await fetch(transport, content, 0, None, _Tee(pipeline, _Reporting(progress)))
+        await pipeline.finish()
+    finally:
+        await pipeline.stop()
+    integrity.compare(digest, content.checksum, content.path)
+
+
+class _Reporting:
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    async def write(self, data: bytes) -> None:
+        self._progress(len(data))
+
+
+async def stage_file(
+    service: Service, path: str, location: Location, *, exclusive: bool, progress: Progress
+) -> Staged:
+    """Send a local file; it is not visible before it is published.
+
+    Raises
+    ------
+    InvalidRequestError
+        When the local file changes while it is read.
+    OSError
+        When it cannot be read.
+    """
+    before = await asyncio.to_thread(_readable, path)
+    upload = await service.upload(location, size=before.st_size, exclusive=exclusive)
+    try:
+        if await upload.adopt(path, before.st_size):
+            staged = await upload.finish()
+            progress(before.st_size)
+        else:
+            await _send_parts(upload, path, before.st_size, progress)
+            staged = await upload.finish()
+        _unchanged(before, await asyncio.to_thread(os.stat, path), path)
+    except BaseException:
+        await asyncio.shield(upload.abort())
+        raise
+    return staged
+
+
+async def _send_parts(upload: Upload, path: str, size: int, progress: Progress) -> None:
+    held = min(2 * upload.part_size, size)
+    async with limits.shared().buffered.hold(held):
+        with await asyncio.to_thread(open, path, "rb") as file:
+            sent = 0
+            while True:
+                part = await asyncio.to_thread(file.read, upload.part_size)
+                last = sent + len(part) >= size
+                await upload.write(part, last=last)
+                sent += len(part)
+                progress(len(part))
+                if last or not part:
+                    return
+
+
+async def stage_bytes(
+    service: Service, value: bytes | memoryview, location: Location, *, exclusive: bool
+) -> Staged:
+    """Send bytes from memory; they are not visible before they are published."""
+    view = memoryview(value).cast("B")
+    upload = await service.upload(location, size=len(view), exclusive=exclusive)
+    try:
+        for start in range(0, max(len(view), 1), upload.part_size):
+            part = view[start : start + upload.part_size]
+            await upload.write(part, last=start + upload.part_size >= len(view))
+        return await upload.finish()
+    except BaseException:
+        await asyncio.shield(upload.abort())
+        raise
+
+
+def _readable(path: str) -> os.stat_result:
+    with open(path, "rb") as file:
+        found = os.fstat(file.fileno())
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, "a file is wanted", path)
+    return found
+
+
+def _unchanged(before: os.stat_result, after: os.stat_result, path: str) -> None:
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InvalidRequestError("the local file changed while it was sent", path)
+
+
+async def copy_bytes(
+    transport: Transport, content: Content, service: Service, target: Location
+) -> Staged:
+    """Send a file's bytes on to another place, verified on the way, with bounded memory."""
+    size = await object_size(transport, content)
+    upload = await service.upload(target, size=size, exclusive=False)
+    relay = _Relay(upload, size)
+    digest = integrity.hasher(content.checksum)
+    pipeline = integrity.Pipeline(*([digest.update] if digest else []))
+    try:
+        async with limits.shared().buffered.hold(min(2 * upload.part_size, size)):
+            await fetch(transport, content, 0, None, _Tee(relay, pipeline))
+            await pipeline.finish()
+            integrity.compare(digest, content.checksum, content.path)
+            await relay.end()
+            return await upload.finish()
+    except BaseException:
+        await pipeline.stop()
+        await asyncio.shield(upload.abort())
+        raise
+
+
+class _Relay:
+    """A sink that feeds an upload part by part."""
+
+    def __init__(self, upload: Upload, size: int) -> None:
+        self._upload = upload
+        self._part = bytearray()
+        self._left = size
+
+    async def write(self, data: bytes) -> None:
+        view = memoryview(data)
+        while len(view):
+            room = self._upload.part_size - len(self._part)
+            if not room:
+                await self._send(last=False)
+                continue
+            self._part += view[:room]
+            view = view[room:]
+
+    async def _send(self, *, last: bool) -> None:
+        part, self._part = self._part, bytearray()
+        await self._upload.write(part, last=last)
+
+    async def end(self) -> None:
+        await self._send(last=True)

@@ -1,0 +1,415 @@
+"""HTTP: sessions, retries, credentials. The only module that talks to aiohttp.
+
+Two sessions per event loop: one carries credentials to a service's API, the other carries none
+and talks to signed object URLs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import email.utils
+import logging
+import os
+import time
+import weakref
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any, Protocol, TypeVar
+
+import aiohttp
+import tenacity
+from yarl import URL
+
+from synapsefs import limits
+from synapsefs._version import __version__
+from synapsefs.config import NetworkOptions
+from synapsefs.errors import (
+    IdleTimeoutError,
+    SynapseError,
+    UnreachableError,
+    from_status,
+    service_words,
+)
+
+logger = logging.getLogger("synapsefs")
+T = TypeVar("T")
+
+SLICE = 2**20
+LONGEST_RETRY_AFTER = 60.0
+LONGEST_BACKOFF = 20.0
+FIRST_BACKOFF = 0.2
+MAX_REDIRECTS = 5
+REFUSED_UNTRIED = frozenset({408, 425, 429, 503})
+MAYBE_DONE = frozenset({500, 502, 504})
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """A request body that can be sent again.
+
+    Attributes
+    ----------
+    size
+        Bytes in all, sent as ``Content-Length``.
+    chunks
+        Starts the body from its beginning.
+    """
+
+    size: int
+    chunks: Callable[[], AsyncIterator[bytes | memoryview]]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+def body_of(*pieces: bytes | memoryview, headers: Mapping[str, str] | None = None) -> Body:
+    """Make a body of pieces in memory, sent in slices and never joined."""
+
+    async def chunks() -> AsyncIterator[bytes | memoryview]:
+        for piece in pieces:
+            view = memoryview(piece)
+            for start in range(0, len(view), SLICE):
+                yield view[start : start + SLICE]
+
+    return Body(sum(len(piece) for piece in pieces), chunks, headers or {})
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer in memory."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Auth(Protocol):
+    """How requests to one service prove who asks."""
+
+    async def headers(self) -> Mapping[str, str]:
+        """Give the headers for the next request."""
+
+    async def renew(self, refused: Mapping[str, str], status: int) -> bool:
+        """Say whether credentials other than the ``refused`` ones are worth another try."""
+
+
+class Transport:
+    """Sessions and retries of one filesystem instance.
+
+    Parameters
+    ----------
+    options
+        Timeouts, retries and limits.
+    """
+
+    def __init__(self, options: NetworkOptions) -> None:
+        self.options = options
+        self.counts: Counter[str] = Counter()
+        self._sessions = _SessionPool(options)
+
+    async def aclose(self) -> None:
+        """Close the running loop's sessions."""
+        await self._sessions.aclose()
+
+    async def api(
+        self,
+        method: str,
+        url: str,
+        *,
+        auth: Auth,
+        about: str | None,
+        replay: bool,
+        params: Mapping[str, str] | None = None,
+        body: bytes | Body | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Reply:
+        """Send one request to a service and read its answer whole.
+
+        Parameters
+        ----------
+        method, url, params, body, headers
+            The request.
+        auth
+            Credentials; renewed and tried once more when they are refused.
+        about
+            Path that an error names.
+        replay
+            Whether doing it twice is as good as once. If not, a failure after which the service
+            may or may not have acted is raised at once, with ``outcome_unknown`` set.
+
+        Raises
+        ------
+        SynapseError
+            As the table in :mod:`synapsefs.errors` says.
+        """
+
+        async def attempt() -> Reply:
+            proof = await auth.headers()
+            sent = {**proof, **(headers or {})}
+            reply = await self._exchange(method, url, params, body, sent, about, replay)
+            if reply.status in {401, 403} and await auth.renew(proof, reply.status):
+                sent = {**await auth.headers(), **(headers or {})}
+                reply = await self._exchange(method, url, params, body, sent, about, replay)
+            return _checked(reply, about, replay)
+
+        return await self.retrying(attempt, replay=replay)
+
+    async def _exchange(
+        self,
+        method: str,
+        url: str,
+        params: Mapping[str, str] | None,
+        body: bytes | Body | None,
+        headers: Mapping[str, str],
+        about: str | None,
+        replay: bool,
+    ) -> Reply:
+        session = self._sessions.get().api
+        data, extra = _payload(body)
+        self.counts["requests"] += 1
+        async with translated(about, replay), limits.shared().connections:
+            async with session.request(
+                method,
+                URL(url, encoded=True),
+                params=params,
+                data=data,
+                headers={**headers, **extra},
+                allow_redirects=False,
+            ) as response:
+                received = await response.read()
+        self.counts["bytes_sent"] += _size(body)
+        self.counts["bytes_received"] += len(received)
+        if response.status in REDIRECTS:
+            raise from_status(
+                response.status, "the service redirects: check the endpoint's URL", about
+            )
+        return Reply(response.status, response.headers, received)
+
+    @asynccontextmanager
+    async def get_object(
+        self, url: str, headers: Mapping[str, str], about: str | None
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open a signed URL for reading; no credential is sent, redirects are followed as signed.
+
+        The caller reads the body and judges the status.
+        """
+        target = URL(url, encoded=True)
+        session = self._sessions.get().objects
+        async with translated(about, replay=True), limits.shared().connections:
+            for _ in range(MAX_REDIRECTS):
+                self.counts["requests"] += 1
+                async with session.get(target, headers=headers, allow_redirects=False) as response:
+                    if response.status not in REDIRECTS or "Location" not in response.headers:
+                        yield response
+                        return
+                    target = target.join(URL(response.headers["Location"], encoded=True))
+            raise from_status(508, "too many redirects", about)
+
+    async def put_object(
+        self, url: str, body: bytes | Body, headers: Mapping[str, str], about: str | None
+    ) -> Reply:
+        """Send bytes to a signed URL, again when that failed; no credential is sent."""
+
+        async def attempt() -> Reply:
+            data, extra = _payload(body)
+            session = self._sessions.get().objects
+            self.counts["requests"] += 1
+            async with translated(about, replay=True), limits.shared().connections:
+                async with session.put(
+                    URL(url, encoded=True),
+                    data=data,
+                    headers={**headers, **extra},
+                    allow_redirects=False,
+                ) as response:
+                    received = await response.read()
+            self.counts["bytes_sent"] += _size(body)
+            reply = Reply(response.status, response.headers, received)
+            if reply.status in REDIRECTS:
+                raise from_status(reply.status, "the storage redirects an upload", about)
+            return _checked(reply, about, replay=True)
+
+        return await self.retrying(attempt, replay=True)
+
+    async def retrying(self, attempt: Callable[[], Any], *, replay: bool) -> Any:
+        """Run ``attempt`` until it succeeds, fails for good, or the retries are used up.
+
+        Waits grow exponentially with jitter; a ``Retry-After`` is obeyed, up to a minute.
+        """
+        retry = tenacity.AsyncRetrying(
+            stop=tenacity.stop_after_attempt(self.options.retries + 1),
+            wait=_wait,
+            retry=tenacity.retry_if_exception(lambda error: worth_retrying(error, replay=replay)),
+            before_sleep=self._note_retry,
+            reraise=True,
+        )
+        return await retry(attempt)
+
+    def _note_retry(self, state: tenacity.RetryCallState) -> None:
+        self.counts["retries"] += 1
+        error = state.outcome.exception() if state.outcome else None
+        logger.info("trying again after: %s", error)
+
+
+def worth_retrying(error: BaseException, *, replay: bool) -> bool:
+    """Say whether another attempt may succeed and can do no harm."""
+    if not isinstance(error, SynapseError):
+        return False
+    if error.status in REFUSED_UNTRIED:
+        return True
+    if error.status in MAYBE_DONE or isinstance(error, UnreachableError):
+        return replay or not outcome_unknown(error)
+    return False
+
+
+def outcome_unknown(error: BaseException) -> bool:
+    """Say whether the service may have done what was asked although the answer never came."""
+    return bool(getattr(error, "outcome_unknown", False))
+
+
+@asynccontextmanager
+async def translated(about: str | None, replay: bool) -> AsyncIterator[None]:
+    """Turn what aiohttp raises into the errors of this package."""
+    try:
+        yield
+    except aiohttp.ClientConnectorError as error:
+        reason = error.os_error.strerror or type(error.os_error).__name__
+        message = f"no connection to {error.host}:{error.port}: {reason}"
+        raise UnreachableError(message, about, error.os_error.errno) from None
+    except (aiohttp.ServerTimeoutError, TimeoutError) as error:
+        if isinstance(error, SynapseError):
+            raise
+        raise _unknown(IdleTimeoutError("nothing moved before the timeout", about), replay) from None
+    except (aiohttp.ClientError, ConnectionError) as error:
+        if isinstance(error, SynapseError):
+            raise
+        code = getattr(error, "errno", None)
+        words = f"the connection broke: {type(error).__name__}"
+        raise _unknown(UnreachableError(words, about, code), replay) from None
+
+
+def _unknown(error: SynapseError, replay: bool) -> SynapseError:
+    error.outcome_unknown = not replay  # type: ignore[attr-defined]
+    return error
+
+
+def _checked(reply: Reply, about: str | None, replay: bool) -> Reply:
+    if reply.status < 400:
+        return reply
+    error = from_status(reply.status, service_words(reply.body), about)
+    error.body = reply.body  # type: ignore[attr-defined]
+    error.retry_after = _retry_after(reply.headers)  # type: ignore[attr-defined]
+    raise _unknown(error, replay) if reply.status in MAYBE_DONE else error
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    value = headers.get("Retry-After", "").strip()
+    if value.isdigit():
+        return min(float(value), LONGEST_RETRY_AFTER)
+    try:
+        moment = email.utils.parsedate_to_datetime(value).timestamp()
+    except ValueError:
+        return 0.0
+    return min(max(moment - time.time(), 0.0), LONGEST_RETRY_AFTER)
+
+
+_backoff = tenacity.wait_random_exponential(multiplier=FIRST_BACKOFF, max=LONGEST_BACKOFF)
+
+
+def _wait(state: tenacity.RetryCallState) -> float:
+    error = state.outcome.exception() if state.outcome else None
+    return max(getattr(error, "retry_after", 0.0), _backoff(state))
+
+
+def _payload(body: bytes | Body | None) -> tuple[Any, dict[str, str]]:
+    if isinstance(body, Body):
+        return body.chunks(), {**body.headers, "Content-Length": str(body.size)}
+    return body, {}
+
+
+def _size(body: bytes | Body | None) -> int:
+    return body.size if isinstance(body, Body) else len(body or b"")
+
+
+class _Sessions:
+    """The two sessions of one event loop."""
+
+    def __init__(self, options: NetworkOptions) -> None:
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
+        )
+        common: dict[str, Any] = {
+            "timeout": timeout,
+            "cookie_jar": aiohttp.DummyCookieJar(),
+            "trust_env": options.trust_env,
+            "read_bufsize": SLICE,
+        }
+        agent = {"User-Agent": f"synapsefs/{__version__}"}
+        self.api = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=options.max_connections), headers=agent, **common
+        )
+        self.objects = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=options.max_connections),
+            headers={**agent, "Accept-Encoding": "identity"},
+            auto_decompress=False,
+            skip_auto_headers=["Content-Type"],
+            **common,
+        )
+
+    async def aclose(self) -> None:
+        await self.api.close()
+        await self.objects.close()
+
+    def abandon(self) -> None:
+        """Let go of the sockets without a running loop."""
+        for session in (self.api, self.objects):
+            connector = session.connector
+            session.detach()
+            if connector is not None:
+                connector._close()  # noqa: SLF001 - the only way without the loop
+
+
+class _SessionPool:
+    """Sessions by event loop, safe after fork and after the end of a loop."""
+
+    def __init__(self, options: NetworkOptions) -> None:
+        self._options = options
+        self._by_loop: dict[asyncio.AbstractEventLoop, _Sessions] = {}
+        self._pid = os.getpid()
+        weakref.finalize(self, _close_all, self._by_loop, self._pid)
+
+    def get(self) -> _Sessions:
+        if self._pid != os.getpid():
+            _inherited.append(self._by_loop)
+            self._by_loop, self._pid = {}, os.getpid()
+            weakref.finalize(self, _close_all, self._by_loop, self._pid)
+        loop = asyncio.get_running_loop()
+        found = self._by_loop.get(loop)
+        if found is None:
+            self._drop_ended()
+            found = self._by_loop[loop] = _Sessions(self._options)
+        return found
+
+    def _drop_ended(self) -> None:
+        for loop in [loop for loop in self._by_loop if loop.is_closed()]:
+            self._by_loop.pop(loop).abandon()
+
+    async def aclose(self) -> None:
+        found = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if found is not None:
+            await found.aclose()
+
+
+_inherited: list[dict[asyncio.AbstractEventLoop, _Sessions]] = []
+"""Sessions that belong to the parent process: kept, so that nothing closes them from here."""
+
+
+def _close_all(by_loop: dict[asyncio.AbstractEventLoop, _Sessions], pid: int) -> None:
+    if pid != os.getpid():
+        return
+    for loop, sessions in list(by_loop.items()):
+        if loop.is_running():
+            loop.call_soon_threadsafe(sessions.abandon)
+        else:
+            sessions.abandon()
+    by_loop.clear()

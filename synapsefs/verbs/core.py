@@ -1,0 +1,186 @@
+"""What all verbs share: the services, the transport, and the event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from fsspec.asyn import AsyncFileSystem, get_loop
+
+from synapsefs.caching import TailCache
+from synapsefs.config import Endpoint, NetworkOptions, Settings
+from synapsefs.errors import FolderError, UnsupportedError
+from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
+from synapsefs.objects import Content, object_size
+from synapsefs.services.base import Entry, Service, Staged
+from synapsefs.transport import Transport
+
+DEFAULT_EXPIRY = 5.0
+
+
+class Core(AsyncFileSystem):  # type: ignore[misc]
+    """The state of an instance, without any verb.
+
+    Services are made when first needed: that is when the embedded server starts, and when the
+    wire models are imported.
+    """
+
+    protocol = PROTOCOL
+    root_marker = ""
+    settings: Settings
+    options: NetworkOptions
+
+    def _prepare(
+        self,
+        settings: Settings,
+        options: NetworkOptions,
+        datasets: Mapping[str, str],
+        expiry: float | None,
+    ) -> None:
+        self.settings = settings
+        self.options = options
+        self.transport = Transport(options)
+        self.tails = TailCache()
+        self._named_datasets = datasets
+        self._expiry = expiry
+        self._services: dict[Root, Service] = {}
+        self._services_pid = os.getpid()
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that synchronous calls run on; a forked child gets its own.
+
+        Raises
+        ------
+        RuntimeError
+            On an asynchronous instance, whose methods are awaited.
+        """
+        if self.asynchronous:
+            raise RuntimeError(
+                "this filesystem is asynchronous: await its methods with an underscore, "
+                "or make one without asynchronous=True"
+            )
+        if self._pid != os.getpid():
+            self._pid = os.getpid()
+            self._loop = get_loop()
+        return self._loop
+
+    @classmethod
+    def _strip_protocol(cls, path: Any) -> Any:
+        if isinstance(path, list):
+            return [cls._strip_protocol(item) for item in path]
+        return strip_protocol(os.fspath(path) if hasattr(path, "__fspath__") else str(path))
+
+    @classmethod
+    def _parent(cls, path: str) -> str:
+        return strip_protocol(path).rpartition("/")[0]
+
+    async def _service(self, location: Location) -> Service:
+        """Give the service that a path belongs to.
+
+        Raises
+        ------
+        UnsupportedError
+            When that service is not configured.
+        """
+        root = location.root
+        if root is None:
+            raise FolderError("name a path below synapse://collections or datasets", "synapse://")
+        if self._services_pid != os.getpid():
+            self._services, self._services_pid = {}, os.getpid()
+        found = self._services.get(root)
+        if found is None:
+            await asyncio.to_thread(self._connect)
+            found = self._services.get(root)
+        if found is None:
+            raise UnsupportedError(f"the {root} service is not configured", location.path)
+        return found
+
+    def _connect(self) -> None:
+        """Make the services, starting the embedded server where that is the one to use."""
+        from synapsefs.services.collections.service import (  # noqa: PLC0415 - when first needed
+            CollectionsService,
+        )
+        from synapsefs.services.datasets.service import DatasetsService  # noqa: PLC0415 - as above
+
+        collections, datasets = self._endpoints()
+        expiry = DEFAULT_EXPIRY if self._expiry is None else self._expiry
+        made: dict[Root, Service] = {}
+        if collections is not None:
+            made[Root.COLLECTIONS] = CollectionsService(
+                self.transport, collections, expiry, chosen_expiry=self._expiry is not None
+            )
+        if datasets is not None:
+            made[Root.DATASETS] = DatasetsService(
+                self.transport, datasets, self._named_datasets, expiry
+            )
+        for root, service in made.items():
+            self._services.setdefault(root, service)
+
+    def _endpoints(self) -> tuple[Endpoint | None, Endpoint | None]:
+        if self.settings.embedded is None:
+            return self.settings.collections, self.settings.datasets
+        from synapsefs.server.embedded import embedded  # noqa: PLC0415 - only where it is used
+
+        server = embedded(self.settings.embedded)
+        datasets = self.settings.datasets or Endpoint(server.url, server.api_key)
+        return Endpoint(server.url, server.token), datasets
+
+    async def _roots(self) -> list[Location]:
+        """Give the roots that are configured, and datasets where the endpoint serves both."""
+        if self.settings.embedded is not None:
+            return [Location((root.value,)) for root in Root]
+        found = []
+        if self.settings.collections is not None:
+            found.append(Location((Root.COLLECTIONS.value,)))
+        datasets = self.settings.datasets
+        if datasets is not None and (not datasets.assumed or await self._serves_both()):
+            found.append(Location((Root.DATASETS.value,)))
+        return found
+
+    async def _serves_both(self) -> bool:
+        service: Any = await self._service(Location((Root.COLLECTIONS.value,)))
+        return bool(await service.api.announces_extras())
+
+    async def _entry(self, path: str, *, refresh: bool = False) -> Entry:
+        location = Location.parse(path)
+        if location.root is None:
+            return Entry(location, "directory", size=0)
+        return await (await self._service(location)).entry(location, refresh=refresh)
+
+    async def _content(self, path: str) -> tuple[Entry, Content]:
+        """Open a file's bytes."""
+        entry = await self._entry(path)
+        if entry.kind != "file":
+            raise FolderError("this is a directory", entry.location.path)
+        return entry, await (await self._service(entry.location)).content(entry)
+
+    async def _sized_content(self, path: str) -> tuple[Entry, Content]:
+        """Open a file's bytes, their number known."""
+        entry, content = await self._content(path)
+        await object_size(self.transport, content)
+        return entry, content
+
+    async def _measured(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Fill in the sizes of entries of one service."""
+        if all(entry.size is not None for entry in entries):
+            return list(entries)
+        return await (await self._service(entries[0].location)).measured(entries)
+
+    async def _measured_all(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Fill in the sizes of entries of any service, in their order."""
+        measured: dict[Location, Entry] = {}
+        for root in {entry.location.root for entry in entries}:
+            group = [entry for entry in entries if entry.location.root == root]
+            measured.update((entry.location, entry) for entry in await self._measured(group))
+        return [measured[entry.location] for entry in entries]
+
+    async def publish(self, staged: list[Staged]) -> None:
+        """Make finished files visible, those of one service together."""
+        by_root: dict[Root | None, list[Staged]] = {}
+        for item in staged:
+            by_root.setdefault(item.location.root, []).append(item)
+        for group in by_root.values():
+            await (await self._service(group[0].location)).publish(group)

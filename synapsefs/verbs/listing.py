@@ -1,0 +1,266 @@
+"""Looking: ls, info, exists, find, glob, walk, du and their kin."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import Any
+
+from fsspec.utils import tokenize
+
+from synapsefs.bridge import mirrored
+from synapsefs.errors import NotFoundError, UnsupportedError
+from synapsefs.location import Location
+from synapsefs.services.base import Entry, directory
+from synapsefs.verbs.core import Core
+
+
+@mirrored(
+    "ls", "info", "exists", "isfile", "isdir", "find", "glob", "du", "size", "sizes",
+    "created", "modified", "checksum", "ukey",
+)  # fmt: skip
+class ListingVerbs(Core):
+    """The verbs that change nothing and read no bytes."""
+
+    async def _ls(
+        self, path: str, detail: bool = True, refresh: bool = False, **kwargs: Any
+    ) -> list[Any]:
+        """List a directory, or a file as itself.
+
+        Parameters
+        ----------
+        path
+            Where.
+        detail
+            Give dictionaries with sizes rather than names.
+        refresh
+            Ask the service even if the listing is fresh.
+
+        Raises
+        ------
+        NotFoundError
+            When nothing is there.
+        """
+        entries = await self._children(Location.parse(path), refresh=refresh)
+        if not detail:
+            return sorted(entry.location.path for entry in entries)
+        measured = await self._measured(entries)
+        return sorted((entry.info() for entry in measured), key=lambda info: str(info["name"]))
+
+    async def _children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+        if location.root is None:
+            return [directory(root) for root in await self._roots()]
+        return await (await self._service(location)).children(location, refresh=refresh)
+
+    async def _info(
+        self, path: str, refresh: bool = False, measure: bool = True, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Describe a file or directory.
+
+        Returns
+        -------
+        dict
+            ``name``, ``type``, ``size`` (bytes), ``created`` and ``mtime``, for files
+            ``checksum`` and ``version``, and what the service tells besides.
+
+        Raises
+        ------
+        NotFoundError
+            When nothing is there.
+        """
+        entry = await self._entry(path, refresh=refresh)
+        return (await self._measured([entry]))[0].info() if measure else entry.info()
+
+    async def _exists(self, path: str, **kwargs: Any) -> bool:
+        """Say whether something is there; a refusal or fault is raised, not taken for no."""
+        return await self._kind(path) is not None
+
+    async def _isfile(self, path: str) -> bool:
+        """Say whether a file is there; a refusal or fault is raised, not taken for no."""
+        return await self._kind(path) == "file"
+
+    async def _isdir(self, path: str) -> bool:
+        """Say whether a directory is there; a refusal or fault is raised, not taken for no."""
+        return await self._kind(path) == "directory"
+
+    async def _kind(self, path: str) -> str | None:
+        try:
+            return (await self._entry(path)).kind
+        except NotFoundError:
+            return None
+
+    async def _entries_below(self, location: Location) -> list[Entry]:
+        if location.root is not None:
+            return await (await self._service(location)).descendants(location)
+        found: list[Entry] = []
+        for root in await self._roots():
+            found += [directory(root), *await self._entries_below(root)]
+        return found
+
+    async def _find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        measure: bool | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        """List all files below a path, one listing per collection or dataset.
+
+        Parameters
+        ----------
+        path
+            Where; a file lists as itself, nothing as nothing.
+        maxdepth
+            Levels to go down.
+        withdirs
+            Include directories, the path itself too.
+        detail
+            Give a dictionary of infos rather than names.
+        measure
+            Find out sizes; as ``detail`` when left out.
+        """
+        if maxdepth is not None and maxdepth < 1:
+            raise ValueError("maxdepth must be at least 1")
+        try:
+            entries = await self._found(Location.parse(path), withdirs=withdirs)
+        except NotFoundError:
+            entries = []
+        depth = len(Location.parse(path).segments)
+        wanted = [
+            entry
+            for entry in entries
+            if (withdirs or entry.kind == "file")
+            and (maxdepth is None or len(entry.location.segments) - depth <= maxdepth)
+        ]
+        if detail if measure is None else measure:
+            wanted = await self._measured_all(wanted)
+        infos = {entry.location.path: entry.info() for entry in wanted}
+        return {name: infos[name] for name in sorted(infos)} if detail else sorted(infos)
+
+    async def _found(self, location: Location, *, withdirs: bool) -> list[Entry]:
+        if location.root is None:
+            return await self._entries_below(location)
+        above = await self._entry(location.path)
+        if above.kind == "file":
+            return [above]
+        below = await self._entries_below(location)
+        return [above, *below] if withdirs else below
+
+    async def _walk(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        topdown: bool = True,
+        on_error: str | Callable[[OSError], Any] = "omit",
+        detail: bool = False,
+        **kwargs: Any,
+    ) -> AsyncIterator[tuple[str, Any, Any]]:
+        """Go through directories; only "not found" may be passed over, any other fault is raised.
+
+        Yields
+        ------
+        tuple
+            Path, its directories, its files: names, or infos by name with ``detail``.
+        """
+        if maxdepth is not None and maxdepth < 1:
+            raise ValueError("maxdepth must be at least 1")
+        path = self._strip_protocol(path)
+        try:
+            listing = await self._ls(path, detail=True, **kwargs)
+        except NotFoundError as error:
+            if on_error == "raise":
+                raise
+            if callable(on_error):
+                on_error(error)
+            listing = []
+        named = {str(info["name"]).rsplit("/", 1)[-1]: info for info in listing}
+        dirs = {name: info for name, info in named.items() if info["type"] == "directory"}
+        files = {name: info for name, info in named.items() if info["type"] == "file"}
+        here = (path, dirs, files) if detail else (path, list(dirs), list(files))
+        if topdown:
+            yield here
+        deeper = None if maxdepth is None else maxdepth - 1
+        if deeper is None or deeper > 0:
+            for info in [dirs[name] for name in here[1] if name in dirs]:
+                async for below in self._walk(
+                    info["name"], deeper, topdown, on_error, detail, **kwargs
+                ):
+                    yield below
+        if not topdown:
+            yield here
+
+    async def _glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """Find paths by pattern; sizes are found out only with ``detail``."""
+        measure = bool(kwargs.get("detail", False))
+        return await super()._glob(path, maxdepth=maxdepth, measure=measure, **kwargs)
+
+    async def _expand_path(
+        self,
+        path: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        assume_literal: bool = False,
+    ) -> list[str]:
+        """Resolve patterns; a name that is there is taken literally, brackets and all."""
+        paths = [path] if isinstance(path, str) else list(path)
+        found: set[str] = set()
+        for item in paths:
+            literal = assume_literal or not _magic(item) or await self._exists(item)
+            found.update(
+                await super()._expand_path(
+                    [item], recursive=recursive, maxdepth=maxdepth, assume_literal=literal
+                )
+            )
+        return sorted(found)
+
+    async def _du(
+        self,
+        path: str,
+        total: bool = True,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        **kwargs: Any,
+    ) -> Any:
+        """Sum up sizes in bytes below a path, or give them by name without ``total``."""
+        found = await self._find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True)
+        sizes = {name: info["size"] or 0 for name, info in found.items()}
+        return sum(sizes.values()) if total else sizes
+
+    async def _size(self, path: str) -> int | None:
+        """Give a file's size in bytes."""
+        size: int | None = (await self._info(path))["size"]
+        return size
+
+    async def _sizes(self, paths: Sequence[str], batch_size: int | None = None) -> list[Any]:
+        """Give the sizes of several files in bytes."""
+        return [await self._size(path) for path in paths]
+
+    async def _created(self, path: str) -> datetime:
+        """Give the time at which a file was created."""
+        return self._time((await self._entry(path)), "created")
+
+    async def _modified(self, path: str) -> datetime:
+        """Give the time at which a file was last changed."""
+        return self._time((await self._entry(path)), "modified")
+
+    def _time(self, entry: Entry, which: str) -> datetime:
+        found: datetime | None = getattr(entry, which) or entry.created
+        if found is None:
+            raise UnsupportedError(f"the service tells no {which} time", entry.location.path)
+        return found
+
+    async def _checksum(self, path: str) -> str:
+        """Give the service's checksum of a file in hex, else another text that changes with it."""
+        entry = await self._entry(path)
+        return entry.checksum or await self._ukey(path)
+
+    async def _ukey(self, path: str) -> str:
+        """Give a text that is the same as long as the path holds the same bytes."""
+        entry = await self._entry(path)
+        return str(tokenize(entry.location.path, entry.kind, entry.version))
+
+
+def _magic(path: str) -> bool:
+    return any(character in path for character in "*?[")

@@ -1,0 +1,173 @@
+"""Reading bytes: cat, cat_file, cat_ranges, get, sign, and open for reading."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from synapsefs import limits
+from synapsefs.bridge import mirrored
+from synapsefs.errors import FolderError, UnsupportedError
+from synapsefs.services.base import Entry
+from synapsefs.transfer import ByteRange, download, read, read_ranges
+from synapsefs.verbs.batch import Batch
+from synapsefs.verbs.core import Core
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetch:
+    """A file to get: from where, to which local path."""
+
+    source: str
+    target: str
+
+
+_fetches: Batch[_Fetch] = Batch("fetches")
+
+
+@mirrored("cat", "cat_file", "cat_ranges", "get", "get_file", "sign")
+class ReadingVerbs(Core):
+    """The verbs that read bytes."""
+
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
+    ) -> bytes:
+        """Read a file, or the bytes from ``start`` to ``end``; negative counts from the end.
+
+        A whole file is verified against the service's checksum.
+
+        Raises
+        ------
+        NotFoundError, FolderError
+            When there is no file.
+        ChecksumError
+            When the bytes are not what the service says.
+        """
+        _, content = await self._content(path)
+        return await read(self.transport, content, ByteRange(start, end))
+
+    async def _cat_ranges(
+        self,
+        paths: list[str],
+        starts: Any,
+        ends: Any,
+        max_gap: int | None = None,
+        batch_size: int | None = None,
+        on_error: str = "return",
+        **kwargs: Any,
+    ) -> list[Any]:
+        """Read slices of files; neighbours in one file travel in one request.
+
+        Parameters
+        ----------
+        paths, starts, ends
+            One slice each; a single start or end serves all.
+        max_gap
+            Bytes between two slices that are fetched along; 64 KiB when left out.
+        on_error
+            ``return`` puts an exception in a failed slice's place, ``raise`` raises it.
+        """
+        if not isinstance(paths, list):
+            raise TypeError("paths is a list")
+        slices = _slices(paths, starts, ends)
+        by_path: dict[str, list[int]] = {}
+        for index, path in enumerate(paths):
+            by_path.setdefault(self._strip_protocol(path), []).append(index)
+
+        async def one(path: str, indices: Sequence[int]) -> list[Any]:
+            try:
+                _, content = await self._content(path)
+                spans = [slices[index] for index in indices]
+                return list(await read_ranges(self.transport, content, spans, max_gap))
+            except OSError as error:
+                if on_error != "return":
+                    raise
+                return [error] * len(indices)
+
+        work = (one(path, indices) for path, indices in by_path.items())
+        answers = await limits.gather(work, batch_size or self.options.max_concurrency)
+        found: dict[int, Any] = {}
+        for indices, values in zip(by_path.values(), answers, strict=True):
+            found.update(zip(indices, values, strict=True))
+        return [found[index] for index in range(len(paths))]
+
+    async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **kwargs: Any) -> None:
+        """Fetch files or trees to disk.
+
+        Each file is verified under a temporary name and put in place whole; what was there stays
+        when that fails. ``callback`` counts bytes.
+        """
+        callback = kwargs.pop("callback", DEFAULT_CALLBACK)
+        if isinstance(lpath, os.PathLike):
+            lpath = os.fspath(lpath)
+        with _fetches.collecting() as fetches:
+            await super()._get(rpath, lpath, recursive=recursive, **kwargs)
+        entries = [await self._entry(item.source) for item in fetches]
+        if callback is not DEFAULT_CALLBACK:
+            entries = await self._measured_all(entries)
+            callback.set_size(sum(entry.size or 0 for entry in entries))
+        work = (
+            self._fetch(item, entry, callback)
+            for item, entry in zip(fetches, entries, strict=True)
+        )
+        await limits.gather(work, self.options.max_concurrency)
+
+    async def _get_file(
+        self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+    ) -> None:
+        """Fetch one file to disk, verified and put in place whole.
+
+        Raises
+        ------
+        NotFoundError
+            When nothing is there.
+        ChecksumError
+            When the bytes are not what the service says.
+        """
+        item = _Fetch(self._strip_protocol(rpath), os.fspath(lpath))
+        if not _fetches.add(item):
+            entry = await self._entry(rpath)
+            if callback is not DEFAULT_CALLBACK:
+                callback.set_size((await self._measured([entry]))[0].size)
+            await self._fetch(item, entry, callback)
+
+    async def _fetch(self, item: _Fetch, entry: Entry, callback: Any) -> None:
+        if entry.kind == "directory":
+            await asyncio.to_thread(os.makedirs, item.target, exist_ok=True)
+            return
+        if os.path.isdir(item.target):
+            raise FolderError("the local target is a directory", item.target)
+        await asyncio.to_thread(os.makedirs, os.path.dirname(item.target) or ".", exist_ok=True)
+        content = await (await self._service(entry.location)).content(entry)
+        await download(self.transport, content, item.target, callback.relative_update)
+
+    async def _sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
+        """Give a URL that reads a file without credentials.
+
+        Parameters
+        ----------
+        expiration
+            Not used: the services decide how long their URLs live.
+
+        Raises
+        ------
+        UnsupportedError
+            For text that the service keeps inside the entry: it has no URL.
+        """
+        _, content = await self._content(path)
+        if content.inline is not None:
+            raise UnsupportedError("this text is stored inline and has no URL", content.path)
+        return await content.locate(True)
+
+
+def _slices(paths: Sequence[str], starts: Any, ends: Any) -> list[ByteRange]:
+    firsts = list(starts) if isinstance(starts, Sequence) else [starts] * len(paths)
+    lasts = list(ends) if isinstance(ends, Sequence) else [ends] * len(paths)
+    if not len(paths) == len(firsts) == len(lasts):
+        raise ValueError("paths, starts and ends have the same length")
+    return [ByteRange(start, end) for start, end in zip(firsts, lasts, strict=True)]

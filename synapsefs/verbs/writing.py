@@ -1,0 +1,223 @@
+"""Writing bytes: pipe, put, touch, and transactions over them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Coroutine, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+from fsspec.transaction import Transaction
+
+from synapsefs import bridge, limits
+from synapsefs.bridge import mirrored
+from synapsefs.errors import InvalidRequestError, UnsupportedError
+from synapsefs.location import Location, Root
+from synapsefs.services.base import Staged
+from synapsefs.transfer import stage_bytes, stage_file
+from synapsefs.verbs.batch import Batch
+from synapsefs.verbs.core import Core
+
+
+@dataclass(frozen=True, slots=True)
+class _Send:
+    """A local file to put: from where, to which path, in which mode."""
+
+    source: str
+    target: Location
+    exclusive: bool
+
+
+class _Deferred:
+    """A finished file that waits for its transaction."""
+
+    def __init__(self, staged: Staged) -> None:
+        self.staged: Staged | None = staged
+
+    def discard(self) -> None:
+        """Forget the file; nobody has seen it."""
+        self.staged = None
+
+
+class SynapseTransaction(Transaction):  # type: ignore[misc]
+    """Files that appear together at the end, or not at all.
+
+    All their bytes have arrived and are verified before the first appears. Files of a collection
+    become visible unit by unit, all units in one call where they are at most a thousand.
+    """
+
+    def complete(self, commit: bool = True) -> None:  # noqa: FBT001, FBT002
+        """Publish all files written since the start, or discard them.
+
+        Raises
+        ------
+        SynapseError
+            When they cannot be published.
+        """
+        files, self.files = list(self.files), deque()
+        fs, self.fs = self.fs, None
+        fs._intrans, fs._transaction = False, None  # noqa: SLF001 - as fsspec's own does
+        staged = [file.staged for file in files if file.staged is not None]
+        try:
+            if commit and staged:
+                bridge.run(fs.loop, fs.publish(staged))
+        except BaseException:
+            commit = False
+            raise
+        finally:
+            for file in files:
+                if not commit or file.staged is None:
+                    file.discard()
+
+
+_sends: Batch[_Send] = Batch("sends")
+
+
+@mirrored("pipe", "pipe_file", "put", "put_file", "touch")
+class WritingVerbs(Core):
+    """The verbs that send bytes: all arrive and are verified before any becomes visible."""
+
+    transaction_type = SynapseTransaction
+
+    async def _pipe_file(
+        self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
+    ) -> None:
+        """Write bytes to a file.
+
+        Parameters
+        ----------
+        path
+            Where.
+        value
+            Bytes-like.
+        mode
+            ``overwrite``, or ``create`` to refuse to replace what is there.
+
+        Raises
+        ------
+        AlreadyExistsError
+            With ``create``, when something is there.
+        """
+        await self._pipe({path: value}, mode=mode)
+
+    async def _pipe(
+        self,
+        path: str | Mapping[str, Any],
+        value: Any = None,
+        batch_size: int | None = None,
+        mode: str = "overwrite",
+        **kwargs: Any,
+    ) -> None:
+        """Write bytes to one path, or to several given as a mapping, which appear together."""
+        values = {path: value} if isinstance(path, str) else path
+        exclusive = _exclusive(mode)
+        places = {Location.parse(name): content for name, content in values.items()}
+        await self._validate(list(places))
+        work = [self._stage_bytes(place, places[place], exclusive) for place in places]
+        await self._stage_and_publish(work, batch_size)
+
+    async def _stage_bytes(self, place: Location, value: Any, exclusive: bool) -> Staged:  # noqa: FBT001
+        service = await self._service(place)
+        return await stage_bytes(service, value, place, exclusive=exclusive)
+
+    async def _put(self, lpath: Any, rpath: Any, recursive: bool = False, **kwargs: Any) -> None:
+        """Send local files or trees.
+
+        All places are checked before the first byte goes, and all files appear together when all
+        have arrived: in collections as whole units. ``callback`` counts bytes.
+
+        Raises
+        ------
+        InvalidRequestError
+            For a place where no file can be, or units that would lack a required file.
+        """
+        callback = kwargs.pop("callback", DEFAULT_CALLBACK)
+        if isinstance(lpath, os.PathLike):
+            lpath = os.fspath(lpath)
+        with _sends.collecting() as sends:
+            await super()._put(lpath, rpath, recursive=recursive, **kwargs)
+        await self._send(sends, callback)
+
+    async def _put_file(
+        self,
+        lpath: Any,
+        rpath: str,
+        mode: str = "overwrite",
+        callback: Any = DEFAULT_CALLBACK,
+        **kwargs: Any,
+    ) -> None:
+        """Send one local file.
+
+        Raises
+        ------
+        AlreadyExistsError
+            With ``mode="create"``, when something is there.
+        OSError
+            When the local file cannot be read.
+        """
+        item = _Send(os.fspath(lpath), Location.parse(rpath), _exclusive(mode))
+        if _sends.add(item):
+            return
+        if await asyncio.to_thread(os.path.isdir, item.source):
+            await self._makedirs(item.target.path, exist_ok=True)
+        else:
+            await self._send([item], callback)
+
+    async def _send(self, sends: Sequence[_Send], callback: Any) -> None:
+        await self._validate([item.target for item in sends])
+        sizes = [await asyncio.to_thread(os.path.getsize, item.source) for item in sends]
+        callback.set_size(sum(sizes))
+        await self._stage_and_publish([self._stage_file(item, callback) for item in sends], None)
+
+    async def _stage_file(self, item: _Send, callback: Any) -> Staged:
+        return await stage_file(
+            await self._service(item.target),
+            item.source,
+            item.target,
+            exclusive=item.exclusive,
+            progress=callback.relative_update,
+        )
+
+    async def _validate(self, places: Sequence[Location]) -> None:
+        """Check all places before any byte is sent; in a transaction units may still grow."""
+        twice = {place.path for place in places if places.count(place) > 1} if len(places) < 99 else {}
+        if twice:
+            raise InvalidRequestError("two files for one path", min(twice))
+        for root in Root:
+            group = [place for place in places if place.root is root]
+            if group:
+                service = await self._service(group[0])
+                await service.validate(group, complete=not self._intrans)
+        for place in places:
+            if place.root is None:
+                await self._service(place)
+
+    async def _stage_and_publish(
+        self, work: Sequence[Coroutine[Any, Any, Staged]], batch_size: int | None
+    ) -> None:
+        staged = await limits.gather(work, batch_size or self.options.max_concurrency)
+        if self._intrans:
+            self.transaction.files.extend(map(_Deferred, staged))
+        else:
+            await self.publish(staged)
+
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        """Create an empty file, or empty the one that is there.
+
+        Raises
+        ------
+        UnsupportedError
+            Without ``truncate`` on an existing file: the services set times themselves.
+        """
+        if not truncate and await self._exists(path):
+            raise UnsupportedError("the services set times themselves", path)
+        await self._pipe_file(path, b"")
+
+
+def _exclusive(mode: str) -> bool:
+    if mode not in {"overwrite", "create"}:
+        raise InvalidRequestError(f"mode is 'overwrite' or 'create', not {mode!r}")
+    return mode == "create"

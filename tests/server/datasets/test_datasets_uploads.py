@@ -1,0 +1,152 @@
+"""Multipart uploads and the reading of what they brought."""
+
+import os
+
+import pytest
+
+from synapsefs.wire.datasets import DATASETS_PATH, ENTRIES_PATH
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [[b""], [b"\x00\xffbytes"], [os.urandom(1_500_000), os.urandom(1_000_000), b"tail"]],
+    ids=["empty", "one", "three"],
+)
+async def test_round_trip(api, parts):
+    key = await api.upload("f.bin", parts)
+    entry = await api.get(key)
+    config = entry.storage_locations[0].storage_config
+    assert entry.data_storage.status == "active"
+    assert entry.data_storage.size == config.metadata["size"] == sum(map(len, parts))
+    assert config.signed_url.split("?")[0].endswith("/f.bin")
+    whole = await api.read(key)
+    assert whole.body == b"".join(parts)
+    assert whole.headers["Accept-Ranges"] == "bytes"
+    assert "Content-Encoding" not in whole.headers
+
+
+async def test_ranges(api):
+    key = await api.upload("f.bin", [b"0123456789"])
+    part = await api.read(key, headers={"Range": "bytes=3-5"})
+    assert (part.status, part.body) == (206, b"345")
+    assert part.headers["Content-Range"] == "bytes 3-5/10"
+    beyond = await api.read(key, headers={"Range": "bytes=10-"})
+    assert beyond.status == 416
+
+
+async def test_parts_may_come_in_any_order_and_again(api):
+    parts = [b"a" * 10, b"b" * 10, b"c"]
+    key = (await api.create("f", file_path="f")).data_storage.id
+    begun = (await api.initiate(key, parts)).json
+    for number in (2, 0, 1, 0):
+        assert (await api.put(begun["part_urls"][number], parts[number])).status == 200
+    for _ in "ab":
+        assert (await api.complete(key, begun["upload_id"], parts)).status == 200
+    for _ in "ab":
+        assert (await api.patch(key, status="active")).status == 200
+    assert (await api.read(key)).body == b"".join(parts)
+
+
+async def test_a_damaged_part_is_refused(api):
+    key = (await api.create("f", file_path="f")).data_storage.id
+    begun = (await api.initiate(key, [b"right"])).json
+    [url] = begun["part_urls"]
+    damaged = await api.plain(
+        "PUT", url, data=b"wrong", headers={"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
+    )
+    assert damaged.status == 400
+    assert b"<Code>BadDigest</Code>" in damaged.body
+    assert (await api.put(url, b"other")).status == 200
+    assert (await api.complete(key, begun["upload_id"], [b"right"])).status == 400
+    assert (await api.put(url, b"right")).status == 200
+    assert (await api.complete(key, begun["upload_id"], [b"right"])).status == 200
+
+
+async def test_completion_needs_every_part(api):
+    parts = [b"a", b"b"]
+    key = (await api.create("f", file_path="f")).data_storage.id
+    begun = (await api.initiate(key, parts)).json
+    await api.put(begun["part_urls"][0], b"a")
+    assert (await api.complete(key, begun["upload_id"], parts)).status == 400
+    assert (await api.complete(key, begun["upload_id"], parts[:1])).status == 400
+    assert (await api.complete(key, "unknown", parts)).status == 404
+    assert (await api.patch(key, status="active")).status == 409
+    other = (await api.create("g", file_path="g")).data_storage.id
+    assert (await api.complete(other, begun["upload_id"], parts)).status == 404
+
+
+async def test_only_pending_entries_take_uploads(api):
+    text = (await api.create("t", content="x")).data_storage.id
+    assert (await api.initiate(text, [b"x"])).status == 409
+    file = await api.upload("f", [b"x"])
+    assert (await api.initiate(file, [b"y"])).status == 409
+    assert (await api.initiate("unknown", [b"y"])).status == 404
+    path = f"{ENTRIES_PATH}/{file}/multipart-upload/initiate"
+    assert (await api.call("POST", path, {"part_hashes": []})).status == 422
+
+
+async def test_urls_need_their_signature(api):
+    key = await api.upload("f.bin", [b"secret"])
+    url = (await api.get(key)).storage_locations[0].storage_config.signed_url
+    assert (await api.plain("GET", url.split("?")[0])).status == 403
+    assert (await api.plain("HEAD", url)).status == 403
+    assert (await api.plain("PUT", url, data=b"x")).status == 403
+
+
+async def test_expired_urls_are_refused(serving):
+    api = await serving(url_lifetime=-1.0)
+    key = (await api.create("f", file_path="f")).data_storage.id
+    await api.send(key, [b"x"])
+    await api.patch(key, status="active")
+    assert (await api.read(key)).status == 403
+
+
+async def test_a_failed_upload_can_be_given_up(api):
+    key = (await api.create("f", file_path="f")).data_storage.id
+    assert (await api.patch(key, status="failed")).json["data_storage"]["status"] == "failed"
+
+
+async def test_abandoned_entries_are_collected(serving):
+    api = await serving(upload_lifetime=0.0)
+    key = (await api.create("f", file_path="f")).data_storage.id
+    await api.create("t", content="x")
+    assert await api.status_of(key) == 404
+
+
+async def test_uploads_outlive_the_server(serving):
+    api, parts = await serving(), [b"a" * 100, b"b"]
+    key = (await api.create("f", file_path="f")).data_storage.id
+    begun = (await api.initiate(key, parts)).json
+    assert (await api.put(begun["part_urls"][0], parts[0])).status == 200
+    again = await serving()
+    moved = begun["part_urls"][1].replace(api.url, again.url)
+    assert (await again.put(moved, parts[1])).status == 200
+    assert (await again.complete(key, begun["upload_id"], parts)).status == 200
+    assert (await again.patch(key, status="active")).status == 200
+    assert (await again.read(key)).body == b"".join(parts)
+
+
+async def test_entries_of_a_dataset_carry_what_saves_round_trips(api):
+    dataset = await api.dataset()
+    await api.upload("f.bin", [b"12345"], dataset_id=dataset)
+    await api.create("t.txt", content="é", dataset_id=dataset, metadata={"a": 1})
+    await api.create("long.txt", content="x" * 70_000, dataset_id=dataset)
+    file, text, long = await api.entries(dataset)
+    assert (file["size"], file["storage_type"]) == (5, "gcs")
+    assert file["md5"] == "827ccb0eea8a706c4c34a16891f84e7b"
+    assert (await api.plain("GET", file["signed_url"])).body == b"12345"
+    assert (text["content"], text["size"], text["metadata"]) == ("é", 2, {"a": 1})
+    assert text["current_revision_id"]
+    assert "content" not in long
+    assert long["size"] == 70_000
+
+
+async def test_a_size_limit(serving):
+    api = await serving(max_file_size=10)
+    key = (await api.create("f", file_path="f")).data_storage.id
+    parts = [b"x" * 6, b"y" * 6]
+    begun = (await api.initiate(key, parts)).json
+    for url, part in zip(begun["part_urls"], parts, strict=True):
+        await api.put(url, part)
+    assert (await api.complete(key, begun["upload_id"], parts)).status == 413
+    assert (await api.call("GET", f"{DATASETS_PATH}/x")).status == 404

@@ -1,0 +1,143 @@
+"""What was acknowledged survives the end of the process, however sudden."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+SERVER = """
+import asyncio, sys
+from pathlib import Path
+from synapsefs.server.app import serve
+from synapsefs.server.settings import ServerSettings
+
+async def main():
+    running = await serve(ServerSettings(root=Path(sys.argv[1])))
+    print(running.url, flush=True)
+    await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+@contextlib.contextmanager
+def server_process(root: Path):
+    """Run a server in a process of its own and kill it at the end."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(root)], stdout=subprocess.PIPE, env=environment
+    )
+    try:
+        yield process.stdout.readline().decode().strip(), process
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+
+
+def content(number: int) -> bytes:
+    return str(number).encode() * 5000
+
+
+async def upload(session, url, number, acknowledged):
+    form = aiohttp.FormData()
+    form.add_field("file", content(number), filename=f"{number}.bin")
+    async with session.post(f"{url}/data_files/", data=form) as response:
+        if response.status == 201:
+            acknowledged[number] = await response.json()
+
+
+async def test_acknowledged_files_survive_a_kill(tmp_path):
+    acknowledged = {}
+    with server_process(tmp_path) as (url, process):
+        async with aiohttp.ClientSession() as session:
+            tasks = [
+                asyncio.create_task(upload(session, url, number, acknowledged))
+                for number in range(300)
+            ]
+            while len(acknowledged) < 40:
+                await asyncio.sleep(0.01)
+            process.send_signal(signal.SIGKILL)
+            await asyncio.gather(*tasks, return_exceptions=True)
+    with server_process(tmp_path) as (url, _):
+        async with aiohttp.ClientSession() as session:
+            for number, stored in acknowledged.items():
+                body = {"checksums": [stored["checksum"]]}
+                async with session.post(f"{url}/data_files/verify_checksums/", json=body) as got:
+                    assert (await got.json())["existing_checksums"] == body["checksums"]
+                path = stored["file"].partition("/_blob")[2]
+                async with session.get(f"{url}/_blob{path}") as got:
+                    assert await got.read() == content(number)
+
+
+async def test_offset_never_exceeds_what_is_there(tmp_path):
+    chunk = os.urandom(300_000)
+    sent = 0
+    with server_process(tmp_path) as (url, process):
+        async with aiohttp.ClientSession() as session:
+            path = f"{url}/chunked_upload/"
+            with contextlib.suppress(aiohttp.ClientError):
+                for number in range(100):
+                    first = number * len(chunk)
+                    headers = {
+                        "Content-Range": f"bytes {first}-{first + len(chunk) - 1}/{first + len(chunk)}"
+                    }
+                    form = aiohttp.FormData()
+                    form.add_field("file", chunk, filename="file")
+                    if number == 10:
+                        asyncio.get_running_loop().call_later(0.001, process.kill)
+                    async with session.put(path, data=form, headers=headers) as response:
+                        path, sent = (await response.json())["url"], first + len(chunk)
+    with server_process(tmp_path) as (url, _):
+        path = url + path[path.index("/chunked_upload") :]
+        async with aiohttp.ClientSession() as session:
+            async with session.get(path) as response:
+                offset = (await response.json())["offset"]
+            assert offset >= sent
+            md5 = hashlib.md5(chunk * (offset // len(chunk))).hexdigest()
+            async with session.post(path, json={"md5": md5}) as response:
+                assert response.status == 200, await response.text()
+
+
+async def test_several_processes_serve_one_root(tmp_path):
+    with contextlib.ExitStack() as stack:
+        urls = [stack.enter_context(server_process(tmp_path))[0] for _ in range(3)]
+        acknowledged = {}
+        async with aiohttp.ClientSession() as session:
+            await asyncio.gather(
+                *(upload(session, urls[n % 3], n // 2, acknowledged) for n in range(60))
+            )
+            assert len(acknowledged) == 30
+            for url in urls:
+                async with session.get(f"{url}/v2/data-files/?per_page=200") as response:
+                    assert len((await response.json())["data"]) == 30
+
+
+@pytest.mark.slow
+async def test_memory_stays_bounded(tmp_path):
+    size = 400 * 1024 * 1024
+
+    async def body():
+        for _ in range(size // 1_048_576):
+            yield bytes(1_048_576)
+
+    with server_process(tmp_path) as (url, process):
+        async with aiohttp.ClientSession() as session:
+            query = {"files": [{"filename": "a", "size": 1}], "expiration": 60}
+            target = f"{url}/data_files/presigned_upload/upload/"
+            async with session.post(target, json=query) as response:
+                put = (await response.json())["files"][0]["presigned_url"]
+            async with session.put(put, data=body()) as response:
+                assert response.status == 200
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peak = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+        assert peak < 150 * 1024 * 1024
