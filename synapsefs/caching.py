@@ -23,7 +23,7 @@ TAIL = 2**20
 TAIL_BUDGET = 16 * 2**20
 
 
-class SequentialCache(BaseCache):  # type: ignore[misc]
+class SequentialCache(BaseCache):
     """Read-ahead that grows with the run of bytes already read in sequence.
 
     A reader that jumps about, as Parquet readers do, gets just what it asks for. One that goes

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from fsspec.asyn import AbstractAsyncStreamedFile
 from fsspec.spec import AbstractBufferedFile
@@ -66,7 +66,7 @@ class PartBuffer:
         return held
 
 
-class SynapseWriter(AbstractBufferedFile):  # type: ignore[misc]
+class SynapseWriter(AbstractBufferedFile):
     """A file being written. It appears, whole, when it is closed and no exception is under way.
 
     While a part travels the next one fills. Closed inside a ``with`` that an exception leaves,
@@ -130,7 +130,7 @@ class SynapseWriter(AbstractBufferedFile):  # type: ignore[misc]
         if flight is not None:
             flight.result()
 
-    def flush(self, force: bool = False) -> None:  # noqa: ARG002, FBT001, FBT002
+    def flush(self, force: bool = False) -> None:  # noqa: ARG002
         """Do nothing: parts travel when they are full, and the last one at the close."""
         if self.closed:
             raise ValueError("Flush on closed file")
@@ -213,12 +213,10 @@ class SynapseWriter(AbstractBufferedFile):  # type: ignore[misc]
         if flight is not None:
             flight.cancel()
         if not self._abandoned:
-            warnings.warn(
-                f"unclosed file {self.path} was discarded", ResourceWarning, stacklevel=2
-            )
+            warnings.warn(f"unclosed file {self.path} was discarded", ResourceWarning, stacklevel=2)
 
 
-class SynapseReader(AbstractBufferedFile):  # type: ignore[misc]
+class SynapseReader(AbstractBufferedFile):
     """A file being read, pinned to the version that was there when it was opened.
 
     Read from its start to its end in order, it is verified against the service's checksum.
@@ -265,9 +263,7 @@ class SynapseReader(AbstractBufferedFile):  # type: ignore[misc]
         held = self.fs.tails.get(version, start, end)
         if held is not None:
             return bytes(held)
-        data = bridge.run(
-            self.fs.loop, read_range(self.fs.transport, self._content, start, end)
-        )
+        data = bridge.run(self.fs.loop, read_range(self.fs.transport, self._content, start, end))
         self.fs.tails.put(version, start, data, size)
         return data
 
@@ -305,15 +301,13 @@ def _reopened(fs: Any, path: str, position: int) -> Any:
     return file
 
 
-class AsyncReader(AbstractAsyncStreamedFile):  # type: ignore[misc]
+class AsyncReader(AbstractAsyncStreamedFile):
     """A file being read with ``await``; every read is one request."""
 
     def __init__(self, fs: Home, entry: Entry, content: Content) -> None:
         self._content = content
         self._details = {**entry.info(), "size": content.size}
-        super().__init__(
-            fs, entry.location.path, "rb", cache_type="none", size=content.size
-        )
+        super().__init__(fs, entry.location.path, "rb", cache_type="none", size=content.size)
 
     async def _fetch_range(self, start: int, end: int) -> bytes:
         return await read_range(self.fs.transport, self._content, start, min(end, self.size))
@@ -355,7 +349,7 @@ class AsyncWriter:
         """Give the number of bytes written."""
         return self.loc
 
-    async def flush(self, force: bool = False) -> None:  # noqa: FBT001, FBT002
+    async def flush(self, force: bool = False) -> None:
         """Do nothing: parts travel when they are full."""
 
     async def close(self) -> None:
@@ -376,7 +370,7 @@ class AsyncWriter:
             self.closed = True
             await self._upload.abort()
 
-    async def __aenter__(self) -> AsyncWriter:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(

@@ -7,7 +7,7 @@ import io
 import json
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from fsspec.asyn import AsyncFileSystem
 from fsspec.utils import tokenize
@@ -200,9 +200,7 @@ class SynapseFileSystem(
         upload = bridge.run(self.loop, self._upload(path, mode, block_size, lone=autocommit))
         return SynapseWriter(self, self._strip_protocol(path), mode, upload, autocommit=autocommit)
 
-    async def _upload(
-        self, path: str, mode: str, block_size: int | None, *, lone: bool
-    ) -> Any:
+    async def _upload(self, path: str, mode: str, block_size: int | None, *, lone: bool) -> Any:
         location = Location.parse(path)
         service = await self._service(location)
         await service.validate([location], complete=lone)
@@ -282,7 +280,7 @@ class SynapseFileSystem(
                 await service.aclose()
         await self.transport.aclose()
 
-    async def __aenter__(self) -> SynapseFileSystem:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:

@@ -123,9 +123,7 @@ class Locks(Generic[K]):
 
     def get(self, key: K) -> asyncio.Lock:
         """Give the running loop's lock for ``key``; hold on to it while it matters."""
-        locks = self._by_loop.setdefault(
-            asyncio.get_running_loop(), weakref.WeakValueDictionary()
-        )
+        locks = self._by_loop.setdefault(asyncio.get_running_loop(), weakref.WeakValueDictionary())
         lock = locks.get(key)
         if lock is None:
             lock = locks[key] = asyncio.Lock()

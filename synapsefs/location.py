@@ -131,7 +131,7 @@ class Location:
         segments = tuple(stripped.split("/")) if stripped else ()
         for segment in segments:
             if segment in {".", ".."}:
-                rule = f"segment {segment!r} is not a name; a name of dots is written {escape(segment)}"
+                rule = f"{segment!r} is no name here; a name of dots is written {escape(segment)}"
                 raise InvalidPathError(rule, path)
             if "\0" in segment:
                 raise InvalidPathError("a name holds no NUL character", path.replace("\0", "\\0"))

@@ -262,5 +262,3 @@ class Discarding:
 
     async def write(self, data: bytes) -> None:
         """Drop the bytes."""
-
-

@@ -135,9 +135,7 @@ class _Tee:
             await sink.write(data)
 
 
-async def download(
-    transport: Transport, content: Content, target: str, progress: Progress
-) -> None:
+async def download(transport: Transport, content: Content, target: str, progress: Progress) -> None:
     """Fetch a whole file to disk: verified under a temporary name, then put in place.
 
     What was at ``target`` stays until then, and for good when anything fails.
@@ -147,7 +145,7 @@ async def download(
     ChecksumError
         When the bytes are not what the service says.
     """
-    directory, name = os.path.split(os.path.abspath(target))
+    directory, name = os.path.split(target)
     temporary = os.path.join(directory, f".{name[:64]}.{secrets.token_hex(6)}.part")
     try:
         with await asyncio.to_thread(open, temporary, "xb") as file:
@@ -285,7 +283,7 @@ class _Relay:
 
     async def write(self, data: bytes) -> None:
         view = memoryview(data)
-        while len(view):
+        while view:
             room = self._upload.part_size - len(self._part)
             if not room:
                 await self._send(last=False)
@@ -295,7 +293,7 @@ class _Relay:
 
     async def _send(self, *, last: bool) -> None:
         part, self._part = self._part, bytearray()
-        await self._upload.write(part, last=last)
+        await self._upload.write(memoryview(part), last=last)
 
     async def end(self) -> None:
         await self._send(last=True)

@@ -13,7 +13,7 @@ import os
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -168,16 +168,19 @@ class Transport:
         session = self._sessions.get().api
         data, extra = _payload(body)
         self.counts["requests"] += 1
-        async with translated(about, replay), limits.shared().connections:
-            async with session.request(
+        async with (
+            translated(about, replay),
+            limits.shared().connections,
+            session.request(
                 method,
                 URL(url, encoded=True),
                 params=params,
                 data=data,
                 headers={**headers, **extra},
                 allow_redirects=False,
-            ) as response:
-                received = await response.read()
+            ) as response,
+        ):
+            received = await response.read()
         self.counts["bytes_sent"] += _size(body)
         self.counts["bytes_received"] += len(received)
         if response.status in REDIRECTS:
@@ -215,14 +218,17 @@ class Transport:
             data, extra = _payload(body)
             session = self._sessions.get().objects
             self.counts["requests"] += 1
-            async with translated(about, replay=True), limits.shared().connections:
-                async with session.put(
+            async with (
+                translated(about, replay=True),
+                limits.shared().connections,
+                session.put(
                     URL(url, encoded=True),
                     data=data,
                     headers={**headers, **extra},
                     allow_redirects=False,
-                ) as response:
-                    received = await response.read()
+                ) as response,
+            ):
+                received = await response.read()
             self.counts["bytes_sent"] += _size(body)
             reply = Reply(response.status, response.headers, received)
             if reply.status in REDIRECTS:
@@ -231,7 +237,7 @@ class Transport:
 
         return await self.retrying(attempt, replay=True)
 
-    async def retrying(self, attempt: Callable[[], Any], *, replay: bool) -> Any:
+    async def retrying(self, attempt: Callable[[], Awaitable[T]], *, replay: bool) -> T:
         """Run ``attempt`` until it succeeds, fails for good, or the retries are used up.
 
         Waits grow exponentially with jitter; a ``Retry-After`` is obeyed, up to a minute.
@@ -279,7 +285,9 @@ async def translated(about: str | None, replay: bool) -> AsyncIterator[None]:
     except (aiohttp.ServerTimeoutError, TimeoutError) as error:
         if isinstance(error, SynapseError):
             raise
-        raise _unknown(IdleTimeoutError("nothing moved before the timeout", about), replay) from None
+        raise _unknown(
+            IdleTimeoutError("nothing moved before the timeout", about), replay
+        ) from None
     except (aiohttp.ClientError, ConnectionError) as error:
         if isinstance(error, SynapseError):
             raise
@@ -322,6 +330,8 @@ def _wait(state: tenacity.RetryCallState) -> float:
 
 
 def _payload(body: bytes | Body | None) -> tuple[Any, dict[str, str]]:
+    if isinstance(body, bytes) and len(body) >= SLICE:
+        body = body_of(body)
     if isinstance(body, Body):
         return body.chunks(), {**body.headers, "Content-Length": str(body.size)}
     return body, {}

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
+import threading
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +13,8 @@ from typing import Any
 import pytest
 
 from synapsefs import SynapseFileSystem
+from synapsefs.server.app import serve
+from synapsefs.server.settings import ServerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -25,10 +30,43 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("store")
 
 
+@pytest.fixture(scope="session")
+def server_options(store: Path) -> Iterator[dict[str, Any]]:
+    """Options for an instance over the session's server.
+
+    That is the embedded one, or with ``SYNAPSEFS_TEST_SERVER=strict`` one that takes the
+    strictest reading of the protocols.
+    """
+    if os.environ.get("SYNAPSEFS_TEST_SERVER") != "strict":
+        yield {"endpoint_url": store.as_uri()}
+        return
+    settings = ServerSettings(
+        root=store,
+        tokens=("syn_strict",),
+        api_keys=("key_strict",),
+        strict=True,
+        url_lifetime=5.0,
+        bearer_lifetime=5.0,
+    )
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+    running = asyncio.run_coroutine_threadsafe(serve(settings), loop).result()
+    yield {
+        "endpoint_url": running.url,
+        "token": "syn_strict",
+        "datasets_token": "key_strict",
+    }
+    asyncio.run_coroutine_threadsafe(running.close(), loop).result()
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
 @pytest.fixture
-def options(store: Path) -> dict[str, Any]:
-    """Options that make an instance over the session's store."""
-    return {"endpoint_url": store.as_uri()}
+def options(server_options: dict[str, Any]) -> dict[str, Any]:
+    """Options that make an instance over the session's server."""
+    return dict(server_options)
 
 
 @pytest.fixture

@@ -63,13 +63,15 @@ def is_form(request: web.Request) -> bool:
     return request.content_type == "multipart/form-data"
 
 
-async def form_parts(request: web.Request) -> AsyncIterator[FormPart]:
+async def form_parts(request: web.Request, announced: int = 0) -> AsyncIterator[FormPart]:
     """Iterate over the parts of a form.
 
     Parameters
     ----------
     request
         A request for which :func:`is_form` holds.
+    announced
+        Bytes that every file has at least; so many are not searched for its end.
 
     Yields
     ------
@@ -91,7 +93,7 @@ async def form_parts(request: web.Request) -> AsyncIterator[FormPart]:
         pass
     while not await reader.ends():
         name, filename = _disposition(await reader.headers())
-        content = reader.until_delimiter()
+        content = reader.until_delimiter(0 if filename is None else announced)
         yield FormPart(name, filename, content)
         async for _ in content:
             pass
@@ -105,8 +107,10 @@ class _Reader:
         self._delimiter = delimiter
         self._buffer = bytearray(b"\r\n")
 
-    async def until_delimiter(self) -> AsyncIterator[bytes]:
+    async def until_delimiter(self, announced: int = 0) -> AsyncIterator[bytes]:
         """Yield what comes before the delimiter, and swallow it."""
+        async for piece in self._exactly(announced):
+            yield piece
         keep = len(self._delimiter) - 1
         while (found := self._buffer.find(self._delimiter)) < 0:
             if (ready := len(self._buffer) - keep) > 0:
@@ -115,6 +119,16 @@ class _Reader:
         if found:
             yield self._take(found)
         self._take(len(self._delimiter))
+
+    async def _exactly(self, length: int) -> AsyncIterator[bytes]:
+        """Yield so many bytes without looking at them."""
+        while length > 0:
+            piece = self._take(length) if self._buffer else await self._receive()
+            if len(piece) > length:
+                self._buffer += memoryview(piece)[length:]
+                piece = piece[:length]
+            length -= len(piece)
+            yield piece
 
     async def ends(self) -> bool:
         """Read what follows a delimiter: whether it was the last one."""
@@ -147,10 +161,12 @@ class _Reader:
         return taken
 
     async def _fill(self) -> None:
-        data = await self._stream.readany()
-        if not data:
+        self._buffer += await self._receive()
+
+    async def _receive(self) -> bytes:
+        if not (data := await self._stream.readany()):
             raise _broken()
-        self._buffer += data
+        return data
 
 
 def _disposition(headers: str) -> tuple[str, str | None]:

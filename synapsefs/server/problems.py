@@ -113,7 +113,9 @@ async def problems(request: web.Request, handler: Handler) -> web.StreamResponse
     except web.HTTPException as error:
         return answer(request, _from_http(error))
     except ConnectionError:
-        raise
+        if request.transport is not None and not request.transport.is_closing():
+            raise
+        return web.Response(status=400)
     except Exception as error:
         failure = _from_failure(error)
         if failure.status == 500:

@@ -73,9 +73,7 @@ class ArrangingVerbs(Core):
         service = await self._service(location)
         if not location.container and exist_ok:
             return
-        await service.make_directory(
-            location, exist_ok=exist_ok, parents=parents, options=options
-        )
+        await service.make_directory(location, exist_ok=exist_ok, parents=parents, options=options)
 
     async def _rm(
         self,
@@ -108,9 +106,7 @@ class ArrangingVerbs(Core):
                 doomed[entry.location] = entry
         await self._remove(doomed.values())
 
-    async def _doomed(
-        self, path: str, *, recursive: bool, maxdepth: int | None
-    ) -> list[Entry]:
+    async def _doomed(self, path: str, *, recursive: bool, maxdepth: int | None) -> list[Entry]:
         entry = await self._entry(path, refresh=True)
         if entry.kind == "file":
             return [entry]
@@ -167,9 +163,7 @@ class ArrangingVerbs(Core):
             raise NotEmptyError("the directory is not empty", path)
         await service.remove([entry])
 
-    async def _copy(
-        self, path1: Any, path2: Any, recursive: bool = False, **kwargs: Any
-    ) -> None:
+    async def _copy(self, path1: Any, path2: Any, recursive: bool = False, **kwargs: Any) -> None:
         """Copy files or trees; within a collections service no byte moves."""
         await self._copied(path1, path2, recursive=recursive, **kwargs)
 

@@ -20,7 +20,7 @@ from synapsefs.transport import Transport
 DEFAULT_EXPIRY = 5.0
 
 
-class Core(AsyncFileSystem):  # type: ignore[misc]
+class Core(AsyncFileSystem):
     """The state of an instance, without any verb.
 
     Services are made when first needed: that is when the embedded server starts, and when the
@@ -31,6 +31,8 @@ class Core(AsyncFileSystem):  # type: ignore[misc]
     root_marker = ""
     settings: Settings
     options: NetworkOptions
+    _pid: int
+    _loop: asyncio.AbstractEventLoop
 
     def _prepare(
         self,

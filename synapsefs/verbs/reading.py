@@ -112,8 +112,7 @@ class ReadingVerbs(Core):
             entries = await self._measured_all(entries)
             callback.set_size(sum(entry.size or 0 for entry in entries))
         work = (
-            self._fetch(item, entry, callback)
-            for item, entry in zip(fetches, entries, strict=True)
+            self._fetch(item, entry, callback) for item, entry in zip(fetches, entries, strict=True)
         )
         await limits.gather(work, self.options.max_concurrency)
 
@@ -140,7 +139,7 @@ class ReadingVerbs(Core):
         if entry.kind == "directory":
             await asyncio.to_thread(os.makedirs, item.target, exist_ok=True)
             return
-        if os.path.isdir(item.target):
+        if await asyncio.to_thread(os.path.isdir, item.target):
             raise FolderError("the local target is a directory", item.target)
         await asyncio.to_thread(os.makedirs, os.path.dirname(item.target) or ".", exist_ok=True)
         content = await (await self._service(entry.location)).content(entry)

@@ -42,14 +42,17 @@ class _Deferred:
         self.staged = None
 
 
-class SynapseTransaction(Transaction):  # type: ignore[misc]
+class SynapseTransaction(Transaction):
     """Files that appear together at the end, or not at all.
 
     All their bytes have arrived and are verified before the first appears. Files of a collection
     become visible unit by unit, all units in one call where they are at most a thousand.
     """
 
-    def complete(self, commit: bool = True) -> None:  # noqa: FBT001, FBT002
+    fs: Any
+    files: deque[Any]
+
+    def complete(self, commit: bool = True) -> None:
         """Publish all files written since the start, or discard them.
 
         Raises
@@ -119,7 +122,7 @@ class WritingVerbs(Core):
         work = [self._stage_bytes(place, places[place], exclusive) for place in places]
         await self._stage_and_publish(work, batch_size)
 
-    async def _stage_bytes(self, place: Location, value: Any, exclusive: bool) -> Staged:  # noqa: FBT001
+    async def _stage_bytes(self, place: Location, value: Any, exclusive: bool) -> Staged:
         service = await self._service(place)
         return await stage_bytes(service, value, place, exclusive=exclusive)
 
@@ -183,7 +186,9 @@ class WritingVerbs(Core):
 
     async def _validate(self, places: Sequence[Location]) -> None:
         """Check all places before any byte is sent; in a transaction units may still grow."""
-        twice = {place.path for place in places if places.count(place) > 1} if len(places) < 99 else {}
+        twice = (
+            {place.path for place in places if places.count(place) > 1} if len(places) < 99 else {}
+        )
         if twice:
             raise InvalidRequestError("two files for one path", min(twice))
         for root in Root:

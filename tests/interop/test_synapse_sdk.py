@@ -76,7 +76,7 @@ def test_collections(v1, collection):
     assert [(c["id"], c["name"]) for c in page["results"]] == [(collection.id, "one")]
     one = v1.get_data_collection(collection.id)
     assert [s["name"] for s in one["file_specifications"]] == ["data_1", "json_meta_1"]
-    assert one["file_specifications"][0]["extensions"]
+    assert one["file_specifications"][0]["extensions"] == []
     with pytest.raises(NotFoundError):
         v1.get_data_collection(collection.id + 1)
 

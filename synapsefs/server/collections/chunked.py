@@ -65,7 +65,7 @@ async def put_chunk(request: web.Request) -> web.Response:
     key = request.match_info.get("id")
     row: Any = None
     filename = ""
-    async for part in form_parts(request):
+    async for part in form_parts(request, span.length):
         if part.name == "filename" and part.filename is None:
             filename = await part.text()
         elif part.name == "file":

@@ -92,9 +92,7 @@ class CollectionsApi:
         """Delete a collection with everything in it (v2)."""
         await self._send("DELETE", f"v2/data-collections/{identifier}/", about, replay=True)
 
-    async def unit_pages(
-        self, collection: int, about: str
-    ) -> AsyncIterator[wire.Page[wire.Unit]]:
+    async def unit_pages(self, collection: int, about: str) -> AsyncIterator[wire.Page[wire.Unit]]:
         """Go through a collection's units, page by page in no certain order (v1)."""
         params = {"data_collection": str(collection), "page_size": str(UNITS_PER_PAGE)}
         async for page in self._pages("data_units/", params, _UNITS, about):
@@ -105,9 +103,7 @@ class CollectionsApi:
         reply = await self._get(f"data_units/{identifier}/", about, {"expand": "files"})
         return parsed(TypeAdapter(wire.Unit), reply, about)
 
-    async def create_units(
-        self, units: Sequence[wire.UnitToCreate], about: str
-    ) -> list[wire.Unit]:
+    async def create_units(self, units: Sequence[wire.UnitToCreate], about: str) -> list[wire.Unit]:
         """Create at most a thousand units, all or none (v1).
 
         Raises

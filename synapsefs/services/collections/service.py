@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synapsefs import limits
@@ -15,7 +13,6 @@ from synapsefs.errors import (
     ChangedError,
     FolderError,
     InvalidPathError,
-    NotEmptyError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
@@ -32,19 +29,19 @@ from synapsefs.services.collections.directory import (
 from synapsefs.services.collections.index import (
     BoundFile,
     CollectionIndex,
-    UnitRecord,
     record_of,
 )
+from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.plan import (
-    Draft,
     NewFile,
     check_place,
     compose,
     require_complete,
 )
+from synapsefs.services.collections.publish import UnitPublisher, needs_index
 from synapsefs.services.collections.upload import CollectionUpload
 from synapsefs.services.tree import Folder
-from synapsefs.transport import Transport, outcome_unknown
+from synapsefs.transport import Transport
 from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
@@ -75,12 +72,9 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsApi(transport, endpoint)
-        self._expiry = expiry
-        self._chosen_expiry = chosen_expiry
         self._directory = CollectionDirectory(self.api, expiry)
-        self._indexes: dict[int, CollectionIndex] = {}
-        self._reading: limits.Locks[int] = limits.Locks()
-        self._writing: limits.Locks[int] = limits.Locks()
+        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
+        self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -94,10 +88,10 @@ class CollectionsService:
             return collection.entry()
         if len(location.inner) == 1 and _specification(collection, location):
             return _folder_entry(place)
-        index = await self._index(collection, refresh=refresh)
+        index = await self._indexes.get(collection, refresh=refresh)
         found = self._at(index, place)
         if found is None and index.age() > 0 and not refresh:
-            index = await self._index(collection, refresh=True)
+            index = await self._indexes.get(collection, refresh=True)
             found = self._at(index, place)
         if found is None:
             raise NotFoundError("no such file or directory", location.path)
@@ -119,13 +113,12 @@ class CollectionsService:
         place = collection.location.child(*location.inner)
         if not location.inner:
             return [
-                _folder_entry(place.child(escape(spec.name)))
-                for spec in collection.specifications
+                _folder_entry(place.child(escape(spec.name))) for spec in collection.specifications
             ]
         found = await self.entry(location, refresh=refresh)
         if found.kind == "file":
             return [found]
-        folder = self._folder(collection, place)
+        folder = await self._folder(collection, place, refresh=refresh)
         folders = [_folder_entry(place.child(name)) for name in folder.folders]
         return folders + [
             _file_entry(place.child(name), file) for name, file in folder.files.items()
@@ -142,18 +135,22 @@ class CollectionsService:
         place = collection.location.child(*location.inner)
         if location.inner:
             await self.entry(location, refresh=refresh)
-            return self._below(self._folder(collection, place), place)
-        await self._index(collection, refresh=refresh)
+            folder = await self._folder(collection, place, refresh=refresh)
+            return self._below(folder, place)
         found = []
         for spec in collection.specifications:
             below = place.child(escape(spec.name))
-            found += [_folder_entry(below), *self._below(self._folder(collection, below), below)]
+            folder = await self._folder(collection, below, refresh=refresh and not found)
+            found += [_folder_entry(below), *self._below(folder, below)]
         return found
 
-    def _folder(self, collection: CollectionRecord, place: Location) -> Folder[BoundFile]:
-        index = self._indexes.get(collection.identifier)
-        found = index.tree.folder(place.inner) if index else None
-        return found if found is not None else Folder()
+    async def _folder(
+        self, collection: CollectionRecord, place: Location, *, refresh: bool
+    ) -> Folder[BoundFile]:
+        """Give a folder; only one of a specification may not have been looked up before."""
+        unseen = len(place.inner) == 1
+        index = await self._indexes.get(collection, refresh=refresh and unseen)
+        return index.tree.folder(place.inner) or Folder()
 
     def _below(self, folder: Folder[BoundFile], place: Location) -> list[Entry]:
         return [
@@ -196,7 +193,7 @@ class CollectionsService:
             raise FolderError("this is a directory", entry.location.path)
         file: BoundFile = entry.record
 
-        async def locate(renew: bool) -> str:  # noqa: FBT001
+        async def locate(renew: bool) -> str:
             if renew or not file.url:
                 file.url = await self._fresh_url(file, entry.location.path)
             return file.url
@@ -223,8 +220,8 @@ class CollectionsService:
         for collection, group in await self._by_collection(locations):
             for location in group:
                 check_place(location, collection.specifications)
-            if complete and _needs_index(collection):
-                index = await self._index(collection)
+            if complete and needs_index(collection):
+                index = await self._indexes.get(collection)
                 drafts = compose([NewFile(location) for location in group], index.with_stem)
                 require_complete(drafts, collection.specifications, group[0].path)
 
@@ -252,83 +249,7 @@ class CollectionsService:
             for item in staged
         }
         for collection, group in await self._by_collection(list(files)):
-            async with self._writing.get(collection.identifier):
-                await self._bind(collection, [files[location] for location in group])
-
-    async def _bind(self, collection: CollectionRecord, files: Sequence[NewFile]) -> None:
-        index = self._held(collection)
-        if _needs_index(collection):
-            index = await self._index(collection)
-        drafts = compose(files, index.with_stem)
-        about = files[0].location.path
-        require_complete(drafts, collection.specifications, about)
-        made = await self._create(collection, drafts, about)
-        sizes = {(file.specification, file.name): file.size for file in files}
-        for unit in made:
-            for bound in unit.files.values():
-                if bound.size is None:
-                    bound.size = sizes.get((bound.specification, bound.name))
-            index.insert(unit)
-        await self._delete_superseded(index, about)
-
-    async def _create(
-        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
-    ) -> list[UnitRecord]:
-        """Create units batch by batch; a batch that fails takes the earlier ones back."""
-        made: list[UnitRecord] = []
-        try:
-            for start in range(0, len(drafts), wire.UNIT_BATCH):
-                batch = drafts[start : start + wire.UNIT_BATCH]
-                made += await self._create_batch(collection, batch, about)
-        except (SynapseError, asyncio.CancelledError):
-            await asyncio.shield(self._delete_units(made, about))
-            raise
-        return made
-
-    async def _create_batch(
-        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
-    ) -> list[UnitRecord]:
-        units = [draft.request(collection.identifier, collection.primary) for draft in drafts]
-        try:
-            answer = await self.api.create_units(units, about)
-            made = [record_of(unit) for unit in answer]
-        except SynapseError as error:
-            if not outcome_unknown(error):
-                raise
-            made = await self._created_after_all(collection, drafts)
-            if not made:
-                answer = await self.api.create_units(units, about)
-                made = [record_of(unit) for unit in answer]
-        for unit, draft, request in zip(made, drafts, units, strict=True):
-            _complete(unit, draft, request)
-        return made
-
-    async def _created_after_all(
-        self, collection: CollectionRecord, drafts: Sequence[Draft]
-    ) -> list[UnitRecord]:
-        """Look whether units exist although the answer to their creation was lost."""
-        logger.info("%s: the answer was lost; looking", collection.location.path)
-        index = await self._index(collection, refresh=True)
-        by_write = {unit.mark.get("write"): unit for unit in index.units.values()}
-        found = [by_write[draft.write] for draft in drafts if draft.write in by_write]
-        return found if len(found) == len(drafts) else []
-
-    async def _delete_superseded(self, index: CollectionIndex, about: str) -> None:
-        """Delete replaced units. A failure leaves them hidden; the next write tries again."""
-        try:
-            await self._delete_units(list(index.superseded.values()), about, index)
-        except SynapseError as error:
-            logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
-
-    async def _delete_units(
-        self, units: Iterable[UnitRecord], about: str, index: CollectionIndex | None = None
-    ) -> None:
-        async def delete(unit: UnitRecord) -> None:
-            await self.api.delete_unit(unit.identifier, about)
-            if index is not None:
-                index.remove(unit)
-
-        await limits.gather(map(delete, units), self._transport.options.max_concurrency)
+            await self._publisher.bind(collection, [files[location] for location in group])
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Bind the same data files again under other names; no byte moves."""
@@ -374,43 +295,27 @@ class CollectionsService:
         for collection, group in await self._by_collection([entry.location for entry in files]):
             places = set(group)
             bound = [entry.record for entry in files if entry.location in places]
-            async with self._writing.get(collection.identifier):
-                await self._unbind(collection, bound, group[0].path)
+            await self._publisher.unbind(collection, bound, group[0].path)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
             raise UnsupportedError("a service's root cannot be removed", entry.location.path)
         record: CollectionRecord = entry.record
         await self._directory.delete(record)
-        self._indexes.pop(record.identifier, None)
-
-    async def _unbind(
-        self, collection: CollectionRecord, files: Sequence[BoundFile], about: str
-    ) -> None:
-        index = await self._index(collection)
-        doomed, drafts = _without(files, index, collection, about)
-        made = await self._create(collection, drafts, about)
-        hidden = [unit for unit in doomed.values() if unit.identifier in index.superseded]
-        await self._delete_units(hidden, about, index)
-        shown = [unit for unit in doomed.values() if unit.identifier in index.units]
-        await self._delete_units(shown, about, index)
-        for unit in made:
-            index.insert(unit)
+        self._indexes.drop(record.identifier)
 
     async def aclose(self) -> None:
         """Delete units that were replaced without having been listed."""
-        for identifier, index in list(self._indexes.items()):
-            if index.unreconciled:
-                about = f"{ROOT.path}/@{identifier}"
-                collection = await self._directory.find(Location.parse(about))
-                loaded = await self._index(collection)
-                await self._delete_superseded(loaded, about)
+        for identifier in self._indexes.unreconciled():
+            about = f"{ROOT.path}/@{identifier}"
+            collection = await self._directory.find(Location.parse(about))
+            await self._indexes.get(collection)
+            await self._publisher.delete_superseded(collection, about)
 
-    def invalidate(self, location: Location | None) -> None:
+    def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings; what was written here and not yet listed is kept."""
         self._directory.forget()
-        for index in self._indexes.values():
-            index.loaded_at = None
+        self._indexes.forget()
 
     async def _refuse_existing(self, locations: Sequence[Location]) -> None:
         for location in locations:
@@ -431,51 +336,12 @@ class CollectionsService:
             grouped.setdefault(collection.identifier, (collection, []))[1].append(location)
         return list(grouped.values())
 
-    def _held(self, collection: CollectionRecord) -> CollectionIndex:
-        return self._indexes.setdefault(collection.identifier, CollectionIndex())
-
-    async def _index(
-        self, collection: CollectionRecord, *, refresh: bool = False
-    ) -> CollectionIndex:
-        """Give the collection's index, read again when it is too old or not believed."""
-        began = time.monotonic()
-        async with self._reading.get(collection.identifier):
-            index = self._held(collection)
-            if index.loaded_at is not None and index.loaded_at > began:
-                return index
-            if refresh or index.age() > self._expiry_of(index):
-                await self._load(collection, index)
-        return index
-
-    def _expiry_of(self, index: CollectionIndex) -> float:
-        if self._chosen_expiry:
-            return self._expiry
-        return max(self._expiry, EXPIRY_PER_LOAD * index.load_seconds)
-
-    async def _load(self, collection: CollectionRecord, index: CollectionIndex) -> None:
-        began = time.monotonic()
-        about = collection.location.path
-        for _ in range(LISTING_ATTEMPTS):
-            units: dict[int, UnitRecord] = {}
-            count = 0
-            async for page in self.api.unit_pages(collection.identifier, about):
-                count = page.count or 0
-                units.update((unit.id, record_of(unit)) for unit in page.results)
-            if len(units) >= count:
-                break
-        index.fill(units, began)
-
 
 def _specification(
     collection: CollectionRecord, location: Location
 ) -> wire.FileSpecification | None:
     name = location.specification
     return next((spec for spec in collection.specifications if spec.name == name), None)
-
-
-def _needs_index(collection: CollectionRecord) -> bool:
-    """Say whether writing needs the listing: a lone specification has nothing to join."""
-    return len(collection.specifications) != 1
 
 
 def _folder_entry(place: Location) -> Entry:
@@ -497,49 +363,3 @@ def _file_entry(place: Location, file: BoundFile) -> Entry:
 
 def _version(file: BoundFile) -> str:
     return file.checksum or f"unit-{file.unit.identifier}"
-
-
-def _complete(unit: UnitRecord, draft: Draft, request: wire.UnitToCreate) -> None:
-    """Fill in what a creation's answer may leave out, from what was asked for."""
-    if not unit.meta:
-        unit.meta = request.meta or {}
-    for specification, name in draft.names.items():
-        file = unit.files.get(specification)
-        if file is None:
-            checksum = draft.checksums[specification]
-            unit.files[specification] = BoundFile(unit, specification, name, checksum, "", None)
-        else:
-            file.name = name
-
-
-def _without(
-    files: Sequence[BoundFile],
-    index: CollectionIndex,
-    collection: CollectionRecord,
-    about: str,
-) -> tuple[dict[int, UnitRecord], list[Draft]]:
-    """Decide which units go and which are made anew without some of their files."""
-    leaving: dict[int, set[str]] = {}
-    units: dict[int, UnitRecord] = {}
-    for file in files:
-        holders = [unit for unit in index.versions(file) if unit.mark or unit is file.unit]
-        for unit in holders or [file.unit]:
-            units[unit.identifier] = unit
-            leaving.setdefault(unit.identifier, set()).add(file.specification)
-    required = {spec.name for spec in collection.specifications if spec.is_required}
-    drafts: list[Draft] = []
-    for identifier, unit in units.items():
-        staying = unit.files.keys() - leaving[identifier]
-        if not staying or identifier in index.superseded:
-            continue
-        if required & leaving[identifier]:
-            raise NotEmptyError(
-                f"{', '.join(sorted(required & leaving[identifier]))} is required by unit "
-                f"{identifier}, which also holds {', '.join(sorted(staying))}: remove them together",
-                about,
-            )
-        draft = Draft.of(unit)
-        for specification in leaving[identifier]:
-            del draft.names[specification], draft.checksums[specification]
-        drafts.append(draft)
-    return units, drafts

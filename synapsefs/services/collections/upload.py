@@ -14,7 +14,6 @@ import asyncio
 import hashlib
 import logging
 import tempfile
-
 from typing import IO
 
 from pydantic import TypeAdapter, ValidationError
@@ -196,9 +195,7 @@ class _Chunks:
         self._url = state.url or f"{CHUNKED_ROUTE}{state.id}/"
         return state.offset if state.offset is not None else offset + len(rest)
 
-    async def _offset_after(
-        self, error: SynapseError, first: int, end: int, attempt: int
-    ) -> int:
+    async def _offset_after(self, error: SynapseError, first: int, end: int, attempt: int) -> int:
         """Learn how far the service has come, or raise the error where it cannot go on."""
         expected = _expected_offset(error)
         if expected is None:
@@ -246,5 +243,3 @@ async def _compare(
         own = (await asyncio.to_thread(hashlib.new, algorithm, content)).hexdigest()
     if algorithm and own != checksum.lower():
         raise ChecksumError("the service stored other bytes than were sent", location.path)
-
-

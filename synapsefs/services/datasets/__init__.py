@@ -1,3 +1,5 @@
-"""The datasets service (Edison) as a filesystem: ``api`` speaks, ``registry`` finds datasets by
-name, ``index`` lists, ``upload`` sends bytes, ``service`` puts them together.
+"""The datasets service (Edison) as a filesystem.
+
+``api`` speaks, ``registry`` finds datasets by name, ``index`` arranges listings, ``indexes`` keeps
+them, ``upload`` sends bytes, ``publish`` makes files visible, ``service`` puts them together.
 """

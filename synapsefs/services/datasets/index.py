@@ -259,7 +259,9 @@ class DatasetIndex:
             taken: set[str] = set()
             children = below.pop(parent, [])
             for record in sorted(children, key=_newest_first):
-                segment = escape(record.entry.name) if record.entry.name else f"@{record.identifier}"
+                segment = (
+                    escape(record.entry.name) if record.entry.name else f"@{record.identifier}"
+                )
                 if segment in taken:
                     segment = with_id(segment, record.identifier)
                 taken.add(segment)

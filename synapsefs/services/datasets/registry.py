@@ -78,6 +78,7 @@ class DatasetRegistry:
         self._by_segment: dict[str, DatasetRecord] = {}
         self._by_id: dict[str, DatasetRecord] = {}
         self._read_at: float | None = None
+        self._asked_at: dict[str, float] = {}
         self._locks: Locks[str] = Locks()
         self._arrange({})
 
@@ -107,7 +108,7 @@ class DatasetRegistry:
         if identifier is not None:
             return self._by_id.get(identifier) or await self._by_identifier(identifier, location)
         found = self._known(segment)
-        if found is not None and not refresh and (not self._stale() or self._is_own(found)):
+        if found is not None and not refresh and self._believed(found):
             return found
         for wait in (0.0, *(SEARCH_LAG if patient else ())):
             await asyncio.sleep(wait)
@@ -142,6 +143,7 @@ class DatasetRegistry:
     def forget(self) -> None:
         """Believe nothing that was read before."""
         self._read_at = None
+        self._asked_at.clear()
 
     async def _leave_catalogue(self, record: DatasetRecord, about: str) -> None:
         note = json.dumps({"id": record.identifier, "name": record.name})
@@ -157,11 +159,15 @@ class DatasetRegistry:
     def _known(self, segment: str) -> DatasetRecord | None:
         return self._by_segment.get(segment) or self._by_segment.get(escape(unescape(segment)))
 
-    def _is_own(self, record: DatasetRecord) -> bool:
-        return record.identifier in self._own
+    def _believed(self, record: DatasetRecord) -> bool:
+        own = record.identifier in self._own
+        return own or not self._stale() or self._fresh(self._asked_at.get(record.name))
 
     def _stale(self) -> bool:
-        return self._read_at is None or time.monotonic() - self._read_at > self._expiry
+        return not self._fresh(self._read_at)
+
+    def _fresh(self, moment: float | None) -> bool:
+        return moment is not None and time.monotonic() - moment <= self._expiry
 
     async def _by_identifier(self, identifier: str, location: Location) -> DatasetRecord:
         found = (await self._api.dataset(identifier, location.path)).dataset
@@ -181,6 +187,7 @@ class DatasetRegistry:
                 self._read_at = time.monotonic()
                 self._arrange(found)
             else:
+                self._asked_at[name] = time.monotonic()
                 self._arrange({**self._without(name), **found})
 
     def _without(self, name: str) -> dict[str, DatasetRecord]:

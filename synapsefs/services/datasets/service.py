@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from synapsefs import limits
@@ -13,11 +12,9 @@ from synapsefs.config import Endpoint
 from synapsefs.errors import (
     AlreadyExistsError,
     ChangedError,
-    ConflictError,
     FolderError,
     InvalidPathError,
     InvalidRequestError,
-    NotAFolderError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
@@ -28,15 +25,16 @@ from synapsefs.services.base import Entry, Staged, aware, directory, measured_as
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import (
     EXTERNAL,
-    HIDDEN_TAG,
     DatasetIndex,
     EntryRecord,
     looked_at,
 )
+from synapsefs.services.datasets.indexes import Indexes
+from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
-from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
+from synapsefs.services.datasets.upload import DatasetUpload
 from synapsefs.services.tree import Folder
-from synapsefs.transport import Transport, outcome_unknown
+from synapsefs.transport import Transport
 from synapsefs.wire import datasets as wire
 
 logger = logging.getLogger("synapsefs")
@@ -68,11 +66,9 @@ class DatasetsService:
     ) -> None:
         self._transport = transport
         self.api = DatasetsApi(transport, endpoint)
-        self._expiry = expiry
         self._registry = DatasetRegistry(self.api, named, expiry)
-        self._indexes: dict[str, DatasetIndex] = {}
-        self._reading: limits.Locks[str] = limits.Locks()
-        self._writing: limits.Locks[str] = limits.Locks()
+        self._indexes = Indexes(self.api, expiry)
+        self._publisher = EntryPublisher(self.api, self._registry, self._indexes)
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -84,10 +80,10 @@ class DatasetsService:
         if not location.inner:
             return dataset.entry()
         place = dataset.location.child(*location.inner)
-        index = await self._index(dataset, refresh=refresh)
+        index = await self._indexes.get(dataset, refresh=refresh)
         found = await self._at(index, place)
         if found is None and not refresh:
-            index = await self._index(dataset, refresh=True)
+            index = await self._indexes.get(dataset, refresh=True)
             found = await self._at(index, place)
         if found is None:
             raise NotFoundError("no such file or directory", location.path)
@@ -96,19 +92,10 @@ class DatasetsService:
     async def _at(self, index: DatasetIndex, place: Location) -> Entry | None:
         found = index.at(place.inner)
         if isinstance(found, EntryRecord):
-            return _entry(place, await self._decided(index, found, place.path))
+            return _entry(place, await self._indexes.decided(found, place.path))
         if found is None:
             return None
         return _entry(place, found.record) if found.record else directory(place)
-
-    async def _decided(self, index: DatasetIndex, record: EntryRecord, about: str) -> EntryRecord:
-        """Look closer at an entry of which the listing does not say what it is."""
-        return record if record.kind else await self._look(index, record, about)
-
-    async def _look(self, index: DatasetIndex, record: EntryRecord, about: str) -> EntryRecord:
-        fresh = looked_at(await self.api.entry(record.identifier, about))
-        index.put(fresh)
-        return fresh
 
     async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         """List the root, a dataset, or a directory in it."""
@@ -145,9 +132,9 @@ class DatasetsService:
     async def _folder(self, location: Location, *, refresh: bool) -> Folder[EntryRecord]:
         """Give the tree below a directory that is known to exist, every kind decided."""
         dataset = await self._registry.find(location)
-        index = await self._index(dataset, refresh=refresh)
+        index = await self._indexes.get(dataset, refresh=refresh)
         unsure = [record for record in index.records.values() if record.kind is None]
-        work = (self._look(index, record, location.path) for record in unsure)
+        work = (self._indexes.look(record, location.path) for record in unsure)
         await limits.gather(work, self._transport.options.max_concurrency)
         found = index.at(location.inner)
         return found if isinstance(found, Folder) else Folder()
@@ -163,7 +150,7 @@ class DatasetsService:
     async def _measure(self, entry: Entry) -> int | None:
         record: EntryRecord = entry.record
         if record.size is None:
-            record = await self._look(self._held(record), record, entry.location.path)
+            record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
             record.size = await object_size(self._transport, _content(entry, record, self))
         return record.size
@@ -176,7 +163,7 @@ class DatasetsService:
         about = entry.location.path
         recent = time.monotonic() - record.seen < INLINE_SECONDS
         if not (record.url or (record.text is not None and recent)):
-            record = await self._look(self._held(record), record, about)
+            record = await self._indexes.look(record, about)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
         return _content(entry, record, self)
@@ -191,7 +178,11 @@ class DatasetsService:
             await self._registry.find(Location(container))
 
     async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool  # noqa: ARG002
+        self,
+        location: Location,
+        *,
+        size: int | None,  # noqa: ARG002 - every part is hashed before the first is sent
+        exclusive: bool,
     ) -> DatasetUpload:
         """Begin to write a file."""
         _check_place(location)
@@ -200,7 +191,7 @@ class DatasetsService:
             await self._refuse_existing(location)
 
         async def pending(metadata: dict[str, Any]) -> wire.EntryResponse:
-            return await self._pending(dataset, location, metadata)
+            return await self._publisher.pending(dataset, location, metadata)
 
         return DatasetUpload(
             self.api,
@@ -218,176 +209,13 @@ class DatasetsService:
             return
         raise AlreadyExistsError("there is a file already", location.path)
 
-    async def _pending(
-        self, dataset: DatasetRecord, location: Location, metadata: dict[str, Any]
-    ) -> wire.EntryResponse:
-        """Create the entry that parts go to: the new file, or the source of a revision."""
-        index = await self._index(dataset)
-        name = unescape(location.name)
-        replaced = isinstance(index.at(location.inner), EntryRecord)
-        tags: list[str] | None = None
-        if replaced:
-            metadata = {**metadata, "revision": str(uuid.uuid4())}
-            tags = [HIDDEN_TAG]
-        entry = wire.EntryCreate(
-            name=name,
-            file_path=name,
-            dataset_id=dataset.identifier,
-            parent_id=await self._parent(dataset, location),
-            metadata=metadata,
-            tags=tags,
-        )
-        return await self.api.create_entry(entry, location.path, replay=True)
-
-    async def _parent(self, dataset: DatasetRecord, location: Location) -> str | None:
-        """Give the id of a file's directory, creating what is missing of it."""
-        return await self._ensure_folder(dataset, location.inner[:-1], location.path)
-
-    async def _ensure_folder(
-        self, dataset: DatasetRecord, segments: tuple[str, ...], about: str
-    ) -> str | None:
-        if not segments:
-            return None
-        async with self._writing.get(dataset.identifier):
-            index = await self._index(dataset)
-            parent: str | None = None
-            for depth in range(1, len(segments) + 1):
-                found = index.at(segments[:depth])
-                if isinstance(found, EntryRecord):
-                    found = await self._decided(index, found, about)
-                    if found.kind != "directory":
-                        raise NotAFolderError("a file is in the way of a directory", about)
-                    parent = found.identifier
-                elif found is not None and found.record is not None:
-                    parent = found.record.identifier
-                else:
-                    parent = await self._create_folder(
-                        dataset, index, segments[depth - 1], parent, about
-                    )
-            return parent
-
-    async def _create_folder(
-        self,
-        dataset: DatasetRecord,
-        index: DatasetIndex,
-        segment: str,
-        parent: str | None,
-        about: str,
-    ) -> str:
-        entry = wire.EntryCreate(
-            name=unescape(segment), dataset_id=dataset.identifier, parent_id=parent
-        )
-        made = looked_at(await self.api.create_entry(entry, about, replay=False))
-        made.kind = "directory"
-        index.put(made)
-        return made.identifier
-
     async def publish(self, staged: Sequence[Staged]) -> None:
         """Make files visible, each new or as the next revision of what is there."""
-        work = (self._publish(item) for item in staged)
+        for item in staged:
+            if item.exclusive:
+                await self._refuse_existing(item.location)
+        work = (self._publisher.publish(item) for item in staged)
         await limits.gather(work, self._transport.options.max_concurrency)
-
-    async def _publish(self, staged: Staged) -> None:
-        location = staged.location
-        dataset = await self._registry.find(location)
-        if staged.exclusive:
-            await self._refuse_existing(location)
-        parent = await self._parent(dataset, location)
-        index = await self._index(dataset)
-        found = index.at(location.inner)
-        if isinstance(found, EntryRecord):
-            made = await self._replace(index, found, staged)
-        else:
-            made = await self._appear(dataset, index, staged, parent)
-        made.size, made.size_certain = staged.size, True
-        if isinstance(staged.handle, StagedObject):
-            made.md5 = staged.handle.md5
-        index.put(made)
-
-    async def _appear(
-        self, dataset: DatasetRecord, index: DatasetIndex, staged: Staged, parent: str | None
-    ) -> EntryRecord:
-        about = staged.location.path
-        handle = staged.handle
-        if isinstance(handle, StagedObject):
-            changes: dict[str, Any] = {"status": wire.Status.ACTIVE.value}
-            response = handle.response.data_storage
-            if HIDDEN_TAG in (response.tags or ()):
-                await self.api.patch_entry(response.id, {"tags": []}, about)
-            return looked_at(await self.api.patch_entry(response.id, changes, about))
-        name = unescape(staged.location.name)
-        entry = wire.EntryCreate(
-            name=name,
-            content=handle.text,
-            file_path=name,
-            dataset_id=dataset.identifier,
-            parent_id=parent,
-        )
-        try:
-            return looked_at(await self.api.create_entry(entry, about, replay=False))
-        except SynapseError as error:
-            if not outcome_unknown(error):
-                raise
-            found = await self._appeared_after_all(dataset, index, staged, handle.text)
-        if found is not None:
-            return found
-        return looked_at(await self.api.create_entry(entry, about, replay=False))
-
-    async def _appeared_after_all(
-        self, dataset: DatasetRecord, index: DatasetIndex, staged: Staged, text: str
-    ) -> EntryRecord | None:
-        """Look whether an entry exists although the answer to its creation was lost."""
-        known = set(index.records)
-        found = (await self._index(dataset, refresh=True)).at(staged.location.inner)
-        if not isinstance(found, EntryRecord) or found.identifier in known:
-            return None
-        fresh = await self._look(index, found, staged.location.path)
-        return fresh if fresh.text == text else None
-
-    async def _replace(
-        self, index: DatasetIndex, record: EntryRecord, staged: Staged
-    ) -> EntryRecord:
-        """Publish a revision. Somebody else's in between becomes the base: the last writer wins."""
-        about = staged.location.path
-        record = await self._decided(index, record, about)
-        if record.kind == "directory":
-            raise FolderError("there is a directory already", about)
-        changes = await self._revision(staged)
-        base = record.revision
-        for attempt in range(REVISION_ATTEMPTS):
-            if base is None or attempt:
-                base = (await self._look(index, record, about)).revision
-            try:
-                response = await self.api.patch_entry(
-                    record.identifier, {**changes, "base_revision_id": base}, about
-                )
-                break
-            except ConflictError:
-                if attempt == REVISION_ATTEMPTS - 1:
-                    raise
-        await self._retire_source(staged)
-        return looked_at(response)
-
-    async def _revision(self, staged: Staged) -> dict[str, Any]:
-        handle = staged.handle
-        if isinstance(handle, StagedText):
-            return {"revision_id": str(uuid.uuid4()), "content": handle.text, "publish": True}
-        source = handle.response.data_storage
-        active = {"status": wire.Status.ACTIVE.value}
-        await self.api.patch_entry(source.id, active, staged.location.path)
-        noted = (source.metadata or {}).get("revision") or str(uuid.uuid4())
-        return {"revision_id": noted, "source_entry_id": source.id, "publish": True}
-
-    async def _retire_source(self, staged: Staged) -> None:
-        """Take the source of a published revision out of service; it stays hidden either way."""
-        if isinstance(staged.handle, StagedObject):
-            source = staged.handle.response.data_storage.id
-            try:
-                await self.api.patch_entry(
-                    source, {"status": wire.Status.DISABLED.value}, staged.location.path
-                )
-            except SynapseError as error:
-                logger.info("%s: source %s stays: %s", staged.location.path, source, error)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Leave every copy to bytes: the service cannot bind content a second time."""
@@ -427,7 +255,7 @@ class DatasetsService:
             return
         if not parents and len(location.inner) > 1:
             await self.entry(location.parent)
-        await self._ensure_folder(dataset, location.inner, location.path)
+        await self._publisher.ensure_folder(dataset, location.inner, location.path)
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Delete entries, deepest first: what a directory holds goes before the directory."""
@@ -438,7 +266,7 @@ class DatasetsService:
         for entry in datasets:
             record: DatasetRecord = entry.record
             await self._registry.delete(record)
-            self._indexes.pop(record.identifier, None)
+            self._indexes.drop(record.identifier)
         gone = {entry.location.container for entry in datasets}
         left = [entry for entry in entries if entry.location.container not in gone]
         by_depth: dict[int, list[Entry]] = {}
@@ -447,7 +275,7 @@ class DatasetsService:
         for depth in sorted(by_depth, reverse=True):
             work = (self._delete(entry) for entry in by_depth[depth])
             await limits.gather(work, self._transport.options.max_concurrency)
-        self._forget_removed(left)
+        self._indexes.removed(entry.record for entry in left)
 
     async def _delete(self, entry: Entry) -> None:
         try:
@@ -455,42 +283,13 @@ class DatasetsService:
         except NotFoundError:
             logger.info("%s: gone already", entry.location.path)
 
-    def _forget_removed(self, entries: Iterable[Entry]) -> None:
-        by_dataset: dict[str, list[str]] = {}
-        for entry in entries:
-            record: EntryRecord = entry.record
-            by_dataset.setdefault(record.dataset, []).append(record.identifier)
-        for identifier, removed in by_dataset.items():
-            if identifier in self._indexes:
-                self._indexes[identifier].remove(removed)
-
     async def aclose(self) -> None:
         """Do nothing: no work is deferred."""
 
     def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings."""
         self._registry.forget()
-        for index in self._indexes.values():
-            index.loaded_at = None
-
-    def _held(self, record: EntryRecord) -> DatasetIndex:
-        return self._indexes.setdefault(record.dataset, DatasetIndex(record.dataset))
-
-    async def _index(self, dataset: DatasetRecord, *, refresh: bool = False) -> DatasetIndex:
-        """Give the dataset's index, read again when it is too old or not believed."""
-        began = time.monotonic()
-        async with self._reading.get(dataset.identifier):
-            index = self._indexes.setdefault(
-                dataset.identifier, DatasetIndex(dataset.identifier)
-            )
-            if index.loaded_at is not None and index.loaded_at > began:
-                return index
-            if refresh or index.age() > self._expiry:
-                reading = time.monotonic()
-                about = dataset.location.path
-                answer = await self.api.dataset(dataset.identifier, about)
-                index.fill(answer.data_storage_entries, reading)
-        return index
+        self._indexes.forget()
 
 
 def _check_place(location: Location) -> None:
@@ -532,7 +331,7 @@ def _entry(place: Location, record: EntryRecord | None) -> Entry:
 def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Content:
     about = entry.location.path
 
-    async def locate(renew: bool) -> str:  # noqa: FBT001
+    async def locate(renew: bool) -> str:
         if renew or not record.url:
             fresh = looked_at(await service.api.entry(record.identifier, about))
             if record.revision and fresh.revision != record.revision:

@@ -20,6 +20,7 @@ from synapsefs.errors import ChecksumError, SynapseError
 from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Staged
 from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.index import HIDDEN_TAG
 from synapsefs.transport import SLICE, Body, Transport, body_of, outcome_unknown
 from synapsefs.wire import datasets as wire
 
@@ -35,11 +36,18 @@ class StagedText:
 
 
 class StagedObject:
-    """A pending entry whose bytes are in the storage."""
+    """A pending entry whose bytes are in the storage.
+
+    Attributes
+    ----------
+    hidden
+        Whether it carries the tag that keeps it out of listings, as the source of a revision.
+    """
 
     def __init__(self, response: wire.EntryResponse, md5: str) -> None:
         self.response = response
         self.md5 = md5
+        self.hidden = HIDDEN_TAG in (response.data_storage.tags or ())
 
 
 PendingEntry = Callable[[dict[str, Any]], Awaitable[wire.EntryResponse]]
@@ -181,8 +189,7 @@ class DatasetUpload:
         parts = await limits.gather(work, PARTS_AT_A_TIME)
         done = wire.UploadComplete(upload_id=upload.upload_id, parts=parts)
         await self._complete(identifier, done)
-        staged = StagedObject(self._entry, md5)
-        return staged
+        return StagedObject(self._entry, md5)
 
     async def _complete(self, identifier: str, done: wire.UploadComplete) -> None:
         about = self._location.path

@@ -1,0 +1,5 @@
+"""``python -m synapsefs``: the command line."""
+
+from synapsefs.cli import main
+
+main()

@@ -1,0 +1,338 @@
+"""The command line: ``synapsefs serve``, and file commands over ``synapse://`` URLs.
+
+Errors are one line on stderr and exit code 1; wrong usage is exit code 2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import shutil
+import signal
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback, TqdmCallback
+
+from synapsefs import bridge
+from synapsefs._version import __version__
+from synapsefs.errors import InvalidRequestError, scrub
+from synapsefs.filesystem import SynapseFileSystem
+from synapsefs.location import PROTOCOL
+
+if TYPE_CHECKING:
+    from synapsefs.server.settings import ServerSettings
+
+CHUNK = 2**20
+
+app = typer.Typer(
+    help="Data collections and datasets as files.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Source = Annotated[str, typer.Argument(help="A synapse:// URL.")]
+Target = Annotated[str, typer.Argument(help="Where it goes.")]
+Paths = Annotated[list[str], typer.Argument(help="synapse:// URLs; patterns too.")]
+LocalPaths = Annotated[list[str], typer.Argument(help="Local files, folders or patterns.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all they hold.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
+Long = Annotated[bool, typer.Option("--long", "-l", help="Sizes in bytes and times too.")]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Parameters
+    ----------
+    arguments
+        What stands behind the program's name; ``sys.argv`` when left out.
+    """
+    app(args=arguments, prog_name="synapsefs")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[  # noqa: ARG001 - handled by its callback
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
+    ] = False,
+) -> None:
+    """Data collections and datasets as files."""
+
+
+# --- what the file commands share ----------------------------------------------------------
+
+
+def _connect(
+    endpoint_url: Annotated[
+        str | None, typer.Option(help="Collections service: https://…, http://… or file:///dir.")
+    ] = None,
+    token: Annotated[str | None, typer.Option(help="Its access token.")] = None,
+    tenant: Annotated[str | None, typer.Option(help="Its tenant code.")] = None,
+    datasets_endpoint_url: Annotated[
+        str | None, typer.Option(help="Datasets service; the same endpoint when left out.")
+    ] = None,
+    datasets_token: Annotated[str | None, typer.Option(help="Its API key.")] = None,
+) -> SynapseFileSystem:
+    """Make the filesystem; what is left out comes from where the filesystem itself looks."""
+    return SynapseFileSystem(
+        endpoint_url=endpoint_url,
+        token=token,
+        tenant=tenant,
+        datasets_endpoint_url=datasets_endpoint_url,
+        datasets_token=datasets_token,
+    )
+
+
+def _command(function: Callable[..., None]) -> Callable[..., None]:
+    """Register a command whose first parameter is the filesystem that the options describe."""
+    connection = inspect.signature(_connect, eval_str=True).parameters
+    _, *own = inspect.signature(function, eval_str=True).parameters.values()
+
+    def run(**given: Any) -> None:
+        with _reported():
+            fs = _connect(**{name: given.pop(name) for name in connection})
+            function(fs, **given)
+            bridge.run(fs.loop, fs.aclose())
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in (*own, *connection.values())
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    app.command(function.__name__, help=function.__doc__)(run)
+    return function
+
+
+@contextmanager
+def _reported() -> Iterator[None]:
+    """Turn an error into one line and an exit code; a reader who left ends the command quietly."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        print(f"synapsefs: {_words(error)}", file=sys.stderr)
+        raise typer.Exit(1) from None
+
+
+def _words(error: OSError) -> str:
+    text = str(error) or type(error).__name__
+    if error.filename and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    return _printable(" ".join(scrub(text).split()))
+
+
+def _printable(name: str) -> str:
+    """Write out what a terminal would obey rather than show."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+
+
+def _url(path: str) -> str:
+    return _printable(f"{PROTOCOL}://{path}")
+
+
+def _print_entries(infos: Iterable[Mapping[str, Any]], *, details: bool) -> None:
+    for info in infos:
+        if details:
+            size = "-" if info["type"] == "directory" else info["size"]
+            time = f"{info['mtime']:%Y-%m-%d %H:%M:%S}" if info.get("mtime") else "-"
+            print(f"{size!s:>12}  {time:>19}  {_url(info['name'])}")
+        else:
+            print(_url(info["name"]))
+
+
+def _progress(quiet: bool) -> Callback:
+    """Give a bar that counts bytes, where somebody can see it."""
+    if quiet or not sys.stderr.isatty():
+        return DEFAULT_CALLBACK
+    return TqdmCallback(tqdm_kwargs={"unit": "B", "unit_scale": True, "unit_divisor": 1024})
+
+
+def _one_or_all(paths: list[str]) -> str | list[str]:
+    return paths[0] if len(paths) == 1 else paths
+
+
+# --- file commands -------------------------------------------------------------------------
+
+
+@_command
+def ls(fs: SynapseFileSystem, path: Source = f"{PROTOCOL}://", long: Long = False) -> None:
+    """List a directory."""
+    if long:
+        _print_entries(fs.ls(path, detail=True), details=True)
+    else:
+        _print_entries(({"name": name} for name in fs.ls(path, detail=False)), details=False)
+
+
+@_command
+def info(fs: SynapseFileSystem, paths: Paths) -> None:
+    """Describe files or directories as JSON, one object each."""
+    for path in fs.expand_path(paths):
+        print(json.dumps(fs.info(path), indent=2, default=str))
+
+
+@_command
+def cat(fs: SynapseFileSystem, paths: Paths) -> None:
+    """Write files to standard output, one after the other."""
+    for path in fs.expand_path(paths):
+        with fs.open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer, CHUNK)
+    sys.stdout.buffer.flush()
+
+
+@_command
+def get(
+    fs: SynapseFileSystem,
+    sources: Paths,
+    target: Target,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch files to disk, each verified and put in place whole."""
+    with _progress(quiet) as callback:
+        fs.get(_one_or_all(sources), target, recursive=recursive, callback=callback)
+
+
+@_command
+def put(
+    fs: SynapseFileSystem,
+    sources: LocalPaths,
+    target: Target,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+) -> None:
+    """Send files from disk; they appear together when all have arrived."""
+    with _progress(quiet) as callback:
+        fs.put(_one_or_all(sources), target, recursive=recursive, callback=callback)
+
+
+@_command
+def cp(fs: SynapseFileSystem, source: Source, target: Target, recursive: Recursive = False) -> None:
+    """Copy; within collections no byte moves."""
+    fs.copy(source, target, recursive=recursive)
+
+
+@_command
+def mv(fs: SynapseFileSystem, source: Source, target: Target, recursive: Recursive = False) -> None:
+    """Move: copy, then remove just what was copied."""
+    fs.mv(source, target, recursive=recursive)
+
+
+@_command
+def rm(fs: SynapseFileSystem, paths: Paths, recursive: Recursive = False) -> None:
+    """Remove files, and with --recursive folders, datasets and collections."""
+    fs.rm(paths, recursive=recursive)
+
+
+@_command
+def mkdir(fs: SynapseFileSystem, paths: Paths) -> None:
+    """Make collections (with one file specification, data_1), datasets, or folders in datasets."""
+    for path in paths:
+        fs.mkdir(path)
+
+
+@_command
+def find(
+    fs: SynapseFileSystem,
+    path: Source,
+    maxdepth: Annotated[int | None, typer.Option(min=1, help="Levels to go down.")] = None,
+    long: Long = False,
+) -> None:
+    """List all files below a path."""
+    fs.info(path, measure=False)
+    found = fs.find(path, maxdepth=maxdepth, detail=True, measure=long)
+    _print_entries(found.values(), details=long)
+
+
+@_command
+def du(
+    fs: SynapseFileSystem,
+    paths: Paths,
+    human: Annotated[bool, typer.Option("--human", "-H", help="In KiB, MiB, …")] = False,
+) -> None:
+    """Sum up sizes in bytes."""
+    from tqdm import tqdm  # noqa: PLC0415 - only where it is used
+
+    for path in fs.expand_path(paths):
+        total = fs.du(path)
+        shown = tqdm.format_sizeof(total, "B", 1024) if human else total
+        print(f"{shown}\t{_url(path)}")
+
+
+# --- the server ----------------------------------------------------------------------------
+
+
+@app.command()
+def serve(
+    root: Annotated[Path, typer.Option(help="Directory that holds everything; made if missing.")],
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
+    token: Annotated[
+        list[str] | None, typer.Option(help="Access token for collections; may be repeated.")
+    ] = None,
+    tenant: Annotated[str, typer.Option(help="Tenant that the tokens belong to.")] = "default",
+    api_key: Annotated[
+        list[str] | None, typer.Option(help="API key for datasets; may be repeated.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Take the protocols at their strictest; no extras.")
+    ] = False,
+) -> None:
+    """Serve collections and datasets over a directory until stopped; prints its URL.
+
+    Without --token, anybody who reaches the port may use the collections, and without --api-key
+    the datasets; an address that other machines reach needs both.
+    """
+    from synapsefs.server.settings import ServerSettings  # noqa: PLC0415 - only where it is used
+
+    with _reported():
+        if not (token and api_key) and not _is_loopback(host):
+            rule = "an address that other machines reach needs --token and --api-key"
+            raise InvalidRequestError(rule, host)
+        settings = ServerSettings(
+            root=root,
+            tokens=tuple(token or ()),
+            tenant=tenant,
+            api_keys=tuple(api_key or ()),
+            strict=strict,
+        )
+        asyncio.run(_serve(settings, host, port))
+
+
+async def _serve(settings: ServerSettings, host: str, port: int) -> None:
+    from synapsefs.server.app import serve as start  # noqa: PLC0415 - only where it is used
+
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    running = await start(settings, host, port)
+    try:
+        print(running.url, flush=True)
+        await stop.wait()
+    finally:
+        await running.close()
+
+
+def _is_loopback(host: str) -> bool:
+    """Say whether only this machine reaches an address or name."""
+    import ipaddress  # noqa: PLC0415 - only where it is used
+    import socket  # noqa: PLC0415 - as above
+
+    if not host:
+        return False
+    found = socket.getaddrinfo(host, None)
+    return all(ipaddress.ip_address(str(item[4][0])).is_loopback for item in found)

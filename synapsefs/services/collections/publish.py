@@ -1,0 +1,203 @@
+"""Creating and deleting units: what makes files of a collection appear and go."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Sequence
+
+from synapsefs import limits
+from synapsefs.errors import NotEmptyError, SynapseError
+from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.index import (
+    BoundFile,
+    CollectionIndex,
+    UnitRecord,
+    record_of,
+)
+from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.plan import Draft, NewFile, compose, require_complete
+from synapsefs.transport import outcome_unknown
+from synapsefs.wire import collections as wire
+
+logger = logging.getLogger("synapsefs")
+
+
+class UnitPublisher:
+    """Binds files into units and takes them out again.
+
+    Parameters
+    ----------
+    api
+        The service.
+    indexes
+        What is there.
+    at_a_time
+        Deletions in flight at a time.
+    """
+
+    def __init__(self, api: CollectionsApi, indexes: Indexes, at_a_time: int) -> None:
+        self._api = api
+        self._indexes = indexes
+        self._at_a_time = at_a_time
+        self._writing: limits.Locks[int] = limits.Locks()
+
+    async def bind(self, collection: CollectionRecord, files: Sequence[NewFile]) -> None:
+        """Make units of files; what they replace is deleted afterwards."""
+        async with self._writing.get(collection.identifier):
+            await self._bind(collection, files)
+
+    async def _bind(self, collection: CollectionRecord, files: Sequence[NewFile]) -> None:
+        index = self._indexes.held(collection.identifier)
+        if needs_index(collection):
+            index = await self._indexes.get(collection)
+        drafts = compose(files, index.with_stem)
+        about = files[0].location.path
+        require_complete(drafts, collection.specifications, about)
+        made = await self._create(collection, drafts, about)
+        sizes = {(file.specification, file.name): file.size for file in files}
+        for unit in made:
+            for bound in unit.files.values():
+                if bound.size is None:
+                    bound.size = sizes.get((bound.specification, bound.name))
+            index.insert(unit)
+        await self.delete_superseded(collection, about)
+
+    async def _create(
+        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
+    ) -> list[UnitRecord]:
+        """Create units batch by batch; a batch that fails takes the earlier ones back."""
+        made: list[UnitRecord] = []
+        try:
+            for start in range(0, len(drafts), wire.UNIT_BATCH):
+                batch = drafts[start : start + wire.UNIT_BATCH]
+                made += await self._create_batch(collection, batch, about)
+        except (SynapseError, asyncio.CancelledError):
+            await asyncio.shield(self._delete_units(made, about))
+            raise
+        return made
+
+    async def _create_batch(
+        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
+    ) -> list[UnitRecord]:
+        units = [draft.request(collection.identifier, collection.primary) for draft in drafts]
+        try:
+            answer = await self._api.create_units(units, about)
+            made = [record_of(unit) for unit in answer]
+        except SynapseError as error:
+            if not outcome_unknown(error):
+                raise
+            made = await self._created_after_all(collection, drafts)
+            if not made:
+                answer = await self._api.create_units(units, about)
+                made = [record_of(unit) for unit in answer]
+        for unit, draft, request in zip(made, drafts, units, strict=True):
+            _complete(unit, draft, request)
+        return made
+
+    async def _created_after_all(
+        self, collection: CollectionRecord, drafts: Sequence[Draft]
+    ) -> list[UnitRecord]:
+        """Look whether units exist although the answer to their creation was lost."""
+        logger.info("%s: the answer was lost; looking", collection.location.path)
+        index = await self._indexes.get(collection, refresh=True)
+        by_write = {unit.mark.get("write"): unit for unit in index.units.values()}
+        found = [by_write[draft.write] for draft in drafts if draft.write in by_write]
+        return found if len(found) == len(drafts) else []
+
+    async def delete_superseded(self, collection: CollectionRecord, about: str) -> None:
+        """Delete replaced units. A failure leaves them hidden; the next write tries again."""
+        index = self._indexes.held(collection.identifier)
+        try:
+            await self._delete_units(list(index.superseded.values()), about, index)
+        except SynapseError as error:
+            logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
+
+    async def _delete_units(
+        self, units: Iterable[UnitRecord], about: str, index: CollectionIndex | None = None
+    ) -> None:
+        async def delete(unit: UnitRecord) -> None:
+            await self._api.delete_unit(unit.identifier, about)
+            if index is not None:
+                index.remove(unit)
+
+        await limits.gather(map(delete, units), self._at_a_time)
+
+    async def unbind(
+        self, collection: CollectionRecord, files: Sequence[BoundFile], about: str
+    ) -> None:
+        """Take files out of their units: units left empty are deleted, others made anew.
+
+        Raises
+        ------
+        NotEmptyError
+            When a unit would lose a required file but keep others; nothing is changed then.
+        """
+        async with self._writing.get(collection.identifier):
+            await self._unbind(collection, files, about)
+
+    async def _unbind(
+        self, collection: CollectionRecord, files: Sequence[BoundFile], about: str
+    ) -> None:
+        index = await self._indexes.get(collection)
+        doomed, drafts = _without(files, index, collection, about)
+        made = await self._create(collection, drafts, about)
+        hidden = [unit for unit in doomed.values() if unit.identifier in index.superseded]
+        await self._delete_units(hidden, about, index)
+        shown = [unit for unit in doomed.values() if unit.identifier in index.units]
+        await self._delete_units(shown, about, index)
+        for unit in made:
+            index.insert(unit)
+
+
+def needs_index(collection: CollectionRecord) -> bool:
+    """Say whether writing needs the listing: a lone specification has nothing to join."""
+    return len(collection.specifications) != 1
+
+
+def _complete(unit: UnitRecord, draft: Draft, request: wire.UnitToCreate) -> None:
+    """Fill in what a creation's answer may leave out, from what was asked for."""
+    if not unit.meta:
+        unit.meta = request.meta or {}
+    for specification, name in draft.names.items():
+        file = unit.files.get(specification)
+        if file is None:
+            checksum = draft.checksums[specification]
+            unit.files[specification] = BoundFile(unit, specification, name, checksum, "", None)
+        else:
+            file.name = name
+
+
+def _without(
+    files: Sequence[BoundFile],
+    index: CollectionIndex,
+    collection: CollectionRecord,
+    about: str,
+) -> tuple[dict[int, UnitRecord], list[Draft]]:
+    """Decide which units go and which are made anew without some of their files."""
+    leaving: dict[int, set[str]] = {}
+    units: dict[int, UnitRecord] = {}
+    for file in files:
+        holders = [unit for unit in index.versions(file) if unit.mark or unit is file.unit]
+        for unit in holders or [file.unit]:
+            units[unit.identifier] = unit
+            leaving.setdefault(unit.identifier, set()).add(file.specification)
+    required = {spec.name for spec in collection.specifications if spec.is_required}
+    drafts: list[Draft] = []
+    for identifier, unit in units.items():
+        staying = unit.files.keys() - leaving[identifier]
+        if not staying or identifier in index.superseded:
+            continue
+        if required & leaving[identifier]:
+            raise NotEmptyError(
+                f"{', '.join(sorted(required & leaving[identifier]))} is required by unit "
+                f"{identifier}, which also holds {', '.join(sorted(staying))}: "
+                "remove them together",
+                about,
+            )
+        draft = Draft.of(unit)
+        for specification in leaving[identifier]:
+            del draft.names[specification], draft.checksums[specification]
+        drafts.append(draft)
+    return units, drafts

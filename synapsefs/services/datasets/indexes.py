@@ -1,0 +1,75 @@
+"""The indexes of datasets: read when first needed, believed for a while."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from synapsefs.limits import Locks
+from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.index import DatasetIndex, EntryRecord, looked_at
+from synapsefs.services.datasets.registry import DatasetRecord
+
+
+class Indexes:
+    """Gives the index of a dataset, as fresh as it must be.
+
+    Parameters
+    ----------
+    api
+        The service.
+    expiry
+        Seconds for which a listing is believed.
+    """
+
+    def __init__(self, api: DatasetsApi, expiry: float) -> None:
+        self._api = api
+        self._expiry = expiry
+        self._by_id: dict[str, DatasetIndex] = {}
+        self._reading: Locks[str] = Locks()
+
+    def holding(self, record: EntryRecord) -> DatasetIndex:
+        """Give the index that a record lies in, as it is."""
+        return self._by_id.setdefault(record.dataset, DatasetIndex(record.dataset))
+
+    async def get(self, dataset: DatasetRecord, *, refresh: bool = False) -> DatasetIndex:
+        """Give the dataset's index, read again when it is too old or not believed."""
+        began = time.monotonic()
+        async with self._reading.get(dataset.identifier):
+            index = self._by_id.setdefault(dataset.identifier, DatasetIndex(dataset.identifier))
+            if index.loaded_at is not None and index.loaded_at > began:
+                return index
+            if refresh or index.age() > self._expiry:
+                reading = time.monotonic()
+                about = dataset.location.path
+                answer = await self._api.dataset(dataset.identifier, about)
+                index.fill(answer.data_storage_entries, reading)
+        return index
+
+    async def decided(self, record: EntryRecord, about: str) -> EntryRecord:
+        """Look closer at an entry of which the listing does not say what it is."""
+        return record if record.kind else await self.look(record, about)
+
+    async def look(self, record: EntryRecord, about: str) -> EntryRecord:
+        """Ask for one entry by itself, which tells all there is to know of it."""
+        fresh = looked_at(await self._api.entry(record.identifier, about))
+        self.holding(record).put(fresh)
+        return fresh
+
+    def drop(self, identifier: str) -> None:
+        """Forget a dataset that is gone."""
+        self._by_id.pop(identifier, None)
+
+    def removed(self, records: Iterable[EntryRecord]) -> None:
+        """Take entries that are gone out of their indexes."""
+        by_dataset: dict[str, list[str]] = {}
+        for record in records:
+            by_dataset.setdefault(record.dataset, []).append(record.identifier)
+        for dataset, identifiers in by_dataset.items():
+            if dataset in self._by_id:
+                self._by_id[dataset].remove(identifiers)
+
+    def forget(self) -> None:
+        """Believe no listing."""
+        for index in self._by_id.values():
+            index.loaded_at = None

@@ -1,0 +1,1 @@
+"""One file per verb, each on both roots where it makes sense."""
