@@ -1,23 +1,32 @@
-"""The main job on the embedded server: a table, a folder of images, and back, byte for byte."""
+"""The main job, from end to end, on data that ships inside scikit-learn.
+
+A table goes into a dataset as Parquet, and two of its columns come back, filtered. A folder of
+images with a JSON description each goes into a collection and comes back, byte for byte.
+
+Run it with ``python examples/quickstart.py``. With nothing configured it uses the embedded server
+in your data directory; ``--root DIR`` keeps everything in a directory of your choice.
+"""
 
 from __future__ import annotations
 
 import argparse
-import filecmp
+import importlib.resources
+import io
 import json
-import shutil
 import tempfile
+import time
+import uuid
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
-import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import fsspec
+import pyarrow.dataset
+import pyarrow.fs
 from PIL import Image
-from sklearn import datasets as samples
+from sklearn.datasets import load_digits, load_wine
 
-from synapsefs import SynapseFileSystem
-
+DIGITS = 40
+SCALE = 16
 SPECIFICATIONS = [
     {
         "name": "image_1",
@@ -30,76 +39,87 @@ SPECIFICATIONS = [
 ]
 
 
-def remade(fs: SynapseFileSystem, path: str, **options: object) -> None:
-    """Make a collection or dataset anew."""
-    if fs.exists(path):
-        fs.rm(path, recursive=True)
-    fs.mkdir(path, **options)
+def main(root: str | None = None) -> None:
+    options = {"endpoint_url": Path(root).resolve().as_uri()} if root else {}
+    fs = fsspec.filesystem("synapse", **options)
+    print(f"Using {fs}")
+    run = f"{time.strftime('%Y%m%d-%H%M%S')}-{uuid.uuid4().hex[:4]}"
+    table_in_a_dataset(fs, f"datasets/wine-{run}", options)
+    images_in_a_collection(fs, f"collections/pictures-{run}")
+    print(f"Look around: synapsefs find synapse://{endpoint_option(options)}")
 
 
-def table(fs: SynapseFileSystem, options: dict[str, str]) -> None:
-    """Write a table through pandas, read two of its columns through pyarrow, filtered."""
-    frame = samples.load_breast_cancer(as_frame=True).frame
-    url = "synapse://datasets/quickstart/tables/cancer.parquet"
-    frame.to_parquet(url, storage_options=options)
-    wanted = ["mean radius", "target"]
-    source = ds.dataset("datasets/quickstart/tables/cancer.parquet", filesystem=fs)
-    found = source.to_table(columns=wanted, filter=pc.field("target") == 1).to_pandas()
-    expected = frame.loc[frame["target"] == 1, wanted].reset_index(drop=True)
-    pd.testing.assert_frame_equal(found, expected)
-    print(f"{url}: {len(frame)} rows written, {len(found)} rows of 2 columns read back")
+def table_in_a_dataset(fs: Any, dataset: str, options: dict[str, str]) -> None:
+    fs.mkdir(dataset)
+    url = f"synapse://{dataset}/wine.parquet"
+    wine = load_wine(as_frame=True).frame
+    wine.to_parquet(url, storage_options=options)
+    print(f"Wrote {len(wine)} rows of {len(wine.columns)} columns through pandas to {url}")
+
+    arrow = pyarrow.fs.PyFileSystem(pyarrow.fs.FSSpecHandler(fs))
+    stored = pyarrow.dataset.dataset(f"{dataset}/wine.parquet", filesystem=arrow)
+    columns = ["alcohol", "color_intensity"]
+    strong = stored.to_table(columns=columns, filter=pyarrow.dataset.field("alcohol") > 13.5)
+    expected = wine[wine["alcohol"] > 13.5][columns]
+    assert strong.to_pandas().equals(expected.reset_index(drop=True))
+    print(f"Read {' and '.join(columns)} back through pyarrow: {strong.num_rows} wines over 13.5 %")
 
 
-def make_images(folder: Path) -> None:
-    """Lay out real images and a description of each, a folder for each specification."""
-    for name in ("image_1", "json_meta_1"):
-        (folder / name / "train").mkdir(parents=True)
-    digits = samples.load_digits()
-    for index in range(20):
-        pixels = (digits.images[index] / digits.images[index].max() * 255).astype(np.uint8)
-        stem = f"train/digit-{index:02d}"
-        Image.fromarray(pixels).resize((64, 64)).save(folder / "image_1" / f"{stem}.png")
-        note = json.dumps({"label": int(digits.target[index])})
-        (folder / "json_meta_1" / f"{stem}.json").write_text(note)
-    for photo in ("china", "flower"):
-        pixels = samples.load_sample_image(f"{photo}.jpg")
-        Image.fromarray(pixels).save(folder / "image_1" / "train" / f"{photo}.jpg")
-        (folder / "json_meta_1" / "train" / f"{photo}.json").write_text('{"label": null}')
+def images_in_a_collection(fs: Any, collection: str) -> None:
+    fs.mkdir(collection, category="image", file_specifications=SPECIFICATIONS)
+    with tempfile.TemporaryDirectory() as folder:
+        there, back = Path(folder, "there"), Path(folder, "back")
+        prepare(there)
+        fs.put(f"{there}/", collection, recursive=True)
+        found = fs.find(collection, detail=True)
+        size = sum(info["size"] for info in found.values())
+        units = len({info["unit"] for info in found.values()})
+        print(f"Put {len(found)} files ({size:,} bytes) into synapse://{collection}")
+        for specification in fs.ls(collection, detail=False):
+            files = fs.find(specification)
+            print(f"  {specification.rsplit('/', 1)[-1]}: {len(files)} files, such as {files[0]}")
+
+        fs.get(f"{collection}/", f"{back}/", recursive=True)
+        sent, received = contents(there), contents(back)
+        assert sent == received
+        print(f"Got all {units} units back: {len(received)} files, every byte the same")
 
 
-def images(fs: SynapseFileSystem, work: Path) -> None:
-    """Put a folder as whole units, list it, get it back, and compare every byte."""
-    there, back = work / "there", work / "back"
-    make_images(there)
-    fs.put(f"{there}/", "collections/quickstart/", recursive=True)
-    found = fs.find("collections/quickstart")
-    print(f"synapse://collections/quickstart: {len(found)} files in {len(found) // 2} units, as")
-    print(f"  {found[0]}")
-    fs.get("collections/quickstart/", f"{back}/", recursive=True)
-    names = sorted(str(path.relative_to(there)) for path in there.rglob("*") if path.is_file())
-    _, differing, failed = filecmp.cmpfiles(there, back, names, shallow=False)
-    if differing or failed or len(names) != len(found):
-        raise SystemExit(f"not the same: {differing + failed}")
-    print(f"  {len(names)} files fetched back, every byte the same")
+def prepare(folder: Path) -> None:
+    """Fill a folder: two photographs and some handwritten digits, each with its description."""
+    for name in ("china.jpg", "flower.jpg"):
+        photo = importlib.resources.files("sklearn.datasets.images").joinpath(name)
+        add(folder, f"photos/{name}", photo.read_bytes(), {"shows": name.removesuffix(".jpg")})
+    digits = load_digits()
+    for number in range(DIGITS):
+        pixels = (digits.images[number] * 255 / 16).astype("uint8")
+        picture = Image.fromarray(pixels).resize((8 * SCALE, 8 * SCALE), Image.Resampling.NEAREST)
+        encoded = io.BytesIO()
+        picture.save(encoded, "PNG")
+        description = {"shows": int(digits.target[number])}
+        add(folder, f"digits/{number:04}.png", encoded.getvalue(), description)
 
 
-def main() -> None:
-    """Run the whole job."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--root", help="directory of the embedded server; the default one if not")
-    root = parser.parse_args().root
-    options = {"endpoint_url": Path(root).absolute().as_uri()} if root else {}
-    fs = SynapseFileSystem(**options)
-    print(f"using {fs!r}")
-    remade(fs, "datasets/quickstart")
-    remade(fs, "collections/quickstart", category="image", file_specifications=SPECIFICATIONS)
-    table(fs, options)
-    work = Path(tempfile.mkdtemp())
-    try:
-        images(fs, work)
-    finally:
-        shutil.rmtree(work)
+def add(folder: Path, name: str, image: bytes, description: dict[str, Any]) -> None:
+    """Write an image and its description where a collection wants them: equal stems, one unit."""
+    for path, content in (
+        (folder / "image_1" / name, image),
+        ((folder / "json_meta_1" / name).with_suffix(".json"), json.dumps(description).encode()),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def endpoint_option(options: dict[str, str]) -> str:
+    return f" --endpoint-url {options['endpoint_url']}" if options else ""
 
 
 if __name__ == "__main__":
-    main()
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--root", help="directory of the embedded server")
+    main(parser.parse_args().root)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 CHUNK = 2**20
 
 app = typer.Typer(
-    help="Data collections and datasets as files.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -63,13 +62,13 @@ def _print_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
+@app.callback(help="Data collections and datasets as files.")
 def _top(
-    version: Annotated[  # noqa: ARG001 - handled by its callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show it.")
     ] = False,
 ) -> None:
-    """Data collections and datasets as files."""
+    """Take what stands before a command."""
 
 
 # --- what the file commands share ----------------------------------------------------------

@@ -328,7 +328,7 @@ class _CompressedFile(io.BufferedIOBase):
         return int(self._codec.tell())
 
     def flush(self) -> None:
-        if not self.closed:
+        if not self._codec.closed:
             self._codec.flush()
 
     def _dealloc_warn(self, source: object) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synapsefs.errors import InvalidPathError, InvalidRequestError
-from synapsefs.location import Location, split_suffix, unescape
+from synapsefs.location import Location, escape_key, split_suffix, unescape
 from synapsefs.services.collections.index import MARK, UnitRecord, name_below
 from synapsefs.wire import collections as wire
 
@@ -171,6 +171,8 @@ def _broken_lengths(location: Location) -> Iterable[str]:
         yield f"a path below its specification has at most {wire.PATH_MAX} characters"
     if any(len(unescape(segment)) > wire.GROUP_NAME_MAX for segment in location.inner[1:]):
         yield f"each name has at most {wire.GROUP_NAME_MAX} characters"
+    if escape_key(name) != location.inner[1:]:
+        yield f"slashes of a key are folders here; write it {'/'.join(escape_key(name))}"
     if location.name.startswith("@"):
         yield "'@' in front of a name addresses by id; write it %40"
 

@@ -19,7 +19,7 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, unescape
+from synapsefs.location import Location, Root, escape, unescape
 from synapsefs.objects import Content, object_size
 from synapsefs.services.base import Entry, Staged, aware, directory, measured_as
 from synapsefs.services.datasets.api import DatasetsApi
@@ -305,6 +305,9 @@ def _check_place(location: Location) -> None:
     broken = []
     if any(len(unescape(segment)) > NAME_MAX for segment in location.inner):
         broken.append(f"each name has at most {NAME_MAX} characters")
+    wrong = [segment for segment in location.inner if escape(unescape(segment)) != segment]
+    if wrong and not wrong[0].startswith("@"):
+        broken.append(f"{wrong[0]!r} is written {escape(unescape(wrong[0]))!r}")
     if any(segment.startswith("@") for segment in location.inner):
         broken.append("'@' in front of a name addresses by id; write it %40")
     if broken:

@@ -1,0 +1,314 @@
+"""How many requests the common operations cost, counted by the client and by the server."""
+
+from __future__ import annotations
+
+import io
+import re
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+import pytest
+
+from synapsefs import SynapseFileSystem
+from tests.support.observed import ObservedServer, Seen, observed_server
+
+COLUMNS = [f"c{number:02}" for number in range(30)]
+ROWS, ROW_GROUPS = 84_000, 4
+ADJACENT, APART = ["c07", "c08"], ["c03", "c20"]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObservedServer]:
+    with observed_server(tmp_path_factory.mktemp("observed")) as running:
+        yield running
+
+
+@pytest.fixture
+def fs(server: ObservedServer) -> SynapseFileSystem:
+    """A cold instance. The process has logged in to the datasets service before."""
+    return cold(server)
+
+
+@pytest.fixture(params=["collections", "datasets"])
+def place(request: pytest.FixtureRequest, server: ObservedServer) -> str:
+    """A fresh directory on each root, made by another instance."""
+    maker = cold(server)
+    maker.exists("datasets/nothing")
+    container = f"{request.param}/t-{uuid.uuid4().hex[:12]}"
+    maker.mkdir(container)
+    return f"{container}/data_1" if request.param == "collections" else container
+
+
+def cold(server: ObservedServer) -> SynapseFileSystem:
+    return SynapseFileSystem(**server.options, skip_instance_cache=True)
+
+
+@dataclass
+class Cost:
+    """What one operation asked of the server."""
+
+    result: Any = None
+    requests: int = 0
+    seen: list[Seen] = field(default_factory=list)
+
+    @property
+    def object_bytes(self) -> int:
+        return sum(seen.size for seen in self.seen if seen.is_object)
+
+    def __str__(self) -> str:
+        return "; ".join(f"{s.method} {s.path[:60]} {s.span or ''}" for s in self.seen)
+
+
+def cost(server: ObservedServer, fs: SynapseFileSystem, work: Callable[[], Any]) -> Cost:
+    """Do something, and see that client and server count alike."""
+    before = fs.stats()["requests"]
+    with server.watching() as seen:
+        result = work()
+    found = Cost(result, fs.stats()["requests"] - before, list(seen))
+    assert found.requests == len(found.seen), str(found)
+    return found
+
+
+@pytest.mark.parametrize("name", ["small.bin", "small.txt"])
+def test_reading_a_small_file(server, place, name):
+    path = f"{place}/{name}"
+    cold(server).pipe_file(path, b"twelve bytes")
+    ways: list[Callable[[SynapseFileSystem], bytes]] = [
+        lambda fs: fs.cat_file(path),
+        lambda fs: fs.open(path).read(),
+        lambda fs: fs.cat_file(path, start=3),
+        lambda fs: fs.cat_file(path, start=-5),
+    ]
+    for way in ways:
+        fs = cold(server)
+        first = cost(server, fs, lambda way=way, fs=fs: way(fs))
+        assert b"twelve bytes".endswith(first.result)
+        assert first.requests <= 3, str(first)
+        again = cost(server, fs, lambda way=way, fs=fs: way(fs))
+        assert again.result == first.result
+        assert again.requests <= 1, str(again)
+
+
+def test_reading_a_small_file_by_url(server, place):
+    path = f"{place}/small.csv"
+    cold(server).pipe_file(path, b"a,b\n1,2\n")
+    with server.watching() as seen:
+        frame = pd.read_csv(f"synapse://{path}", storage_options=server.options)
+    assert frame.to_dict("list") == {"a": [1], "b": [2]}
+    assert len(seen) <= 3
+    with (
+        server.watching() as seen,
+        fsspec.open(f"synapse://{path}", "r", **server.options) as file,
+    ):
+        assert file.read() == "a,b\n1,2\n"
+    assert len(seen) <= 1
+
+
+def test_get_of_a_small_file(server, place, fs, tmp_path):
+    path = f"{place}/small.bin"
+    cold(server).pipe_file(path, b"bytes")
+    first = cost(server, fs, lambda: fs.get_file(path, str(tmp_path / "copy")))
+    assert first.requests <= 3, str(first)
+    assert (tmp_path / "copy").read_bytes() == b"bytes"
+    again = cost(server, fs, lambda: fs.get_file(path, str(tmp_path / "copy")))
+    assert again.requests <= 1, str(again)
+
+
+def write_open(fs: SynapseFileSystem, path: str, tmp_path: Path) -> None:
+    with fs.open(path, "wb") as file:
+        file.write(b"text")
+
+
+def write_put(fs: SynapseFileSystem, path: str, tmp_path: Path) -> None:
+    (tmp_path / "local").write_bytes(b"text")
+    fs.put_file(str(tmp_path / "local"), path)
+
+
+WRITES = [lambda fs, path, _: fs.pipe_file(path, b"text"), write_open, write_put]
+
+
+@pytest.mark.parametrize("write", WRITES, ids=["pipe", "open", "put"])
+def test_writing_a_small_file(server, place, fs, write, tmp_path):
+    """Collections: resolve, bytes, unit. Datasets: resolve, entries, the new entry with its text.
+
+    Bytes that are no text take four further requests there, as the protocol has it: the entry,
+    the announcement of its parts, the part, the completion, the activation.
+    """
+    text = cost(server, fs, lambda: write(fs, f"{place}/small.txt", tmp_path))
+    assert text.requests <= 3, str(text)
+    warm = cost(server, fs, lambda: write(fs, f"{place}/other.txt", tmp_path))
+    assert warm.requests <= 2, str(warm)
+    other = cold(server)
+    binary = cost(server, other, lambda: write(other, f"{place}/small.bin", tmp_path))
+    assert binary.requests <= (3 if place.startswith("collections") else 7), str(binary)
+
+
+def test_listing_a_thousand(server, place, fs):
+    folder = f"{place}/many"
+    names = {f"{folder}/{number:04}.txt": b"%d" % number for number in range(1000)}
+    cold(server).pipe(names)
+    listing = cost(server, fs, lambda: fs.ls(folder, detail=True))
+    assert [info["name"] for info in listing.result] == sorted(names)
+    assert [info["size"] for info in listing.result] == [len(names[n]) for n in sorted(names)]
+    assert listing.requests <= 3, str(listing)
+    for work in (
+        lambda fs: fs.ls(folder, detail=False),
+        lambda fs: fs.find(place),
+        lambda fs: fs.glob(f"{folder}/*.txt"),
+        lambda fs: fs.du(place, total=False),
+        lambda fs: [name for _, _, files in fs.walk(place) for name in files],
+    ):
+        other = cold(server)
+        found = cost(server, other, lambda work=work, other=other: work(other))
+        assert len(found.result) == 1000
+        assert found.requests <= 3, str(found)
+    assert cost(server, fs, lambda: fs.find(place, detail=True)).requests == 0
+
+
+def test_looking_at_one(server, place):
+    path = f"{place}/folder/file.bin"
+    cold(server).pipe_file(path, b"bytes")
+    for look in ("info", "exists", "isfile", "isdir", "size", "checksum", "created"):
+        fs = cold(server)
+        found = cost(server, fs, lambda fs=fs, look=look: getattr(fs, look)(path))
+        assert found.requests <= 2, f"{look}: {found}"
+        assert cost(server, fs, lambda fs=fs: fs.info(path)).requests == 0
+
+
+def test_a_miss_is_asked_again_and_a_hit_is_not(server, place, fs):
+    fs.pipe_file(f"{place}/there.bin", b"bytes")
+    fs.ls(place)
+    miss = cost(server, fs, lambda: fs.exists(f"{place}/nothing.bin"))
+    assert miss.result is False
+    assert 1 <= miss.requests <= 2, str(miss)
+    hit = cost(server, fs, lambda: fs.exists(f"{place}/there.bin"))
+    assert (hit.result, hit.requests) == (True, 0)
+
+
+def test_neighbouring_ranges_travel_together(server, place, fs):
+    path = f"{place}/ranges.bin"
+    data = np.random.default_rng(1).bytes(2_000_000)
+    fs.pipe_file(path, data)
+    fs.cat_file(path, 0, 1)
+    starts = [0, 100, 200, 1_000_000, 1_000_050, 1_900_000]
+    ends = [50, 150, 300, 1_000_040, 1_000_100, None]
+    got = cost(server, fs, lambda: fs.cat_ranges([path] * 6, starts, ends))
+    assert got.result == [data[a:b] for a, b in zip(starts, ends, strict=True)]
+    assert got.requests == 3, str(got)
+    apart = cost(server, fs, lambda: fs.cat_ranges([path] * 5, starts[:5], ends[:5], max_gap=0))
+    assert apart.requests == 5, str(apart)
+
+
+def test_copying_in_a_collection_moves_no_bytes(server, fs):
+    container = f"collections/t-{uuid.uuid4().hex[:12]}"
+    fs.mkdir(container)
+    fs.pipe_file(f"{container}/data_1/a.bin", b"bytes")
+    copied = cost(
+        server, fs, lambda: fs.cp_file(f"{container}/data_1/a.bin", f"{container}/data_1/b.bin")
+    )
+    assert [seen.path for seen in copied.seen if seen.is_object] == []
+    assert copied.requests <= 2, str(copied)
+
+
+# --- Parquet ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def parquet() -> bytes:
+    """A file of some 20 MB of which no byte repeats, so that nothing is small by compression."""
+    source = np.random.default_rng(0)
+    table = pa.table({name: source.random(ROWS) for name in COLUMNS})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, row_group_size=ROWS // ROW_GROUPS)
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def parquet_paths(server: ObservedServer, parquet: bytes) -> dict[str, str]:
+    maker = cold(server)
+    found = {}
+    for root, folder in (("collections", "data_1/"), ("datasets", "")):
+        container = f"{root}/parquet-{uuid.uuid4().hex[:8]}"
+        maker.mkdir(container)
+        found[root] = f"{container}/{folder}table.parquet"
+        maker.pipe_file(found[root], parquet)
+    return found
+
+
+def needed(data: bytes, columns: Sequence[str]) -> tuple[int, int]:
+    """Give how many merged ranges, and how many bytes, hold some columns and the footer."""
+    metadata = pq.ParquetFile(io.BytesIO(data)).metadata
+    footer = metadata.serialized_size + 8
+    spans = [(len(data) - footer, len(data))]
+    for group in range(metadata.num_row_groups):
+        for number in range(metadata.num_columns):
+            chunk = metadata.row_group(group).column(number)
+            if chunk.path_in_schema in columns:
+                first = chunk.dictionary_page_offset or chunk.data_page_offset
+                spans.append((first, first + chunk.total_compressed_size))
+    spans.sort()
+    joints = sum(later[0] > earlier[1] for earlier, later in zip(spans, spans[1:], strict=False))
+    return joints + 1, sum(end - start for start, end in spans)
+
+
+def by_dataset(path: str, columns: list[str], fs: SynapseFileSystem) -> Any:
+    return pads.dataset(path, filesystem=fs, format="parquet").to_table(columns=columns)
+
+
+def by_filtered_dataset(path: str, columns: list[str], fs: SynapseFileSystem) -> Any:
+    everything = pads.field(columns[0]) >= 0
+    table = pads.dataset(path, filesystem=fs, format="parquet")
+    return table.to_table(columns=columns, filter=everything)
+
+
+def by_url(path: str, columns: list[str], fs: SynapseFileSystem) -> Any:
+    options = dict(fs.storage_options)
+    return pd.read_parquet(f"synapse://{path}", columns=columns, storage_options=options)
+
+
+PARQUET_WAYS: dict[str, Callable[..., Any]] = {
+    "pandas-url": by_url,
+    "pandas-filesystem": lambda p, c, fs: pd.read_parquet(p, columns=c, filesystem=fs),
+    "read_table-filesystem": lambda p, c, fs: pq.read_table(p, columns=c, filesystem=fs),
+    "read_table-open": lambda p, c, fs: pq.read_table(fs.open(p), columns=c),
+    "parquet_file-open": lambda p, c, fs: pq.ParquetFile(fs.open(p)).read(columns=c),
+    "dataset": by_dataset,
+    "dataset-filter": by_filtered_dataset,
+}
+
+
+@pytest.mark.parametrize("columns", [ADJACENT, APART], ids=["adjacent", "apart"])
+@pytest.mark.parametrize("way", PARQUET_WAYS)
+@pytest.mark.parametrize("root", ["collections", "datasets"])
+def test_two_columns_of_thirty(server, parquet, parquet_paths, root, way, columns):
+    fs = SynapseFileSystem(**server.options)
+    found = cost(server, fs, lambda: PARQUET_WAYS[way](parquet_paths[root], columns, fs))
+    expected = pq.read_table(io.BytesIO(parquet), columns=columns)
+    read = found.result if isinstance(found.result, pa.Table) else pa.table(found.result)
+    assert read.equals(expected)
+    ranges, size = needed(parquet, columns)
+    assert found.requests <= 2 + ranges, str(found)
+    assert found.object_bytes <= 1.2 * size, str(found)
+
+
+def test_requests_carry_what_they_must_and_no_more(server, place, fs):
+    """Object URLs carry their own signature: no credential goes there; the API gets no query of it."""
+    path = f"{place}/secret.bin"
+    with server.watching() as seen:
+        fs.pipe_file(path, b"bytes")
+        fs.cat_file(path)
+    objects = [request for request in seen if request.is_object]
+    assert objects
+    for request in objects:
+        names = {name.lower() for name in request.headers}
+        assert not names & {"authorization", "synapse-access-token", "synapse-tenant", "cookie"}
+    assert all(re.match(r"synapsefs/\d", request.headers["User-Agent"]) for request in seen)
