@@ -126,7 +126,7 @@ def test_bytes_come_back(
     check(another, f"{base}/f.bin", data, tmp_path)
 
 
-@pytest.mark.parametrize("size", [*SMALL, 9 * MIB + 1, 10 * MIB, 11 * MIB])
+@pytest.mark.parametrize("size", [*SMALL, 9 * MIB + 1, 10 * MIB])
 @pytest.mark.parametrize("way", WAYS)
 def test_text_comes_back_byte_for_byte(
     fs: SynapseFileSystem,
