@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
@@ -53,6 +54,24 @@ def submit(
         state = "is closed" if loop.is_closed() else "is the one that calls"
         raise RuntimeError(f"a synchronous call cannot wait for its event loop: it {state}")
     return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+_unattended: set[asyncio.Task[Any]] = set()
+
+
+def start(loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any, Any]]) -> None:
+    """Start work on a loop from any thread, the loop's own among them; nobody waits for it.
+
+    Where the loop has ended, nothing happens.
+    """
+
+    def begin() -> None:
+        task = loop.create_task(make())
+        _unattended.add(task)
+        task.add_done_callback(_unattended.discard)
+
+    with contextlib.suppress(RuntimeError):
+        loop.call_soon_threadsafe(begin)
 
 
 def synced(name: str, asynchronous: Callable[..., Any]) -> Callable[..., Any]:

@@ -35,6 +35,8 @@ import errno
 import io
 import json
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 _URL_QUERY = re.compile(r"(\w+://[^\s?\"'<>]+)\?[^\s\"'<>]*")
@@ -225,6 +227,17 @@ def from_status(status: int, words: str, path: str | None) -> SynapseError:
     if kind is RangeNotSatisfiableError:
         words = f"range not satisfiable: {words}"
     return kind(f"{words} (HTTP {status})", path, status=status)
+
+
+@contextmanager
+def concerning(path: str) -> Iterator[None]:
+    """Let an error about something above ``path``, such as its listing, name ``path`` itself."""
+    try:
+        yield
+    except SynapseError as error:
+        if not error.filename or path.startswith(f"{error.filename}/"):
+            error.filename = path
+        raise
 
 
 def service_words(body: bytes) -> str:

@@ -101,6 +101,7 @@ class SynapseWriter(AbstractBufferedFile):
         self._upload = upload
         self._parts = PartBuffer(upload.part_size)
         self._flight: concurrent.futures.Future[None] | None = None
+        self._loop = fs.loop
         self._handled_at_open = sys.exception()
         self._abandoned = False
         self.closed = False
@@ -157,7 +158,10 @@ class SynapseWriter(AbstractBufferedFile):
         """
         if self.closed:
             return
-        if self._abandoned or self._exception_under_way():
+        if self._abandoned:
+            self._drop()
+            return
+        if self._exception_under_way():
             self.discard()
             return
         try:
@@ -178,13 +182,21 @@ class SynapseWriter(AbstractBufferedFile):
 
     def discard(self) -> None:
         """Throw away what was written; what was there before stays."""
-        self.closed = True
         self.staged = None
+        self._ground()
+        logger.info("%s: the write was discarded", self.path)
+        bridge.run(self.fs.loop, self._upload.abort())
+
+    def _drop(self) -> None:
+        """Discard without waiting: garbage is collected in any thread, even the loop's own."""
+        self._ground()
+        bridge.start(self._loop, self._upload.abort)
+
+    def _ground(self) -> None:
+        self.closed = True
         flight, self._flight = self._flight, None
         if flight is not None:
             flight.cancel()
-        logger.info("%s: the write was discarded", self.path)
-        bridge.run(self.fs.loop, self._upload.abort())
 
     def _exception_under_way(self) -> bool:
         handled = sys.exception()
@@ -208,10 +220,7 @@ class SynapseWriter(AbstractBufferedFile):
     def __del__(self) -> None:
         if getattr(self, "closed", True):
             return
-        self.closed = True
-        flight = getattr(self, "_flight", None)
-        if flight is not None:
-            flight.cancel()
+        self._drop()
         if not self._abandoned:
             warnings.warn(f"unclosed file {self.path} was discarded", ResourceWarning, stacklevel=2)
 

@@ -11,7 +11,7 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.caching import TailCache
 from synapsefs.config import Endpoint, NetworkOptions, Settings
-from synapsefs.errors import FolderError, UnsupportedError
+from synapsefs.errors import FolderError, UnsupportedError, concerning
 from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.objects import Content, object_size
 from synapsefs.services.base import Entry, Service, Staged
@@ -150,7 +150,8 @@ class Core(AsyncFileSystem):
         location = Location.parse(path)
         if location.root is None:
             return Entry(location, "directory", size=0)
-        return await (await self._service(location)).entry(location, refresh=refresh)
+        with concerning(location.path):
+            return await (await self._service(location)).entry(location, refresh=refresh)
 
     async def _content(self, path: str) -> tuple[Entry, Content]:
         """Open a file's bytes."""
@@ -185,4 +186,5 @@ class Core(AsyncFileSystem):
         for item in staged:
             by_root.setdefault(item.location.root, []).append(item)
         for group in by_root.values():
-            await (await self._service(group[0].location)).publish(group)
+            with concerning(group[0].location.path):
+                await (await self._service(group[0].location)).publish(group)

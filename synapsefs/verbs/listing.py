@@ -9,7 +9,7 @@ from typing import Any
 from fsspec.utils import tokenize
 
 from synapsefs.bridge import mirrored
-from synapsefs.errors import NotFoundError, UnsupportedError
+from synapsefs.errors import NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, directory
 from synapsefs.verbs.core import Core
@@ -50,7 +50,8 @@ class ListingVerbs(Core):
     async def _children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         if location.root is None:
             return [directory(root) for root in await self._roots()]
-        return await (await self._service(location)).children(location, refresh=refresh)
+        with concerning(location.path):
+            return await (await self._service(location)).children(location, refresh=refresh)
 
     async def _info(
         self, path: str, refresh: bool = False, measure: bool = True, **kwargs: Any
@@ -91,7 +92,8 @@ class ListingVerbs(Core):
 
     async def _entries_below(self, location: Location) -> list[Entry]:
         if location.root is not None:
-            return await (await self._service(location)).descendants(location)
+            with concerning(location.path):
+                return await (await self._service(location)).descendants(location)
         found: list[Entry] = []
         for root in await self._roots():
             found += [directory(root), *await self._entries_below(root)]

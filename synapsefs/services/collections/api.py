@@ -70,7 +70,8 @@ class CollectionsApi:
     async def collections(self) -> list[wire.Collection]:
         """List all collections the token may see (v1)."""
         found: list[wire.Collection] = []
-        async for page in self._pages("data_collections/", {}, _COLLECTIONS, "collections"):
+        params = {"page_size": str(UNITS_PER_PAGE)}
+        async for page in self._pages("data_collections/", params, _COLLECTIONS, "collections"):
             found += page.results
         return found
 
