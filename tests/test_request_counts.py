@@ -301,7 +301,7 @@ def test_two_columns_of_thirty(server, parquet, parquet_paths, root, way, column
 
 
 def test_requests_carry_what_they_must_and_no_more(server, place, fs):
-    """Object URLs carry their own signature: no credential goes there; the API gets no query of it."""
+    """Object URLs carry their own signature: no credential goes there."""
     path = f"{place}/secret.bin"
     with server.watching() as seen:
         fs.pipe_file(path, b"bytes")
