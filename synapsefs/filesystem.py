@@ -14,7 +14,7 @@ from fsspec.utils import tokenize
 
 from synapsefs import bridge
 from synapsefs.config import MIB, NetworkOptions, resolve
-from synapsefs.errors import UnsupportedError
+from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
 from synapsefs.location import Location
 from synapsefs.verbs.arranging import ArrangingVerbs
@@ -203,8 +203,9 @@ class SynapseFileSystem(
     async def _upload(self, path: str, mode: str, block_size: int | None, *, lone: bool) -> Any:
         location = Location.parse(path)
         service = await self._service(location)
-        await service.validate([location], complete=lone)
-        upload = await service.upload(location, size=None, exclusive="x" in mode)
+        with concerning(location.path):
+            await service.validate([location], complete=lone)
+            upload = await service.upload(location, size=None, exclusive="x" in mode)
         if block_size:
             upload.part_size = max(block_size, upload.smallest_part)
         return upload

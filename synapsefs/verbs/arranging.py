@@ -9,7 +9,13 @@ from typing import Any
 
 from synapsefs import limits
 from synapsefs.bridge import mirrored
-from synapsefs.errors import FolderError, NotEmptyError, NotFoundError, UnsupportedError
+from synapsefs.errors import (
+    FolderError,
+    NotEmptyError,
+    NotFoundError,
+    UnsupportedError,
+    concerning,
+)
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, Staged
 from synapsefs.transfer import copy_bytes
@@ -73,7 +79,10 @@ class ArrangingVerbs(Core):
         service = await self._service(location)
         if not location.container and exist_ok:
             return
-        await service.make_directory(location, exist_ok=exist_ok, parents=parents, options=options)
+        with concerning(location.path):
+            await service.make_directory(
+                location, exist_ok=exist_ok, parents=parents, options=options
+            )
 
     async def _rm(
         self,
@@ -207,8 +216,9 @@ class ArrangingVerbs(Core):
             by_root.setdefault(target.root, []).append((source, target))
         for group in by_root.values():
             service = await self._service(group[0][1])
-            left = await service.copy(group)
-            await service.validate([target for _, target in left], complete=True)
+            with concerning(group[0][1].path):
+                left = await service.copy(group)
+                await service.validate([target for _, target in left], complete=True)
             work = (self._copy_bytes(source, target) for source, target in left)
             staged = await limits.gather(work, self.options.max_concurrency)
             await self.publish(staged)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +14,7 @@ from fsspec.transaction import Transaction
 
 from synapsefs import bridge, limits
 from synapsefs.bridge import mirrored
-from synapsefs.errors import InvalidRequestError, UnsupportedError
+from synapsefs.errors import InvalidRequestError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
 from synapsefs.services.base import Staged
 from synapsefs.transfer import stage_bytes, stage_file
@@ -186,16 +186,15 @@ class WritingVerbs(Core):
 
     async def _validate(self, places: Sequence[Location]) -> None:
         """Check all places before any byte is sent; in a transaction units may still grow."""
-        twice = (
-            {place.path for place in places if places.count(place) > 1} if len(places) < 99 else {}
-        )
+        twice = [place.path for place, count in Counter(places).items() if count > 1]
         if twice:
             raise InvalidRequestError("two files for one path", min(twice))
         for root in Root:
             group = [place for place in places if place.root is root]
             if group:
                 service = await self._service(group[0])
-                await service.validate(group, complete=not self._intrans)
+                with concerning(group[0].path):
+                    await service.validate(group, complete=not self._intrans)
         for place in places:
             if place.root is None:
                 await self._service(place)

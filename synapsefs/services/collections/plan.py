@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapsefs.errors import InvalidPathError, InvalidRequestError
+from synapsefs.errors import FolderError, InvalidPathError, InvalidRequestError
 from synapsefs.location import Location, escape_key, split_suffix, unescape
 from synapsefs.services.collections.index import MARK, UnitRecord, name_below
 from synapsefs.wire import collections as wire
@@ -150,19 +150,35 @@ def check_place(location: Location, specifications: Sequence[wire.FileSpecificat
     ------
     InvalidPathError
         Naming the path and every rule that it breaks.
+    FolderError
+        For a collection or a file specification itself.
+    """
+    if not location.inner:
+        raise FolderError("a file needs a file specification and a name below it", location.path)
+    spec = specification_of(location, specifications)
+    if len(location.inner) < 2:
+        raise FolderError("a file needs a name below its file specification", location.path)
+    broken = [*_broken_lengths(location), *_broken_extension(location, spec)]
+    if broken:
+        raise InvalidPathError("; ".join(broken), location.path)
+
+
+def specification_of(
+    location: Location, specifications: Sequence[wire.FileSpecification]
+) -> wire.FileSpecification:
+    """Find the file specification that a path lies in.
+
+    Raises
+    ------
+    InvalidPathError
+        Naming those that there are.
     """
     known = {spec.name: spec for spec in specifications}
     spec = known.get(location.specification)
     if spec is None:
         rule = f"{location.specification!r} is no file specification of this collection"
         raise InvalidPathError(f"{rule}, which has {', '.join(sorted(known))}", location.path)
-    if len(location.inner) < 2:
-        raise InvalidPathError(
-            "a file needs a name below its file specification", location.path, 21
-        )
-    broken = [*_broken_lengths(location), *_broken_extension(location, spec)]
-    if broken:
-        raise InvalidPathError("; ".join(broken), location.path)
+    return spec
 
 
 def _broken_lengths(location: Location) -> Iterable[str]:

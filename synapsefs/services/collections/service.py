@@ -12,7 +12,6 @@ from synapsefs.errors import (
     AlreadyExistsError,
     ChangedError,
     FolderError,
-    InvalidPathError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
@@ -37,6 +36,7 @@ from synapsefs.services.collections.plan import (
     check_place,
     compose,
     require_complete,
+    specification_of,
 )
 from synapsefs.services.collections.publish import UnitPublisher, needs_index
 from synapsefs.services.collections.upload import CollectionUpload
@@ -280,8 +280,8 @@ class CollectionsService:
                 return
         if not location.inner and not exist_ok:
             raise AlreadyExistsError("the collection is there already", location.path)
-        if location.inner and not _specification(collection, location):
-            check_place(location.child("any"), collection.specifications)
+        if location.inner:
+            specification_of(location, collection.specifications)
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Delete collections, and units all of whose files are to go.
@@ -331,7 +331,7 @@ class CollectionsService:
         grouped: dict[int, tuple[CollectionRecord, list[Location]]] = {}
         for location in locations:
             if not location.container:
-                raise InvalidPathError("a file needs a collection", location.path)
+                raise FolderError("a file needs a collection", location.path)
             collection = await self._directory.find(location)
             grouped.setdefault(collection.identifier, (collection, []))[1].append(location)
         return list(grouped.values())

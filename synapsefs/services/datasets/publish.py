@@ -28,6 +28,7 @@ from synapsefs.services.datasets.index import (
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.upload import StagedObject, StagedText
+from synapsefs.services.tree import Folder
 from synapsefs.transport import outcome_unknown
 from synapsefs.wire import datasets as wire
 
@@ -51,6 +52,26 @@ class EntryPublisher:
         self._registry = registry
         self._indexes = indexes
         self._writing: Locks[str] = Locks()
+
+    async def require_free(self, dataset: DatasetRecord, location: Location) -> None:
+        """Refuse a place where no file can be written, before any byte is sent.
+
+        Raises
+        ------
+        FolderError
+            When a directory is there: a file would take its name from it.
+        NotAFolderError
+            When a file is in the way.
+        """
+        index = await self._indexes.get(dataset)
+        if isinstance(index.at(location.inner), Folder):
+            raise FolderError("there is a directory already", location.path)
+        for depth in range(1, len(location.inner)):
+            found = index.at(location.inner[:depth])
+            if isinstance(found, EntryRecord):
+                found = await self._indexes.decided(found, location.path)
+                if found.kind == "file":
+                    raise NotAFolderError("a file is in the way of a directory", location.path)
 
     async def ensure_folder(
         self, dataset: DatasetRecord, segments: tuple[str, ...], about: str

@@ -171,11 +171,12 @@ class DatasetsService:
     # --- writing ---------------------------------------------------------------------------
 
     async def validate(self, locations: Sequence[Location], *, complete: bool) -> None:  # noqa: ARG002
-        """Check the paths and that their datasets are there."""
+        """Check the paths, that their datasets are there, and that no directory has their names."""
         for location in locations:
             _check_place(location)
-        for container in {location.segments[:2] for location in locations}:
-            await self._registry.find(Location(container))
+        for location in locations:
+            dataset = await self._registry.find(location)
+            await self._publisher.require_free(dataset, location)
 
     async def upload(
         self,
@@ -299,9 +300,11 @@ def _check_place(location: Location) -> None:
     ------
     InvalidPathError
         Naming the path and every rule that it breaks.
+    FolderError
+        For a dataset itself.
     """
     if not location.inner:
-        raise InvalidPathError("a file needs a name below its dataset", location.path, 21)
+        raise FolderError("a file needs a name below its dataset", location.path)
     broken = []
     if any(len(unescape(segment)) > NAME_MAX for segment in location.inner):
         broken.append(f"each name has at most {NAME_MAX} characters")

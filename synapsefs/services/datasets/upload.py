@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import IO, Any
 
 from synapsefs import limits
-from synapsefs.errors import ChecksumError, SynapseError
+from synapsefs.errors import ChecksumError, SynapseError, concerning
 from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Staged
 from synapsefs.services.datasets.api import DatasetsApi
@@ -180,7 +180,8 @@ class DatasetUpload:
     async def _send(self) -> StagedObject:
         about = self._location.path
         md5 = self._whole.hexdigest()
-        self._entry = await self._pending({"size": self._size, "md5": md5})
+        with concerning(about):
+            self._entry = await self._pending({"size": self._size, "md5": md5})
         identifier = self._entry.data_storage.id
         upload = await self._api.initiate(identifier, self._part_hashes, about)
         if len(upload.part_urls) != len(self._part_hashes):

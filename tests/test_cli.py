@@ -1,0 +1,276 @@
+"""The command line: every command, its errors, and the server it starts."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from synapsefs import SynapseFileSystem
+from synapsefs.cli import main
+from tests.support.running import environment
+
+TOKEN, API_KEY = "syn_cli-secret-token", "key_cli-secret"
+Run = Callable[..., str]
+
+
+@pytest.fixture
+def endpoint(tmp_path: Path) -> str:
+    return (tmp_path / "store").as_uri()
+
+
+@pytest.fixture
+def call(endpoint: str, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., Any]:
+    """Run a command; give its exit code, standard output and standard error."""
+
+    def call(*arguments: str) -> tuple[Any, bytes, str]:
+        with pytest.raises(SystemExit) as end:
+            main([*arguments, "--endpoint-url", endpoint])
+        out, err = capfdbinary.readouterr()
+        return end.value.code, out, err.decode()
+
+    return call
+
+
+@pytest.fixture
+def run(call: Callable[..., Any]) -> Run:
+    """Run a command that succeeds without a word on standard error; give its lines."""
+
+    def run(*arguments: str) -> list[str]:
+        code, out, err = call(*arguments)
+        assert (code, err) == (0, "")
+        return out.decode().splitlines()
+
+    return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "here"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "a.txt").write_bytes(b"alpha\r\n")
+    (folder / "deep" / "b.bin").write_bytes(bytes(range(256)))
+    return folder
+
+
+@pytest.mark.parametrize("target", ["synapse://datasets/d", "synapse://collections/c/data_1"])
+def test_there_and_back(run: Run, folder: Path, tmp_path: Path, target: str) -> None:
+    run("mkdir", "/".join(target.split("/")[:4]))
+    run("put", "-r", f"{folder}/", f"{target}/x")
+    assert run("find", target) == [f"{target}/x/a.txt", f"{target}/x/deep/b.bin"]
+    assert run("find", "--maxdepth", "2", target) == [f"{target}/x/a.txt"]
+    assert run("ls", f"{target}/x") == [f"{target}/x/a.txt", f"{target}/x/deep"]
+    run("get", "-r", f"{target}/x/", f"{tmp_path}/back/")
+    assert (tmp_path / "back/deep/b.bin").read_bytes() == bytes(range(256))
+    run("cp", f"{target}/x/a.txt", f"{target}/y.txt")
+    run("mv", f"{target}/x/deep/b.bin", f"{target}/z.bin")
+    run("rm", f"{target}/x/a.txt")
+    assert run("find", target) == [f"{target}/y.txt", f"{target}/z.bin"]
+    run("rm", "-r", "/".join(target.split("/")[:4]))
+    assert run("ls", "/".join(target.split("/")[:3])) == []
+
+
+def test_several_sources(run: Run, folder: Path, tmp_path: Path) -> None:
+    run("mkdir", "synapse://datasets/d")
+    run("put", f"{folder}/a.txt", f"{folder}/deep/b.bin", "synapse://datasets/d/")
+    names = ["synapse://datasets/d/a.txt", "synapse://datasets/d/b.bin"]
+    run("get", *names, f"{tmp_path}/out/")
+    assert sorted(os.listdir(tmp_path / "out")) == ["a.txt", "b.bin"]
+    run("rm", *names)
+    assert run("ls", "synapse://datasets/d") == []
+
+
+def test_telling(run: Run, call: Callable[..., Any], folder: Path) -> None:
+    assert run("ls") == ["synapse://collections", "synapse://datasets"]
+    run("mkdir", "synapse://datasets/d")
+    run("put", "-r", f"{folder}/", "synapse://datasets/d")
+    file, directory = (line.split() for line in run("ls", "-l", "synapse://datasets/d"))
+    assert (file[0], file[-1]) == ("7", "synapse://datasets/d/a.txt")
+    assert (directory[0], directory[-1]) == ("-", "synapse://datasets/d/deep")
+    told = json.loads("\n".join(run("info", "synapse://datasets/d/a.txt")))
+    assert (told["size"], told["type"]) == (7, "file")
+    assert run("du", "synapse://datasets/d") == ["263\tsynapse://datasets/d"]
+    assert run("du", "-H", "synapse://datasets/d/a.txt") == ["7.00B\tsynapse://datasets/d/a.txt"]
+    code, out, _ = call("cat", "synapse://datasets/d/a.txt", "synapse://datasets/d/*/b.bin")
+    assert (code, out) == (0, b"alpha\r\n" + bytes(range(256)))
+
+
+def test_what_a_terminal_would_obey_is_written_out(run: Run, endpoint: str) -> None:
+    fs = SynapseFileSystem(endpoint_url=endpoint)
+    fs.mkdir("datasets/d")
+    fs.pipe_file("datasets/d/\x1b[2J\nx.txt", b"")
+    assert run("find", "synapse://datasets/d") == ["synapse://datasets/d/\\x1b[2J\\nx.txt"]
+
+
+def test_replaced_units_are_gone_when_the_command_ends(
+    run: Run, folder: Path, endpoint: str
+) -> None:
+    run("mkdir", "synapse://collections/c")
+    for content in (b"first", b"second"):
+        (folder / "a.txt").write_bytes(content)
+        SynapseFileSystem.clear_instance_cache()
+        run("put", f"{folder}/a.txt", "synapse://collections/c/data_1/a.txt")
+    fs = SynapseFileSystem(endpoint_url=endpoint, skip_instance_cache=True)
+    assert fs.find("collections/c", detail=True)["collections/c/data_1/a.txt"]["unit"] == 2
+    fs.rm_file("collections/c/data_1/a.txt")
+    assert fs.find("collections/c") == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["ls", "synapse://datasets/no"], "datasets/no: there is no dataset 'no'"),
+        (["find", "synapse://collections/no"], "there is no collection 'no'"),
+        (["cat", "synapse://elsewhere/x"], "neither 'collections' nor 'datasets'"),
+        (["rm", "synapse://datasets"], "this is a directory"),
+        (["put", "/no/such/file", "synapse://datasets/d/"], "No such file"),
+        (["mkdir", "synapse://datasets/a/../b"], "'..'"),
+    ],
+)
+def test_errors_are_one_line(call: Callable[..., Any], arguments: list[str], words: str) -> None:
+    assert call("mkdir", "synapse://datasets/d") == (0, b"", "")
+    code, out, err = call(*arguments)
+    assert (code, out) == (1, b"")
+    assert err.startswith("synapsefs: ")
+    assert err.count("\n") == 1
+    assert words in err
+
+
+def test_no_server_and_no_secret(capfd: pytest.CaptureFixture[str]) -> None:
+    options = ["--endpoint-url", "http://127.0.0.1:9", "--token", TOKEN]
+    with pytest.raises(SystemExit) as end:
+        main(["ls", "synapse://collections", *options])
+    said = "".join(capfd.readouterr())
+    assert end.value.code == 1
+    assert "127.0.0.1:9" in said
+    assert TOKEN not in said
+
+
+def test_wrong_usage(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["get"])
+    assert end.value.code == 2
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_version_and_module(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "synapsefs", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment(), check=True)
+    assert done.stdout.count(".") == 2
+
+
+def test_progress_in_a_terminal(endpoint: str, folder: Path) -> None:
+    fs = SynapseFileSystem(endpoint_url=endpoint)
+    fs.mkdir("datasets/d")
+    upper, lower = pty.openpty()
+    termios.tcsetwinsize(lower, (24, 80))
+    arguments = ["put", f"{folder}/deep/b.bin", "synapse://datasets/d/", "--endpoint-url", endpoint]
+    with subprocess.Popen(
+        [sys.executable, "-m", "synapsefs", *arguments],
+        stdin=subprocess.DEVNULL,
+        stderr=lower,
+        env=environment(),
+    ) as process:
+        os.close(lower)
+        shown = b""
+        with contextlib.suppress(OSError):
+            while data := os.read(upper, 4096):
+                shown += data
+    os.close(upper)
+    assert process.returncode == 0
+    assert fs.cat_file("datasets/d/b.bin") == bytes(range(256))
+    assert b"100%" in shown
+    assert b"256/256" in shown
+
+
+# --- serve ---------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def serving(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    command = [sys.executable, "-m", "synapsefs", "serve", *arguments]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().strip(), process
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_serve_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+    with serving("--root", str(tmp_path / "root")) as (url, process):
+        with urllib.request.urlopen(f"{url}/health/", timeout=10) as answer:
+            assert answer.status == 200
+            assert answer.headers["X-Synapsefs-Server"]
+        process.send_signal(number)
+        out, err = process.communicate(timeout=20)
+        assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_serve_with_credentials(tmp_path: Path) -> None:
+    given = ["--token", "syn_other", "--token", TOKEN, "--api-key", API_KEY, "--tenant", "acme"]
+    with serving("--root", str(tmp_path), *given, "--strict") as (url, _):
+        fs = SynapseFileSystem(url, token=TOKEN, datasets_token=API_KEY)
+        for path in ("collections/c/data_1/a.txt", "datasets/d/a.txt"):
+            fs.mkdir("/".join(path.split("/")[:2]))
+            fs.pipe_file(path, b"served")
+            assert fs.cat_file(path) == b"served"
+        with pytest.raises(PermissionError):
+            SynapseFileSystem(url, token="wrong").ls("collections")
+        with pytest.raises(PermissionError):
+            SynapseFileSystem(url, datasets_token="wrong").ls("datasets")
+
+
+@pytest.mark.parametrize(
+    "given", [[], ["--token", TOKEN], ["--api-key", API_KEY]], ids=["none", "token", "key"]
+)
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", ""])
+def test_serve_lets_no_stranger_in(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], host: str, given: list[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["serve", "--root", str(tmp_path / "root"), "--host", host, *given])
+    out, err = capfd.readouterr()
+    assert (end.value.code, out) == (1, "")
+    assert "needs --token and --api-key" in err
+    assert not (tmp_path / "root").exists()
+
+
+def test_serve_reports_a_taken_port(tmp_path: Path) -> None:
+    with serving("--root", str(tmp_path)) as (url, _):
+        port = url.rpartition(":")[2]
+        with serving("--root", str(tmp_path), "--port", port) as (line, process):
+            _, err = process.communicate(timeout=20)
+            assert line == ""
+            assert process.returncode == 1
+            assert "in use" in err
+            assert err.count("\n") == 1
+
+
+def test_commands_read_the_environment(tmp_path: Path) -> None:
+    with serving("--root", str(tmp_path), "--token", TOKEN) as (url, _):
+        done = subprocess.run(
+            [sys.executable, "-m", "synapsefs", "ls", "synapse://"],
+            capture_output=True,
+            text=True,
+            env={**environment(), "SYNAPSE_HOST": url, "SYNAPSE_ACCESS_TOKEN": TOKEN},
+            check=False,
+        )
+    assert (done.stdout.split(), done.stderr) == (
+        ["synapse://collections", "synapse://datasets"],
+        "",
+    )
