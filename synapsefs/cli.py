@@ -287,6 +287,22 @@ def serve(
     api_key: Annotated[
         list[str] | None, typer.Option(help="API key for datasets; may be repeated.")
     ] = None,
+    bucket: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=URL: a bucket to register from, as a folder or fsspec URL."),
+    ] = None,
+    postgres: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SYNAPSEFS_POSTGRES",
+            show_envvar=True,
+            help="DSN of a PostgreSQL database to register rows from.",
+        ),
+    ] = None,
+    table: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME or NAME=KEY_COLUMN: a table of it that may be read."),
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Take the protocols at their strictest; no extras.")
     ] = False,
@@ -302,14 +318,30 @@ def serve(
         if not (token and api_key) and not _is_loopback(host):
             rule = "an address that other machines reach needs --token and --api-key"
             raise InvalidRequestError(rule, host)
+        if table and not postgres:
+            raise InvalidRequestError("tables need --postgres", table[0])
         settings = ServerSettings(
             root=root,
             tokens=tuple(token or ()),
             tenant=tenant,
             api_keys=tuple(api_key or ()),
+            buckets=_named(bucket or ()),
+            postgres=postgres,
+            tables=tuple(table or ()),
             strict=strict,
         )
         asyncio.run(_serve(settings, host, port))
+
+
+def _named(given: Iterable[str]) -> dict[str, str]:
+    """Read ``NAME=VALUE`` arguments."""
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value) or "/" in name:
+            raise InvalidRequestError("a bucket is given as NAME=URL", text)
+        found[name] = value
+    return found
 
 
 async def _serve(settings: ServerSettings, host: str, port: int) -> None:

@@ -221,6 +221,46 @@ def test_serve_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
         assert (process.returncode, out, err) == (0, "", "")
 
 
+def test_serve_with_a_bucket(tmp_path: Path) -> None:
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket" / "a.txt").write_text("registered")
+    given = ["--root", str(tmp_path / "root"), "--bucket", f"lab={tmp_path}/bucket"]
+    with serving(*given) as (url, _):
+        bearer = json.loads(asked(f"{url}/auth/login", {"api_key": "any"}))["access_token"]
+        place = {"storage_type": "gcs", "content_type": "file", "location": "a.txt"}
+        entry = {"name": "a", "existing_location": {**place, "metadata": {"bucket_name": "lab"}}}
+        path = f"{url}/v0.1/data-storage/data-entries"
+        made = json.loads(asked(path, entry, Authorization=f"Bearer {bearer}"))
+        signed = made["storage_locations"][0]["storage_config"]["signed_url"]
+        with urllib.request.urlopen(signed, timeout=10) as answer:
+            assert answer.read() == b"registered"
+
+
+def asked(url: str, body: object, **headers: str) -> bytes:
+    headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return bytes(answer.read())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--bucket", "no-url"], "a bucket is given as NAME=URL"),
+        (["--bucket", "a/b=/tmp"], "a bucket is given as NAME=URL"),
+        (["--table", "rows"], "tables need --postgres"),
+    ],
+)
+def test_serve_refuses_sources(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["serve", "--root", str(tmp_path / "root"), *arguments])
+    assert end.value.code == 1
+    assert words in capfd.readouterr().err
+    assert not (tmp_path / "root").exists()
+
+
 def test_serve_with_credentials(tmp_path: Path) -> None:
     given = ["--token", "syn_other", "--token", TOKEN, "--api-key", API_KEY, "--tenant", "acme"]
     with serving("--root", str(tmp_path), *given, "--strict") as (url, _):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 MIB = 1024 * 1024
@@ -37,14 +38,21 @@ class ServerSettings:
         Largest file accepted, in bytes; None for no limit.
     page_size_max
         Most items on one page of a first-generation list.
+    buckets
+        Folders or fsspec URLs by bucket name: what entries may be registered from.
+    postgres
+        DSN of a PostgreSQL database whose rows may be registered.
+    tables
+        The only tables of it that may be read, each as ``name`` or ``name=key column``; without
+        a column the primary key identifies a row.
     strict
         Take the strictest reading of every open point of the protocols, and offer no extra.
     """
 
     root: Path
-    tokens: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = field(default=(), repr=False)
     tenant: str = "default"
-    api_keys: tuple[str, ...] = ()
+    api_keys: tuple[str, ...] = field(default=(), repr=False)
     bearer_lifetime: float = 3600.0
     url_lifetime: float = 3600.0
     upload_lifetime: float = 86400.0
@@ -52,6 +60,9 @@ class ServerSettings:
     presign_part_size: int = 100 * MIB
     max_file_size: int | None = None
     page_size_max: int = 1000
+    buckets: Mapping[str, str] = field(default_factory=dict, repr=False)
+    postgres: str | None = field(default=None, repr=False)
+    tables: tuple[str, ...] = ()
     strict: bool = False
 
 

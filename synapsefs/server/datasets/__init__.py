@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Final
 
 from synapsefs.server.datasets import (
     account_routes,
+    buckets,
     dataset_routes,
     entry_routes,
     search_routes,
-    sources,
     workspace_routes,
 )
 from synapsefs.server.datasets.schema import SCHEMA
@@ -70,4 +70,4 @@ def setup(app: web.Application) -> None:
         ("GET", PROVENANCE_PATH, workspace_routes.list_provenance),
     ):
         app.router.add_route(method, path, handler)
-    sources.setup(app)
+    buckets.setup(app)

@@ -8,7 +8,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from synapsefs.server.auth import identity
-from synapsefs.server.datasets import sources
+from synapsefs.server.datasets import buckets
 from synapsefs.server.datasets.access import Caller
 from synapsefs.server.datasets.faults import unprocessable
 from synapsefs.server.datasets.rendering import Renderer
@@ -42,7 +42,7 @@ def renderer_for(request: web.Request) -> Renderer:
     """Return what renders rows with URLs that the client of a request can reach."""
     return Renderer(
         blob_url=lambda blob, name: object_url(request, blob, name),
-        source_url=lambda bucket, key: sources.object_url(request, bucket, key),
+        source_url=lambda bucket, key: buckets.object_url(request, bucket, key),
         strict=is_strict(request),
     )
 
