@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from fsspec.asyn import AsyncFileSystem, get_loop
@@ -151,7 +152,8 @@ class Core(AsyncFileSystem):
         if location.root is None:
             return Entry(location, "directory", size=0)
         with concerning(location.path):
-            return await (await self._service(location)).entry(location, refresh=refresh)
+            found = await (await self._service(location)).entry(location, refresh=refresh)
+        return as_asked(location, [found])[0]
 
     async def _content(self, path: str) -> tuple[Entry, Content]:
         """Open a file's bytes."""
@@ -188,3 +190,19 @@ class Core(AsyncFileSystem):
         for group in by_root.values():
             with concerning(group[0].location.path):
                 await (await self._service(group[0].location)).publish(group)
+
+
+def as_asked(location: Location, entries: Sequence[Entry]) -> list[Entry]:
+    """Name entries below the container as it was addressed, by ``@id`` for instance.
+
+    Callers take names apart by the path that they asked for.
+    """
+    asked = location.segments[:2]
+    if len(asked) < 2:
+        return list(entries)
+    return [
+        entry
+        if entry.location.segments[:2] == asked
+        else replace(entry, location=Location((*asked, *entry.location.inner)))
+        for entry in entries
+    ]

@@ -12,12 +12,12 @@ from synapsefs.bridge import mirrored
 from synapsefs.errors import NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, directory
-from synapsefs.verbs.core import Core
+from synapsefs.verbs.core import Core, as_asked
 
 
 @mirrored(
     "ls", "info", "exists", "isfile", "isdir", "find", "glob", "du", "size", "sizes",
-    "created", "modified", "checksum", "ukey",
+    "created", "modified", "checksum", "ukey", "expand_path",
 )  # fmt: skip
 class ListingVerbs(Core):
     """The verbs that change nothing and read no bytes."""
@@ -51,7 +51,8 @@ class ListingVerbs(Core):
         if location.root is None:
             return [directory(root) for root in await self._roots()]
         with concerning(location.path):
-            return await (await self._service(location)).children(location, refresh=refresh)
+            found = await (await self._service(location)).children(location, refresh=refresh)
+        return as_asked(location, found)
 
     async def _info(
         self, path: str, refresh: bool = False, measure: bool = True, **kwargs: Any
@@ -93,7 +94,8 @@ class ListingVerbs(Core):
     async def _entries_below(self, location: Location) -> list[Entry]:
         if location.root is not None:
             with concerning(location.path):
-                return await (await self._service(location)).descendants(location)
+                below = await (await self._service(location)).descendants(location)
+            return as_asked(location, below)
         found: list[Entry] = []
         for root in await self._roots():
             found += [directory(root), *await self._entries_below(root)]
