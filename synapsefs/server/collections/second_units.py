@@ -40,7 +40,8 @@ async def create_unit(request: web.Request) -> web.Response:
     tenant = identity(request).tenant
 
     def create(connection: sqlite3.Connection) -> sqlite3.Row:
-        _check_parents(connection, tenant, wanted.data_collection, wanted.group)
+        parent = _check_parents(connection, tenant, wanted.data_collection, wanted.group)
+        catalogue.metadata_rule(parent)(wanted.meta)
         key = units.insert_bare(connection, wanted.data_collection, wanted.group, wanted.meta)
         return units.get(connection, tenant, key)
 
@@ -68,9 +69,10 @@ async def change_unit(request: web.Request) -> web.Response:
             raise Problem(409, "A data unit with files cannot change its data collection.")
         collection = wanted.data_collection if moved else row["collection_id"]
         group = wanted.group if "group" in sent else (None if moved else row["group_id"])
-        _check_parents(connection, tenant, collection or 0, group)
+        parent = _check_parents(connection, tenant, collection or 0, group)
         values = {"collection_id": collection, "group_id": group}
         if "meta" in sent:
+            catalogue.metadata_rule(parent)(wanted.meta)
             values["meta"] = wanted.meta
         units.update(connection, key, values)
         return units.get(connection, tenant, key)
@@ -137,10 +139,10 @@ def _create_all(
 
 def _check_parents(
     connection: sqlite3.Connection, tenant: str, collection: int, group: int | None
-) -> None:
-    """Refuse with 422 when a collection is not there, with 400 when it has no such group."""
+) -> sqlite3.Row:
+    """Return the collection: 422 when it is not there, 400 when it has no such group."""
     try:
-        catalogue.get(connection, tenant, collection)
+        found = catalogue.get(connection, tenant, collection)
     except Problem:
         raise Problem(422, f"There is no data collection {collection}.") from None
     if group is not None:
@@ -148,3 +150,4 @@ def _check_parents(
             catalogue.get_group(connection, collection, group)
         except Problem:
             raise invalid("group", "The data collection has no such group.") from None
+    return found

@@ -51,7 +51,7 @@ class Creation:
         self._tenant = tenant
         self._collection = collection
         row = connection.execute(
-            "SELECT 1 FROM collections WHERE id = ? AND tenant = ?", (collection, tenant)
+            "SELECT meta FROM collections WHERE id = ? AND tenant = ?", (collection, tenant)
         ).fetchone()
         if row is None:
             raise invalid("data_collection", f"There is no data collection {collection}.")
@@ -60,6 +60,7 @@ class Creation:
         self._required = {row["name"] for row in listed if row["is_required"]}
         self._allowed = {row["name"]: _extensions(row["extensions"]) for row in listed}
         self._files: dict[str, sqlite3.Row] = {}
+        self._metadata = catalogue.metadata_rule(row)
 
     def learn(self, units: Sequence[UnitToCreate | BulkUnit]) -> None:
         """Look up all the data files that `units` name."""
@@ -72,9 +73,11 @@ class Creation:
         Raises
         ------
         Problem
-            400, when a specification or checksum is unknown, a required one is missing, or a
-            file has a type that its specification does not list.
+            400, when a specification or checksum is unknown, a required one is missing, a file
+            has a type that its specification does not list, or the metadata breaks the
+            collection's schema.
         """
+        self._metadata(unit.meta)
         if missing := sorted(self._required - unit.files.keys()):
             raise invalid("files", f"Required file specifications are missing: {missing}.")
         if not unit.files:

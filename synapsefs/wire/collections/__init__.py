@@ -36,6 +36,12 @@ from synapsefs.wire.collections.constants import (
     UNIT_BATCH,
     UPLOADING,
 )
+from synapsefs.wire.collections.metadata import (
+    MetadataChecker,
+    metadata_checker,
+    schema_in,
+    schema_problem,
+)
 from synapsefs.wire.collections.v1 import (
     ChecksumAnswer,
     ChecksumQuery,
@@ -167,6 +173,7 @@ __all__ = [
     "GroupToCreate",
     "ListEnvelope",
     "Meta",
+    "MetadataChecker",
     "OffsetRefused",
     "Page",
     "Pagination",
@@ -189,4 +196,7 @@ __all__ = [
     "UploadedPart",
     "UploadedParts",
     "Wire",
+    "metadata_checker",
+    "schema_in",
+    "schema_problem",
 ]
