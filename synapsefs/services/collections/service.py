@@ -6,18 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapsefs import limits
 from synapsefs.config import Endpoint
 from synapsefs.errors import (
     AlreadyExistsError,
     ChangedError,
     FolderError,
     NotFoundError,
-    SynapseError,
     UnsupportedError,
 )
 from synapsefs.location import Location, Root, escape
-from synapsefs.objects import Content, object_size
+from synapsefs.objects import Content
 from synapsefs.services.base import Entry, Staged, directory, measured_as
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import (
@@ -39,6 +37,7 @@ from synapsefs.services.collections.plan import (
     specification_of,
 )
 from synapsefs.services.collections.publish import UnitPublisher, needs_index
+from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.upload import CollectionUpload
 from synapsefs.services.tree import Folder
 from synapsefs.transport import Transport
@@ -74,6 +73,7 @@ class CollectionsService:
         self.api = CollectionsApi(transport, endpoint)
         self._directory = CollectionDirectory(self.api, expiry)
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
+        self._sizes = Sizes(transport, self.api, self._directory)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
 
     # --- looking ---------------------------------------------------------------------------
@@ -162,30 +162,11 @@ class CollectionsService:
 
     async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes: from the service's list of stored files, else from a one-byte read."""
-        unknown = [entry for entry in entries if entry.kind == "file" and entry.size is None]
-        for collection in {entry.location.container for entry in unknown}:
-            await self._learn_sizes([e for e in unknown if e.location.container == collection])
+        await self._sizes.learn(entries, self.content)
         return [
             measured_as(entry, entry.record.size) if entry.kind == "file" else entry
             for entry in entries
         ]
-
-    async def _learn_sizes(self, entries: Sequence[Entry]) -> None:
-        collection = await self._directory.find(entries[0].location)
-        about = collection.location.path
-        sizes: dict[str, int] = {}
-        if len(entries) > 1:
-            try:
-                sizes = await self.api.stored_sizes(collection.identifier, about)
-            except SynapseError as error:
-                logger.info("%s: no list of stored files: %s", about, error)
-        for entry in entries:
-            entry.record.size = sizes.get(entry.record.checksum)
-        left = [entry for entry in entries if entry.record.size is None]
-        await limits.gather(map(self._probe, left), self._transport.options.max_concurrency)
-
-    async def _probe(self, entry: Entry) -> None:
-        entry.record.size = await object_size(self._transport, await self.content(entry))
 
     async def content(self, entry: Entry) -> Content:
         """Open a data file: its URL comes from the unit, and again from it when refused."""

@@ -21,7 +21,8 @@ from pydantic import TypeAdapter, ValidationError
 from synapsefs.errors import ChecksumError, IntegrityError, InvalidRequestError, SynapseError
 from synapsefs.location import Location
 from synapsefs.services.base import Staged
-from synapsefs.services.collections.api import CHUNKED_ROUTE, CollectionsApi
+from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.transport import outcome_unknown
 from synapsefs.wire import collections as wire
 

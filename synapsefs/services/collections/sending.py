@@ -1,0 +1,73 @@
+"""The collections service's routes that take file content, one method each."""
+
+from __future__ import annotations
+
+import secrets
+
+from pydantic import TypeAdapter
+
+from synapsefs.services.collections.calls import Caller
+from synapsefs.services.wireio import parsed
+from synapsefs.transport import Body, body_of
+from synapsefs.wire import collections as wire
+
+CHUNKED_ROUTE = "chunked_upload/"
+_FORM_ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
+
+
+class SendingApi(Caller):
+    """Typed calls that send content: whole, in chunks, or straight to the storage."""
+
+    async def upload_file(
+        self, content: bytes | memoryview, name: str, about: str
+    ) -> wire.DataFile:
+        """Send a whole file as a form (v1); twice gives the same content-addressed file."""
+        form = file_form(content, name)
+        reply = await self._call("POST", "data_files/", about, form, replay=True)
+        return parsed(TypeAdapter(wire.DataFile), reply, about)
+
+    async def register_chunks(self, upload: int | str, about: str) -> wire.DataFile:
+        """Turn a finished chunked upload into a data file (v1)."""
+        body = wire.DataFileFromChunks(chunked_upload=upload)
+        reply = await self._send("POST", "data_files/", about, body, replay=True)
+        return parsed(TypeAdapter(wire.DataFile), reply, about)
+
+    async def put_chunk(
+        self, url: str, chunk: bytes | memoryview, name: str, first: int, total: int, about: str
+    ) -> wire.ChunkedUpload:
+        """Send the chunk that begins at byte ``first``; not sent again by itself.
+
+        At :data:`CHUNKED_ROUTE` a new upload begins; its answer has the URL of the next chunks.
+        """
+        headers = {"Content-Range": f"bytes {first}-{first + len(chunk) - 1}/{total}"}
+        form = file_form(chunk, "file", filename=name)
+        reply = await self._call("PUT", url, about, form, replay=False, headers=headers)
+        return parsed(TypeAdapter(wire.ChunkedUpload), reply, about)
+
+    async def chunk_state(self, upload: int | str, about: str) -> wire.ChunkedUpload:
+        """Ask how far a chunked upload has come."""
+        reply = await self._get(f"chunked_upload/{upload}/", about, {})
+        return parsed(TypeAdapter(wire.ChunkedUpload), reply, about)
+
+    async def finalise_chunks(self, url: str, md5: str, about: str) -> wire.ChunkedUpload:
+        """Finish a chunked upload with the MD5 of the whole file, in hex."""
+        reply = await self._send("POST", url, about, wire.Finalise(md5=md5), replay=False)
+        return parsed(TypeAdapter(wire.ChunkedUpload), reply, about)
+
+
+def file_form(content: bytes | memoryview, name: str, *, filename: str | None = None) -> Body:
+    """Make the form that carries a file, without copying its content.
+
+    With ``filename`` that is a field of its own, as the chunked upload wants it.
+    """
+    boundary = secrets.token_hex(16)
+    head = b""
+    if filename is not None:
+        disposition = 'Content-Disposition: form-data; name="filename"'
+        head = f"--{boundary}\r\n{disposition}\r\n\r\n{filename}\r\n".encode()
+    quoted = name.translate(_FORM_ESCAPES)
+    disposition = f'Content-Disposition: form-data; name="file"; filename="{quoted}"'
+    head += f"--{boundary}\r\n{disposition}\r\n\r\n".encode()
+    tail = f"\r\n--{boundary}--\r\n".encode()
+    kind = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    return body_of(head, content, tail, headers=kind)
