@@ -17,7 +17,9 @@ from synapsefs.config import MIB, NetworkOptions, resolve
 from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
 from synapsefs.location import Location
+from synapsefs.services.base import write_options
 from synapsefs.verbs.arranging import ArrangingVerbs
+from synapsefs.verbs.attributes import AttributeVerbs
 from synapsefs.verbs.listing import ListingVerbs
 from synapsefs.verbs.reading import ReadingVerbs
 from synapsefs.verbs.writing import WritingVerbs
@@ -38,7 +40,12 @@ class _Normalised(type(AsyncFileSystem)):  # type: ignore[misc]
 
 
 class SynapseFileSystem(
-    ListingVerbs, ReadingVerbs, WritingVerbs, ArrangingVerbs, metaclass=_Normalised
+    ListingVerbs,
+    ReadingVerbs,
+    WritingVerbs,
+    ArrangingVerbs,
+    AttributeVerbs,
+    metaclass=_Normalised,
 ):
     """Data collections and datasets as files and directories.
 
@@ -166,10 +173,15 @@ class SynapseFileSystem(
         compression
             A codec known to fsspec, or ``infer`` from the suffix.
         kwargs
-            ``encoding``, ``errors`` and ``newline`` in text mode; ``cache_type``.
+            ``encoding``, ``errors`` and ``newline`` in text mode; ``cache_type``. For writing in
+            datasets: ``description`` (text), ``tags`` (list of texts), ``metadata`` (mapping);
+            left out, those of a file that is replaced stay. ``base_version``: the ``version`` in
+            :meth:`info` that is to be replaced, and no other.
 
         Raises
         ------
+        ChangedError
+            At the close, when the file is no longer what ``base_version`` says.
         UnsupportedError
             For ``a`` and ``+``: the services hold whole files.
         """
@@ -197,15 +209,26 @@ class SynapseFileSystem(
             return SynapseReader(
                 self, entry, content, block_size=block_size, cache_options=cache_options, **kwargs
             )
-        upload = bridge.run(self.loop, self._upload(path, mode, block_size, lone=autocommit))
+        work = self._upload(path, mode, block_size, lone=autocommit, given=kwargs)
+        upload = bridge.run(self.loop, work)
         return SynapseWriter(self, self._strip_protocol(path), mode, upload, autocommit=autocommit)
 
-    async def _upload(self, path: str, mode: str, block_size: int | None, *, lone: bool) -> Any:
+    async def _upload(
+        self,
+        path: str,
+        mode: str,
+        block_size: int | None,
+        *,
+        lone: bool,
+        given: Mapping[str, Any],
+    ) -> Any:
         location = Location.parse(path)
         service = await self._service(location)
         with concerning(location.path):
             await service.validate([location], complete=lone)
-            upload = await service.upload(location, size=None, exclusive="x" in mode)
+            upload = await service.upload(
+                location, size=None, exclusive="x" in mode, options=write_options(given)
+            )
         if block_size:
             upload.part_size = max(block_size, upload.smallest_part)
         return upload
@@ -229,7 +252,7 @@ class SynapseFileSystem(
         if "r" in mode:
             entry, content = await self._sized_content(path)
             return AsyncReader(self, entry, content)
-        upload = await self._upload(path, mode, kwargs.get("block_size"), lone=True)
+        upload = await self._upload(path, mode, kwargs.get("block_size"), lone=True, given=kwargs)
         return AsyncWriter(self, self._strip_protocol(path), upload)
 
     # --- identity and life -----------------------------------------------------------------

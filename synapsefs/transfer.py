@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -180,7 +180,13 @@ class _Reporting:
 
 
 async def stage_file(
-    service: Service, path: str, location: Location, *, exclusive: bool, progress: Progress
+    service: Service,
+    path: str,
+    location: Location,
+    *,
+    exclusive: bool,
+    progress: Progress,
+    options: Mapping[str, Any],
 ) -> Staged:
     """Send a local file; it is not visible before it is published.
 
@@ -192,7 +198,9 @@ async def stage_file(
         When it cannot be read.
     """
     before = await asyncio.to_thread(_readable, path)
-    upload = await service.upload(location, size=before.st_size, exclusive=exclusive)
+    upload = await service.upload(
+        location, size=before.st_size, exclusive=exclusive, options=options
+    )
     try:
         if await upload.adopt(path, before.st_size):
             staged = await upload.finish()
@@ -223,11 +231,16 @@ async def _send_parts(upload: Upload, path: str, size: int, progress: Progress) 
 
 
 async def stage_bytes(
-    service: Service, value: bytes | memoryview, location: Location, *, exclusive: bool
+    service: Service,
+    value: bytes | memoryview,
+    location: Location,
+    *,
+    exclusive: bool,
+    options: Mapping[str, Any],
 ) -> Staged:
     """Send bytes from memory; they are not visible before they are published."""
     view = memoryview(value).cast("B")
-    upload = await service.upload(location, size=len(view), exclusive=exclusive)
+    upload = await service.upload(location, size=len(view), exclusive=exclusive, options=options)
     try:
         for start in range(0, max(len(view), 1), upload.part_size):
             part = view[start : start + upload.part_size]
@@ -252,11 +265,15 @@ def _unchanged(before: os.stat_result, after: os.stat_result, path: str) -> None
 
 
 async def copy_bytes(
-    transport: Transport, content: Content, service: Service, target: Location
+    transport: Transport,
+    content: Content,
+    service: Service,
+    target: Location,
+    options: Mapping[str, Any],
 ) -> Staged:
     """Send a file's bytes on to another place, verified on the way, with bounded memory."""
     size = await object_size(transport, content)
-    upload = await service.upload(target, size=size, exclusive=False)
+    upload = await service.upload(target, size=size, exclusive=False, options=options)
     relay = _Relay(upload, size)
     digest = integrity.hasher(content.checksum)
     pipeline = integrity.Pipeline(*([digest.update] if digest else []))

@@ -88,12 +88,15 @@ class Staged:
         Refuse to replace what is there.
     handle
         The service's own; opaque to others.
+    base
+        The version that the new one shall follow, and no other; None to follow whatever is there.
     """
 
     location: Location
     size: int
     exclusive: bool
     handle: Any
+    base: str | None = None
 
 
 class Upload(Protocol):
@@ -119,8 +122,46 @@ class Upload(Protocol):
         """Give up; what was sent is never visible."""
 
 
+class Annotations(Protocol):
+    """What a service keeps about files and directories besides their bytes."""
+
+    async def read(self, entry: Entry) -> dict[str, Any]:
+        """Give all attributes by name."""
+
+    async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Set attributes, or remove those that are None.
+
+        Gives None when that is done, else the options with which the file is to be written anew.
+        """
+
+    async def tags(self, entry: Entry) -> list[str]:
+        """Give the tags."""
+
+    async def set_tags(self, entry: Entry, tags: Sequence[str]) -> None:
+        """Replace the tags."""
+
+    async def described(self, entry: Entry) -> Entry:
+        """Fill in the details of ``info`` that listings lack."""
+
+    async def carried(self, entry: Entry) -> Mapping[str, Any]:
+        """Give the options with which a copy of a file says what the file says."""
+
+
+WRITE_OPTIONS = frozenset({"description", "tags", "metadata", "base_version"})
+"""What may be given at a write besides bytes; each service says which it takes."""
+
+
+def write_options(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Pick the options of a write from keyword arguments, of which fsspec passes many more."""
+    return {name: given[name] for name in WRITE_OPTIONS if given.get(name) is not None}
+
+
 class Service(Protocol):
     """One of the two services."""
+
+    @property
+    def annotations(self) -> Annotations:
+        """What the service keeps besides bytes."""
 
     async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
         """Find what is at a place; a cached "nothing" is asked again."""
@@ -144,8 +185,13 @@ class Service(Protocol):
         ``complete`` the files must be publishable together as they are.
         """
 
-    async def upload(self, location: Location, *, size: int | None, exclusive: bool) -> Upload:
-        """Begin to write a file; ``size`` in bytes where it is known."""
+    async def upload(
+        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
+    ) -> Upload:
+        """Begin to write a file; ``size`` in bytes where it is known, ``options`` as checked here.
+
+        Raises ``InvalidRequestError``, before anything is sent, for options that are not taken.
+        """
 
     async def publish(self, staged: Sequence[Staged]) -> None:
         """Make files visible, together where the service can."""

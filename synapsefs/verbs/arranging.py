@@ -224,8 +224,12 @@ class ArrangingVerbs(Core):
             await self.publish(staged)
 
     async def _copy_bytes(self, source: Entry, target: Location) -> Staged:
-        content = await (await self._service(source.location)).content(source)
-        return await copy_bytes(self.transport, content, await self._service(target), target)
+        service = await self._service(source.location)
+        content, options = await service.content(source), {}
+        if source.location.root is target.root:
+            options = dict(await service.annotations.carried(source))
+        target_service = await self._service(target)
+        return await copy_bytes(self.transport, content, target_service, target, options)
 
     async def _mv(
         self,

@@ -59,6 +59,15 @@ class ListingVerbs(Core):
     ) -> dict[str, Any]:
         """Describe a file or directory.
 
+        Parameters
+        ----------
+        path
+            Where.
+        refresh
+            Ask the service even if the listing is fresh.
+        measure
+            False to give what a listing tells, without a closer look for sizes and details.
+
         Returns
         -------
         dict
@@ -71,7 +80,11 @@ class ListingVerbs(Core):
             When nothing is there.
         """
         entry = await self._entry(path, refresh=refresh)
-        return (await self._measured([entry]))[0].info() if measure else entry.info()
+        if not measure or entry.location.root is None:
+            return entry.info()
+        measured = (await self._measured([entry]))[0]
+        annotations = (await self._service(entry.location)).annotations
+        return (await annotations.described(measured)).info()
 
     async def _exists(self, path: str, **kwargs: Any) -> bool:
         """Say whether something is there; a refusal or fault is raised, not taken for no."""

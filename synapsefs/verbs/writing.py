@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -16,7 +16,7 @@ from synapsefs import bridge, limits
 from synapsefs.bridge import mirrored
 from synapsefs.errors import InvalidRequestError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
-from synapsefs.services.base import Staged
+from synapsefs.services.base import Staged, write_options
 from synapsefs.transfer import stage_bytes, stage_file
 from synapsefs.verbs.batch import Batch
 from synapsefs.verbs.core import Core
@@ -29,6 +29,7 @@ class _Send:
     source: str
     target: Location
     exclusive: bool
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class _Deferred:
@@ -98,13 +99,18 @@ class WritingVerbs(Core):
             Bytes-like.
         mode
             ``overwrite``, or ``create`` to refuse to replace what is there.
+        kwargs
+            ``description``, ``tags``, ``metadata`` and ``base_version`` in datasets, as for
+            :meth:`open`.
 
         Raises
         ------
         AlreadyExistsError
             With ``create``, when something is there.
+        ChangedError
+            When the file is not what ``base_version`` says.
         """
-        await self._pipe({path: value}, mode=mode)
+        await self._pipe({path: value}, mode=mode, **kwargs)
 
     async def _pipe(
         self,
@@ -115,16 +121,19 @@ class WritingVerbs(Core):
         **kwargs: Any,
     ) -> None:
         """Write bytes to one path, or to several given as a mapping, which appear together."""
+        options = write_options(kwargs)
         values = {path: value} if isinstance(path, str) else path
         exclusive = _exclusive(mode)
         places = {Location.parse(name): content for name, content in values.items()}
         await self._validate(list(places))
-        work = [self._stage_bytes(place, places[place], exclusive) for place in places]
+        work = [self._stage_bytes(place, places[place], exclusive, options) for place in places]
         await self._stage_and_publish(work, batch_size)
 
-    async def _stage_bytes(self, place: Location, value: Any, exclusive: bool) -> Staged:
+    async def _stage_bytes(
+        self, place: Location, value: Any, exclusive: bool, options: Mapping[str, Any]
+    ) -> Staged:
         service = await self._service(place)
-        return await stage_bytes(service, value, place, exclusive=exclusive)
+        return await stage_bytes(service, value, place, exclusive=exclusive, options=options)
 
     async def _put(self, lpath: Any, rpath: Any, recursive: bool = False, **kwargs: Any) -> None:
         """Send local files or trees.
@@ -161,7 +170,8 @@ class WritingVerbs(Core):
         OSError
             When the local file cannot be read.
         """
-        item = _Send(os.fspath(lpath), Location.parse(rpath), _exclusive(mode))
+        target, options = Location.parse(rpath), write_options(kwargs)
+        item = _Send(os.fspath(lpath), target, _exclusive(mode), options)
         if _sends.add(item):
             return
         if await asyncio.to_thread(os.path.isdir, item.source):
@@ -182,6 +192,7 @@ class WritingVerbs(Core):
             item.target,
             exclusive=item.exclusive,
             progress=callback.relative_update,
+            options=item.options,
         )
 
     async def _validate(self, places: Sequence[Location]) -> None:

@@ -11,12 +11,14 @@ from synapsefs.errors import (
     AlreadyExistsError,
     ChangedError,
     FolderError,
+    InvalidRequestError,
     NotFoundError,
     UnsupportedError,
 )
 from synapsefs.location import Location, Root, escape
 from synapsefs.objects import Content
 from synapsefs.services.base import Entry, Staged, directory, measured_as
+from synapsefs.services.collections.annotations import UnitAnnotations
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import (
     ROOT,
@@ -71,6 +73,7 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsApi(transport, endpoint)
+        self.annotations = UnitAnnotations()
         self._directory = CollectionDirectory(self.api, expiry)
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
         self._sizes = Sizes(transport, self.api, self._directory)
@@ -207,9 +210,11 @@ class CollectionsService:
                 require_complete(drafts, collection.specifications, group[0].path)
 
     async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool
+        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
     ) -> CollectionUpload:
         """Begin to write a data file."""
+        if options:
+            raise InvalidRequestError(f"{min(options)} is not taken by collections", location.path)
         collection = await self._directory.find(location)
         check_place(location, collection.specifications)
         if exclusive:

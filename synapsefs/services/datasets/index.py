@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from synapsefs.location import escape, with_id
 from synapsefs.services.base import aware
+from synapsefs.services.datasets.notes import HIDDEN_TAG, claimed, unmarked
 from synapsefs.services.tree import Folder
 from synapsefs.wire import datasets as wire
-
-HIDDEN_TAG = "synapsefs-internal"
-"""Tag of entries that this package keeps for itself: the catalogue, and sources of revisions."""
 
 EXTERNAL = frozenset(
     {wire.StorageType.BIGQUERY, wire.StorageType.ELASTIC_SEARCH, wire.StorageType.LINK}
@@ -44,6 +42,8 @@ class EntryRecord:
         Signed URL of the content, or None.
     text
         Inline content, or None.
+    metadata
+        The user's metadata, or None while unknown.
     seen
         When this was read (monotonic seconds).
     """
@@ -57,6 +57,7 @@ class EntryRecord:
     revision: str | None = None
     url: str | None = None
     text: str | None = None
+    metadata: dict[str, Any] | None = None
     storage_type: str | None = None
     content_type: str | None = None
     seen: float = 0.0
@@ -69,7 +70,12 @@ class EntryRecord:
     @property
     def version(self) -> str:
         """What changes with the content."""
-        return self.revision or f"{self.entry.id}@{self.entry.modified_at.isoformat()}"
+        return self.revision or self.moment
+
+    @property
+    def moment(self) -> str:
+        """What changes with the entry, where the listing does not tell its revision."""
+        return f"{self.entry.id}@{self.entry.modified_at.isoformat()}"
 
     def details(self) -> dict[str, Any]:
         """Give the further keys of ``info``."""
@@ -79,6 +85,7 @@ class EntryRecord:
             "dataset_id": entry.dataset_id,
             "description": entry.description or "",
             "tags": list(entry.tags or ()),
+            "metadata": None if self.metadata is None else dict(self.metadata),
             "status": entry.status,
             "share_status": entry.share_status,
             "storage_type": self.storage_type,
@@ -105,10 +112,18 @@ def listed(entry: wire.Entry, parents: frozenset[str]) -> EntryRecord:
         revision=entry.current_revision_id,
         url=entry.signed_url,
         text=entry.content,
+        metadata=_listed_metadata(entry),
         storage_type=entry.storage_type,
         content_type=entry.content_type,
         seen=time.monotonic(),
     )
+
+
+def _listed_metadata(entry: wire.Entry) -> dict[str, Any] | None:
+    """Give the user's metadata, where the list tells more of entries than it must."""
+    if entry.content_type is None:
+        return None
+    return unmarked(entry.metadata, stored=entry.storage_type == wire.StorageType.GCS)
 
 
 def _kind(entry: wire.Entry, parents: frozenset[str]) -> str | None:
@@ -132,7 +147,8 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
     folder = first is None and not inline and entry.status == wire.Status.ACTIVE
     if first and first.content_type == wire.ContentType.DIRECTORY:
         folder = True
-    noted = _noted(first, response)
+    metadata = {**(entry.metadata or {}), **_own_metadata(first)}
+    noted = claimed(metadata, response)
     return EntryRecord(
         entry=entry,
         kind="directory" if folder else "file",
@@ -142,25 +158,28 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
         revision=response.revision_id or response.current_revision_id,
         url=first.signed_url if first else None,
         text=text if inline else None,
+        metadata=unmarked(metadata, stored=storage == wire.StorageType.GCS),
         storage_type=storage,
         content_type=first.content_type if first else None,
         seen=time.monotonic(),
     )
 
 
-def _noted(config: wire.StorageConfig | None, response: wire.EntryResponse) -> dict[str, Any]:
-    """Give what the writer noted of the content, as far as it speaks of this revision."""
-    metadata = config.metadata if config and isinstance(config.metadata, Mapping) else {}
-    own = response.data_storage.metadata or {}
-    noted = {**own, **metadata}
-    if response.version != 0 and noted.get("revision") != response.revision_id:
+def _own_metadata(config: wire.StorageConfig | None) -> dict[str, Any]:
+    """Give what a location tells of an entry's own metadata; a registered one describes itself."""
+    if config is None or not isinstance(config.metadata, dict):
         return {}
-    found: dict[str, Any] = {}
-    if isinstance(noted.get("size"), int):
-        found["size"] = noted["size"]
-        if isinstance(noted.get("md5"), str) and len(noted["md5"]) == 32:
-            found["md5"] = noted["md5"]
-    return found
+    return {} if is_registered(config) else config.metadata
+
+
+def is_registered(config: wire.StorageConfig) -> bool:
+    """Say whether a location is a source outside the service."""
+    metadata = config.metadata if isinstance(config.metadata, dict) else {}
+    if config.storage_type == wire.StorageType.GCS:
+        return "bucket_name" in metadata
+    if config.storage_type == wire.StorageType.PG_TABLE:
+        return "table_name" in metadata
+    return config.storage_type in EXTERNAL
 
 
 class DatasetIndex:
@@ -304,3 +323,5 @@ def _keep_known(record: EntryRecord, known: EntryRecord) -> None:
     record.md5 = record.md5 or known.md5
     record.revision = record.revision or known.revision
     record.url = record.url or known.url
+    if record.metadata is None:
+        record.metadata = known.metadata

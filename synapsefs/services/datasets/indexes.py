@@ -50,6 +50,11 @@ class Indexes:
         """Look closer at an entry of which the listing does not say what it is."""
         return record if record.kind else await self.look(record, about)
 
+    async def told(self, record: EntryRecord, about: str) -> EntryRecord:
+        """Look closer at an entry of which the listing tells no metadata."""
+        record = self.holding(record).records.get(record.identifier, record)
+        return record if record.metadata is not None else await self.look(record, about)
+
     async def look(self, record: EntryRecord, about: str) -> EntryRecord:
         """Ask for one entry by itself, which tells all there is to know of it."""
         fresh = looked_at(await self._api.entry(record.identifier, about))

@@ -8,6 +8,7 @@ import uuid
 from typing import Any
 
 from synapsefs.errors import (
+    ChangedError,
     ConflictError,
     FolderError,
     InvalidRequestError,
@@ -19,13 +20,9 @@ from synapsefs.limits import Locks
 from synapsefs.location import Location, unescape
 from synapsefs.services.base import Staged
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import (
-    HIDDEN_TAG,
-    DatasetIndex,
-    EntryRecord,
-    looked_at,
-)
+from synapsefs.services.datasets.index import DatasetIndex, EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
+from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes, marked
 from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.upload import StagedObject, StagedText
 from synapsefs.services.tree import Folder
@@ -34,6 +31,7 @@ from synapsefs.wire import datasets as wire
 
 logger = logging.getLogger("synapsefs")
 REVISION_ATTEMPTS = 5
+CHANGED = "somebody else changed the file since the version that was to be replaced"
 
 
 class EntryPublisher:
@@ -120,14 +118,22 @@ class EntryPublisher:
         return made.identifier
 
     async def publish(self, staged: Staged) -> None:
-        """Make a file visible: new, or as the next revision of what is there."""
+        """Make a file visible: new, or as the next revision of what is there.
+
+        Raises
+        ------
+        ChangedError
+            When what is there is not the version that the file shall replace.
+        """
         location = staged.location
         dataset = await self._registry.find(location)
         parent = await self.ensure_folder(dataset, location.inner[:-1], location.path)
-        index = await self._indexes.get(dataset)
+        index = await self._indexes.get(dataset, refresh=staged.base is not None)
         found = index.at(location.inner)
         if isinstance(found, EntryRecord):
             made = await self._replace(dataset, index, found, staged, parent)
+        elif staged.base is not None:
+            raise ChangedError("the file that was to be replaced is gone", location.path)
         else:
             made = await self._appear(dataset, index, staged, parent)
         made.size, made.size_certain = staged.size, True
@@ -143,18 +149,12 @@ class EntryPublisher:
         if isinstance(handle, StagedObject):
             identifier = handle.response.data_storage.id
             if handle.hidden:
-                await self._api.patch_entry(identifier, {"tags": []}, about)
+                tags = handle.notes.tag_list() or []
+                await self._api.patch_entry(identifier, {"tags": tags}, about)
                 handle.hidden = False
             active = {"status": wire.Status.ACTIVE.value}
             return looked_at(await self._api.patch_entry(identifier, active, about))
-        name = unescape(staged.location.name)
-        entry = wire.EntryCreate(
-            name=name,
-            content=handle.text,
-            file_path=name,
-            dataset_id=dataset.identifier,
-            parent_id=parent,
-        )
+        entry = _text_entry(dataset, staged, parent)
         try:
             return looked_at(await self._api.create_entry(entry, about, replay=False))
         except SynapseError as error:
@@ -189,21 +189,38 @@ class EntryPublisher:
         record = await self._indexes.decided(record, about)
         if record.kind == "directory":
             raise FolderError("there is a directory already", about)
+        source = await self._source(dataset, staged)
         try:
-            response = await self._revise(record, await self._revision(staged), about)
+            response = await self._revise(record, staged, _revision(staged, source))
         except (InvalidRequestError, NotFoundError) as error:
+            if isinstance(staged.handle, StagedText) or staged.base is not None:
+                await self._retire_source(source, about)
+            if staged.base is not None:
+                raise
             logger.info("%s: no revision, so a new entry: %s", about, error)
             made = await self._appear(dataset, index, staged, parent)
             await self._delete_replaced(record, about)
             return made
-        await self._retire_source(staged)
+        except ChangedError:
+            await self._retire_source(source, about)
+            raise
+        await self._retire_source(source, about)
+        tags = staged.handle.notes.tag_list()
+        if tags is not None:
+            response = await self._api.patch_entry(record.identifier, {"tags": tags}, about)
         return looked_at(response)
 
     async def _revise(
-        self, record: EntryRecord, changes: dict[str, Any], about: str
+        self, record: EntryRecord, staged: Staged, changes: dict[str, Any]
     ) -> wire.EntryResponse:
-        """Publish on the newest base, again when somebody else was faster: the last writer wins."""
+        """Publish on the newest base, again when somebody else was faster: the last writer wins.
+
+        Unless a certain version is to be replaced: then somebody else wins.
+        """
+        about = staged.location.path
         base = record.revision
+        if staged.base is not None:
+            base = await self._base(record, staged.base, about)
         for attempt in range(REVISION_ATTEMPTS):
             if base is None or attempt:
                 base = (await self._indexes.look(record, about)).revision
@@ -212,57 +229,99 @@ class EntryPublisher:
             try:
                 revision = {**changes, "base_revision_id": base}
                 return await self._api.patch_entry(record.identifier, revision, about)
-            except ConflictError:
+            except ConflictError as error:
+                if staged.base is not None:
+                    raise ChangedError(CHANGED, about, status=error.status) from error
                 if attempt == REVISION_ATTEMPTS - 1:
                     raise
         raise ConflictError("somebody else keeps changing the file", about)
+
+    async def _base(self, record: EntryRecord, wanted: str, about: str) -> str | None:
+        """Give the revision that ``wanted`` names, if it is the newest."""
+        fresh = await self._indexes.look(record, about)
+        if wanted not in {fresh.revision, fresh.version, fresh.moment}:
+            raise ChangedError(CHANGED, about)
+        return fresh.revision
 
     async def _delete_replaced(self, record: EntryRecord, about: str) -> None:
         with contextlib.suppress(NotFoundError):
             await self._api.delete_entry(record.identifier, about)
         self._indexes.removed([record])
 
-    async def _revision(self, staged: Staged) -> dict[str, Any]:
-        handle = staged.handle
+    async def _source(self, dataset: DatasetRecord, staged: Staged) -> wire.Entry | None:
+        """Give the entry that a revision takes its content from; None where text goes with it.
+
+        Text goes by an entry of its own where it says other metadata: a revision cannot.
+        """
+        handle, about = staged.handle, staged.location.path
         if isinstance(handle, StagedText):
-            return {"revision_id": str(uuid.uuid4()), "content": handle.text, "publish": True}
-        source = handle.response.data_storage
-        about = staged.location.path
+            if handle.notes.metadata is None:
+                return None
+            entry = _text_entry(dataset, staged, None).model_copy(update={"tags": [HIDDEN_TAG]})
+            return (await self._api.create_entry(entry, about, replay=True)).data_storage
+        source: wire.Entry = handle.response.data_storage
         if not handle.hidden:
             await self._api.patch_entry(source.id, {"tags": [HIDDEN_TAG]}, about)
             handle.hidden = True
         await self._api.patch_entry(source.id, {"status": wire.Status.ACTIVE.value}, about)
-        noted = (source.metadata or {}).get("revision") or str(uuid.uuid4())
-        return {"revision_id": noted, "source_entry_id": source.id, "publish": True}
+        return source
 
-    async def _retire_source(self, staged: Staged) -> None:
+    async def _retire_source(self, source: wire.Entry | None, about: str) -> None:
         """Take the source of a published revision out of service; it stays hidden either way."""
-        if isinstance(staged.handle, StagedObject):
-            source = staged.handle.response.data_storage.id
+        if source is not None:
             try:
-                await self._api.patch_entry(
-                    source, {"status": wire.Status.DISABLED.value}, staged.location.path
-                )
+                disabled = {"status": wire.Status.DISABLED.value}
+                await self._api.patch_entry(source.id, disabled, about)
             except SynapseError as error:
-                logger.info("%s: source %s stays: %s", staged.location.path, source, error)
+                logger.info("%s: source %s stays: %s", about, source.id, error)
 
     async def pending(
-        self, dataset: DatasetRecord, location: Location, metadata: dict[str, Any]
+        self, dataset: DatasetRecord, location: Location, marks: dict[str, Any], notes: Notes
     ) -> wire.EntryResponse:
         """Create the entry that parts go to: the new file, or the source of a revision."""
-        index = await self._indexes.get(dataset)
+        found = (await self._indexes.get(dataset)).at(location.inner)
         name = unescape(location.name)
-        replaced = isinstance(index.at(location.inner), EntryRecord)
-        tags: list[str] | None = None
-        if replaced:
-            metadata = {**metadata, "revision": str(uuid.uuid4())}
+        tags, metadata = notes.tag_list(), notes.metadata
+        if isinstance(found, EntryRecord):
             tags = [HIDDEN_TAG]
+            if metadata is None:
+                metadata = (await self._indexes.told(found, location.path)).metadata
         entry = wire.EntryCreate(
             name=name,
             file_path=name,
+            description=notes.description,
             dataset_id=dataset.identifier,
             parent_id=await self.ensure_folder(dataset, location.inner[:-1], location.path),
-            metadata=metadata,
+            metadata=marked(metadata, marks),
             tags=tags,
         )
         return await self._api.create_entry(entry, location.path, replay=True)
+
+
+def _text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> wire.EntryCreate:
+    name, notes = unescape(staged.location.name), staged.handle.notes
+    return wire.EntryCreate(
+        name=name,
+        content=staged.handle.text,
+        file_path=name,
+        description=notes.description,
+        tags=notes.tag_list(),
+        metadata=None if notes.metadata is None else marked(notes.metadata, {}),
+        dataset_id=dataset.identifier,
+        parent_id=parent,
+    )
+
+
+def _revision(staged: Staged, source: wire.Entry | None) -> dict[str, Any]:
+    """Give the change that publishes a file's new content."""
+    handle = staged.handle
+    changes: dict[str, Any] = {"publish": True}
+    if handle.notes.description is not None:
+        changes["description"] = handle.notes.description
+    if isinstance(handle, StagedObject):
+        changes["revision_id"] = handle.revision
+    else:
+        changes["revision_id"] = str(uuid.uuid4())
+    if source is None:
+        return {**changes, "content": handle.text}
+    return {**changes, "source_entry_id": source.id}

@@ -22,7 +22,7 @@ from synapsefs.limits import Locks
 from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
 from synapsefs.services.base import Entry, aware
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import HIDDEN_TAG
+from synapsefs.services.datasets.notes import HIDDEN_TAG
 from synapsefs.wire import datasets as wire
 
 ROOT = Location((Root.DATASETS.value,))

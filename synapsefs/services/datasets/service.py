@@ -22,6 +22,7 @@ from synapsefs.errors import (
 from synapsefs.location import Location, Root, escape, unescape
 from synapsefs.objects import Content, object_size
 from synapsefs.services.base import Entry, Staged, aware, directory, measured_as
+from synapsefs.services.datasets.annotations import EntryAnnotations
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import (
     EXTERNAL,
@@ -30,6 +31,7 @@ from synapsefs.services.datasets.index import (
     looked_at,
 )
 from synapsefs.services.datasets.indexes import Indexes
+from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.upload import DatasetUpload
@@ -69,6 +71,7 @@ class DatasetsService:
         self._registry = DatasetRegistry(self.api, named, expiry)
         self._indexes = Indexes(self.api, expiry)
         self._publisher = EntryPublisher(self.api, self._registry, self._indexes)
+        self.annotations = EntryAnnotations(self.api, self._indexes)
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -184,15 +187,19 @@ class DatasetsService:
         *,
         size: int | None,  # noqa: ARG002 - every part is hashed before the first is sent
         exclusive: bool,
+        options: Mapping[str, Any],
     ) -> DatasetUpload:
         """Begin to write a file."""
         _check_place(location)
+        said = dict(options)
+        base = said.pop("base_version", None)
+        notes = Notes.of(said, location.path)
         dataset = await self._registry.find(location)
         if exclusive:
             await self._refuse_existing(location)
 
-        async def pending(metadata: dict[str, Any]) -> wire.EntryResponse:
-            return await self._publisher.pending(dataset, location, metadata)
+        async def pending(marks: dict[str, Any]) -> wire.EntryResponse:
+            return await self._publisher.pending(dataset, location, marks, notes)
 
         return DatasetUpload(
             self.api,
@@ -200,6 +207,8 @@ class DatasetsService:
             location,
             part_size=self._transport.options.block_size,
             exclusive=exclusive,
+            notes=notes,
+            base=base,
             pending=pending,
         )
 

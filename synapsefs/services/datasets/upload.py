@@ -12,6 +12,7 @@ import base64
 import hashlib
 import os
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import IO, Any
 
@@ -20,7 +21,7 @@ from synapsefs.errors import ChecksumError, SynapseError, concerning
 from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Staged
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import HIDDEN_TAG
+from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
 from synapsefs.transport import SLICE, Body, Transport, body_of, outcome_unknown
 from synapsefs.wire import datasets as wire
 
@@ -31,8 +32,9 @@ READ = 4 * SLICE
 class StagedText:
     """Content that will travel inside the entry."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, notes: Notes) -> None:
         self.text = text
+        self.notes = notes
 
 
 class StagedObject:
@@ -40,18 +42,22 @@ class StagedObject:
 
     Attributes
     ----------
+    revision
+        The id that a revision with this content gets: the entry's metadata names it.
     hidden
         Whether it carries the tag that keeps it out of listings, as the source of a revision.
     """
 
-    def __init__(self, response: wire.EntryResponse, md5: str) -> None:
+    def __init__(self, response: wire.EntryResponse, md5: str, revision: str, notes: Notes) -> None:
         self.response = response
         self.md5 = md5
+        self.revision = revision
+        self.notes = notes
         self.hidden = HIDDEN_TAG in (response.data_storage.tags or ())
 
 
 PendingEntry = Callable[[dict[str, Any]], Awaitable[wire.EntryResponse]]
-"""Creates the pending entry, given the metadata it shall carry."""
+"""Creates the pending entry, given what this package notes of its content."""
 
 
 class DatasetUpload:
@@ -67,6 +73,10 @@ class DatasetUpload:
         Bytes of each part but the last.
     exclusive
         Whether publishing may replace nothing.
+    notes
+        What the file shall say besides its content.
+    base
+        The version that it shall replace, and no other; None for whatever is there.
     pending
         Creates the entry that the parts belong to.
     """
@@ -81,6 +91,8 @@ class DatasetUpload:
         *,
         part_size: int,
         exclusive: bool,
+        notes: Notes,
+        base: str | None,
         pending: PendingEntry,
     ) -> None:
         self.part_size = max(part_size, self.smallest_part)
@@ -88,6 +100,8 @@ class DatasetUpload:
         self._transport = transport
         self._location = location
         self._exclusive = exclusive
+        self._notes = notes
+        self._base = base
         self._pending = pending
         self._size = 0
         self._whole = hashlib.md5(usedforsecurity=False)
@@ -146,11 +160,11 @@ class DatasetUpload:
         text = await self._small_text()
         handle: StagedText | StagedObject
         if text is not None:
-            handle = StagedText(text)
+            handle = StagedText(text, self._notes)
         else:
             handle = await self._send()
         self._close()
-        return Staged(self._location, self._size, self._exclusive, handle)
+        return Staged(self._location, self._size, self._exclusive, handle, self._base)
 
     async def abort(self) -> None:
         """Give up: the pending entry, which nobody sees, is deleted."""
@@ -179,9 +193,10 @@ class DatasetUpload:
 
     async def _send(self) -> StagedObject:
         about = self._location.path
-        md5 = self._whole.hexdigest()
+        md5, revision = self._whole.hexdigest(), str(uuid.uuid4())
         with concerning(about):
-            self._entry = await self._pending({"size": self._size, "md5": md5})
+            marks = {"size": self._size, "md5": md5, "revision": revision}
+            self._entry = await self._pending(marks)
         identifier = self._entry.data_storage.id
         upload = await self._api.initiate(identifier, self._part_hashes, about)
         if len(upload.part_urls) != len(self._part_hashes):
@@ -190,7 +205,7 @@ class DatasetUpload:
         parts = await limits.gather(work, PARTS_AT_A_TIME)
         done = wire.UploadComplete(upload_id=upload.upload_id, parts=parts)
         await self._complete(identifier, done)
-        return StagedObject(self._entry, md5)
+        return StagedObject(self._entry, md5, revision, self._notes)
 
     async def _complete(self, identifier: str, done: wire.UploadComplete) -> None:
         about = self._location.path

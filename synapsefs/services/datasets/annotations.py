@@ -1,0 +1,112 @@
+"""Descriptions, metadata and tags of entries, read and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from synapsefs.errors import UnsupportedError
+from synapsefs.services.base import Entry
+from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.index import EntryRecord, looked_at
+from synapsefs.services.datasets.indexes import Indexes
+from synapsefs.services.datasets.notes import Notes, checked_tags
+from synapsefs.services.datasets.registry import DatasetRecord
+
+DESCRIPTION = "description"
+
+
+class EntryAnnotations:
+    """What the service keeps of an entry besides its content.
+
+    Metadata and descriptions come with the content: a new one is a new revision. Tags are changed
+    alone.
+
+    Parameters
+    ----------
+    api
+        The service.
+    indexes
+        What is there.
+    """
+
+    def __init__(self, api: DatasetsApi, indexes: Indexes) -> None:
+        self._api = api
+        self._indexes = indexes
+
+    async def read(self, entry: Entry) -> dict[str, Any]:
+        """Give the metadata, and the description under that name, as they are at this moment."""
+        if not isinstance(entry.record, EntryRecord):
+            description = getattr(entry.record, DESCRIPTION, "")
+            return {DESCRIPTION: description} if description else {}
+        record = await self._indexes.look(entry.record, entry.location.path)
+        description = record.entry.description
+        told = {DESCRIPTION: description} if description else {}
+        return {**(record.metadata or {}), **told}
+
+    async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give the options with which a file is to be written anew on the version that is there.
+
+        Raises
+        ------
+        UnsupportedError
+            For a dataset or directory: the service sets theirs at their creation only.
+        InvalidRequestError
+            For attributes that the service cannot keep.
+        """
+        about = entry.location.path
+        if entry.kind != "file":
+            raise UnsupportedError(
+                "the service takes description and metadata of datasets and directories only "
+                "when they are made",
+                about,
+            )
+        record = await self._indexes.look(entry.record, about)
+        metadata = {**(record.metadata or {}), **changes}
+        metadata.pop(DESCRIPTION, None)
+        options: dict[str, Any] = {
+            "metadata": {name: value for name, value in metadata.items() if value is not None},
+        }
+        if DESCRIPTION in changes:
+            options[DESCRIPTION] = changes[DESCRIPTION] or ""
+        Notes.of(options, about)
+        return {**options, "base_version": record.version}
+
+    async def tags(self, entry: Entry) -> list[str]:
+        """Give an entry's tags as they are at this moment."""
+        fresh = await self._indexes.look(self._tagged(entry), entry.location.path)
+        return list(fresh.entry.tags or ())
+
+    async def set_tags(self, entry: Entry, tags: Sequence[str]) -> None:
+        """Replace an entry's tags."""
+        about = entry.location.path
+        record = self._tagged(entry)
+        changes = {"tags": checked_tags(tags, about)}
+        changed = looked_at(await self._api.patch_entry(record.identifier, changes, about))
+        changed.kind = record.kind
+        self._indexes.holding(record).put(changed)
+
+    def _tagged(self, entry: Entry) -> EntryRecord:
+        if isinstance(entry.record, EntryRecord):
+            return entry.record
+        if isinstance(entry.record, DatasetRecord):
+            raise UnsupportedError("datasets have no tags", entry.location.path)
+        raise UnsupportedError("this directory has no entry of its own", entry.location.path)
+
+    async def described(self, entry: Entry) -> Entry:
+        """Look closer where the listing tells no types and no metadata."""
+        if not isinstance(entry.record, EntryRecord):
+            return entry
+        record = await self._indexes.told(entry.record, entry.location.path)
+        return replace(entry, record=record, details=record.details())
+
+    async def carried(self, entry: Entry) -> Mapping[str, Any]:
+        """Give what a copy of a file says too."""
+        record = await self._indexes.told(entry.record, entry.location.path)
+        found = {
+            DESCRIPTION: record.entry.description,
+            "tags": record.entry.tags,
+            "metadata": record.metadata,
+        }
+        return {name: value for name, value in found.items() if value}

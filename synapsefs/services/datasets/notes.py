@@ -1,0 +1,148 @@
+"""What a writer says about a file besides its bytes, and what this package notes there itself.
+
+The service keeps free metadata with an entry. Under the one key ``synapsefs`` this package keeps
+the size and the MD5 of the content that it wrote, and the id of the revision that they describe;
+everything else is the user's.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from synapsefs.errors import InvalidRequestError
+from synapsefs.wire import datasets as wire
+
+HIDDEN_TAG = "synapsefs-internal"
+"""Tag of entries that this package keeps for itself: the catalogue, and sources of revisions."""
+
+MARK = "synapsefs"
+_SIZE = "size"
+NAMES = ("description", "tags", "metadata")
+
+
+@dataclass(frozen=True, slots=True)
+class Notes:
+    """Description, tags and metadata of an entry; None leaves what is there.
+
+    Attributes
+    ----------
+    description
+        Free text.
+    tags
+        Words to find the entry by.
+    metadata
+        Anything that JSON can hold, by name.
+    """
+
+    description: str | None = None
+    tags: tuple[str, ...] | None = None
+    metadata: Mapping[str, Any] | None = field(default=None)
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], path: str) -> Notes:
+        """Read what was given at a write.
+
+        Raises
+        ------
+        InvalidRequestError
+            One error that names every problem; nothing was sent.
+        """
+        unknown = sorted(set(options) - set(NAMES))
+        problems = [f"{name} is not taken by datasets" for name in unknown]
+        description, tags, metadata = (options.get(name) for name in NAMES)
+        if description is not None and not isinstance(description, str):
+            problems.append("description is text")
+        problems += _wrong_tags(tags) if tags is not None else []
+        problems += _wrong_metadata(metadata) if metadata is not None else []
+        if problems:
+            raise InvalidRequestError("; ".join(problems), path)
+        return cls(description, None if tags is None else tuple(tags), metadata)
+
+    def tag_list(self) -> list[str] | None:
+        """Give the tags as they are sent."""
+        return None if self.tags is None else list(self.tags)
+
+
+def checked_tags(tags: Any, path: str) -> list[str]:
+    """Give tags as they are sent.
+
+    Raises
+    ------
+    InvalidRequestError
+        When they are not a list of words.
+    """
+    problems = _wrong_tags(tags)
+    if problems:
+        raise InvalidRequestError("; ".join(problems), path)
+    return list(tags)
+
+
+def _wrong_tags(tags: Any) -> list[str]:
+    if isinstance(tags, str | bytes | Mapping) or not hasattr(tags, "__iter__"):
+        return ["tags are a list of texts"]
+    if not all(isinstance(tag, str) and tag for tag in tags):
+        return ["each tag is a text that is not empty"]
+    return [f"the tag {HIDDEN_TAG!r} is reserved"] if HIDDEN_TAG in tags else []
+
+
+def _wrong_metadata(metadata: Any) -> list[str]:
+    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+        return ["metadata is a mapping whose keys are text"]
+    if MARK in metadata:
+        return [f"the metadata key {MARK!r} is reserved"]
+    try:
+        json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return [f"metadata holds what JSON cannot: {error}"]
+    return []
+
+
+def marked(metadata: Mapping[str, Any] | None, marks: Mapping[str, Any]) -> dict[str, Any]:
+    """Add this package's own marks to the user's metadata, where there are any.
+
+    The service may put the content's size in place of a key ``size``, so that one is kept twice.
+    """
+    user = dict(metadata or {})
+    kept = {_SIZE: user[_SIZE]} if _SIZE in user else {}
+    own = {**marks, **({"user": kept} if kept else {})}
+    return {**user, **({MARK: own} if own else {})}
+
+
+def unmarked(metadata: Any, *, stored: bool) -> dict[str, Any]:
+    """Give the user's metadata alone.
+
+    Parameters
+    ----------
+    stored
+        Whether the content is an object, with whose metadata the service tells its size.
+    """
+    if not isinstance(metadata, Mapping):
+        return {}
+    user = {key: value for key, value in metadata.items() if key != MARK}
+    if stored:
+        user.pop(_SIZE, None)
+    return {**user, **marks_in(metadata).get("user", {})}
+
+
+def marks_in(metadata: Any) -> dict[str, Any]:
+    """Give this package's own marks."""
+    found = metadata.get(MARK) if isinstance(metadata, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def claimed(metadata: Any, response: wire.EntryResponse) -> dict[str, Any]:
+    """Give ``size`` and ``md5`` of the content, as far as a writer noted them of this revision.
+
+    A size without an MD5 is another client's claim.
+    """
+    marks = marks_in(metadata)
+    if response.version != 0 and marks.get("revision") != response.revision_id:
+        return {}
+    size, md5 = marks.get(_SIZE), marks.get("md5")
+    if isinstance(size, int) and isinstance(md5, str) and len(md5) == 32:
+        return {_SIZE: size, "md5": md5}
+    size = metadata.get(_SIZE) if isinstance(metadata, Mapping) else None
+    return {_SIZE: size} if isinstance(size, int) and not isinstance(size, bool) else {}

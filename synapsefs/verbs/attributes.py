@@ -1,0 +1,130 @@
+"""What is known of a file besides its bytes: attributes and tags."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from synapsefs.bridge import mirrored
+from synapsefs.errors import InvalidRequestError, concerning
+from synapsefs.services.base import Annotations, Entry
+from synapsefs.transfer import copy_bytes
+from synapsefs.verbs.core import Core
+
+
+@mirrored("getxattr", "getxattrs", "setxattrs", "get_tags", "put_tags")
+class AttributeVerbs(Core):
+    """The verbs that read and set metadata, descriptions and tags.
+
+    In datasets an attribute is a key of the entry's metadata, or ``description``; in collections
+    a key of the metadata of the data unit that a file belongs to.
+    """
+
+    async def _annotated(self, path: str) -> tuple[Entry, Annotations]:
+        entry = await self._entry(path)
+        if entry.location.root is None:
+            raise InvalidRequestError("the root has no attributes", path)
+        return entry, (await self._service(entry.location)).annotations
+
+    async def _getxattr(self, path: str, name: str, **kwargs: Any) -> Any:
+        """Give one attribute; None where there is none of that name.
+
+        Parameters
+        ----------
+        path
+            A file or directory.
+        name
+            The attribute's name.
+
+        Raises
+        ------
+        NotFoundError
+            When nothing is there.
+        """
+        return (await self._getxattrs(path)).get(name)
+
+    async def _getxattrs(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        """Give all attributes of a file or directory by name."""
+        entry, annotations = await self._annotated(path)
+        with concerning(entry.location.path):
+            return await annotations.read(entry)
+
+    async def _setxattrs(
+        self, path: str, metadata: Mapping[str, Any] | None = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Set attributes and leave the others as they are; a value of None removes one.
+
+        In datasets only a revision can say something new of a file, so its bytes travel again,
+        verified; a change by somebody else in between is not overwritten.
+
+        Parameters
+        ----------
+        path
+            A file or directory.
+        metadata
+            Attributes by name, for names that are no keywords.
+        kwargs
+            Attributes by name.
+
+        Returns
+        -------
+        dict
+            All attributes as they are now.
+
+        Raises
+        ------
+        ChangedError
+            When somebody else changed the file at the same time.
+        UnsupportedError
+            Where the service cannot change them: datasets themselves and directories in them.
+        """
+        changes = {**(metadata or {}), **kwargs}
+        if not changes:
+            raise InvalidRequestError("name at least one attribute", path)
+        entry, annotations = await self._annotated(path)
+        with concerning(entry.location.path):
+            options = await annotations.change(entry, changes)
+            if options is not None:
+                await self._rewrite(entry, options)
+        return await self._getxattrs(path)
+
+    async def _rewrite(self, entry: Entry, options: Mapping[str, Any]) -> None:
+        """Write a file's own bytes anew with other options."""
+        service = await self._service(entry.location)
+        content = await service.content(entry)
+        staged = await copy_bytes(self.transport, content, service, entry.location, options)
+        await self.publish([staged])
+
+    async def _get_tags(self, path: str) -> list[str]:
+        """Give the tags of a file or directory in a dataset."""
+        entry, annotations = await self._annotated(path)
+        with concerning(entry.location.path):
+            return await annotations.tags(entry)
+
+    async def _put_tags(self, path: str, tags: Sequence[str], mode: str = "o") -> None:
+        """Set the tags of a file or directory in a dataset.
+
+        Parameters
+        ----------
+        path
+            Where.
+        tags
+            Words.
+        mode
+            ``o`` replaces what is there, ``m`` adds to it.
+
+        Raises
+        ------
+        InvalidRequestError
+            When the tags are no list of texts; nothing was sent.
+        UnsupportedError
+            Where the service has no tags: collections, and datasets themselves.
+        """
+        if mode not in {"o", "m"}:
+            raise InvalidRequestError(f"mode is 'o' or 'm', not {mode!r}", path)
+        entry, annotations = await self._annotated(path)
+        with concerning(entry.location.path):
+            if mode == "m":
+                before = await annotations.tags(entry)
+                tags = [*before, *(tag for tag in tags if tag not in before)]
+            await annotations.set_tags(entry, tags)
