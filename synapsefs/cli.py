@@ -312,7 +312,10 @@ def serve(
     Without --token, anybody who reaches the port may use the collections, and without --api-key
     the datasets; an address that other machines reach needs both.
     """
-    from synapsefs.server.settings import ServerSettings  # noqa: PLC0415 - only where it is used
+    from synapsefs.server.settings import (  # noqa: PLC0415 - only where it is used
+        STRICT_SECONDS,
+        ServerSettings,
+    )
 
     with _reported():
         if not (token and api_key) and not _is_loopback(host):
@@ -320,6 +323,7 @@ def serve(
             raise InvalidRequestError(rule, host)
         if table and not postgres:
             raise InvalidRequestError("tables need --postgres", table[0])
+        short = {"bearer_lifetime": STRICT_SECONDS, "url_lifetime": STRICT_SECONDS}
         settings = ServerSettings(
             root=root,
             tokens=tuple(token or ()),
@@ -329,6 +333,7 @@ def serve(
             postgres=postgres,
             tables=tuple(table or ()),
             strict=strict,
+            **(short if strict else {}),
         )
         asyncio.run(_serve(settings, host, port))
 

@@ -14,7 +14,7 @@ import pytest
 
 from synapsefs import SynapseFileSystem
 from synapsefs.server.app import serve
-from synapsefs.server.settings import ServerSettings
+from synapsefs.server.settings import STRICT_SECONDS, ServerSettings
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +31,13 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server_options(store: Path) -> Iterator[dict[str, Any]]:
+def server_options(store: Path, strict: bool) -> Iterator[dict[str, Any]]:
     """Options for an instance over the session's server.
 
     That is the embedded one, or with ``SYNAPSEFS_TEST_SERVER=strict`` one that takes the
     strictest reading of the protocols.
     """
-    if os.environ.get("SYNAPSEFS_TEST_SERVER") != "strict":
+    if not strict:
         yield {"endpoint_url": store.as_uri()}
         return
     settings = ServerSettings(
@@ -45,8 +45,8 @@ def server_options(store: Path) -> Iterator[dict[str, Any]]:
         tokens=("syn_strict",),
         api_keys=("key_strict",),
         strict=True,
-        url_lifetime=5.0,
-        bearer_lifetime=5.0,
+        url_lifetime=STRICT_SECONDS,
+        bearer_lifetime=STRICT_SECONDS,
     )
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -61,6 +61,18 @@ def server_options(store: Path) -> Iterator[dict[str, Any]]:
     loop.call_soon_threadsafe(loop.stop)
     thread.join()
     loop.close()
+
+
+@pytest.fixture(scope="session")
+def strict() -> bool:
+    """Whether the session's server takes the strictest reading of the protocols."""
+    return os.environ.get("SYNAPSEFS_TEST_SERVER") == "strict"
+
+
+@pytest.fixture(scope="session")
+def extra_requests(strict: bool) -> int:
+    """Requests that strict answers cost more: pages are short, and tell neither specs nor sizes."""
+    return 12 if strict else 0
 
 
 @pytest.fixture

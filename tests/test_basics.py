@@ -176,29 +176,35 @@ def test_units_are_whole_or_refused(fs: SynapseFileSystem, tmp_path: Any) -> Non
     assert fs.find(name) == []
 
 
-def test_request_counts(base: str, options: Options, fs: SynapseFileSystem) -> None:
+def test_request_counts(
+    base: str, options: Options, fs: SynapseFileSystem, extra_requests: int
+) -> None:
     fs.pipe_file(f"{base}/login.txt", b"so that the shared login is done")
     path = f"{base}/small.txt"
     writer = SynapseFileSystem(**options, skip_instance_cache=True)
     writer.pipe_file(path, b"small")
-    assert requests(writer) <= 3
+    assert requests(writer) <= 3 + extra_requests
     reader = SynapseFileSystem(**options, skip_instance_cache=True)
     assert reader.cat_file(path) == b"small"
     cold = requests(reader)
-    assert cold <= 3
+    assert cold <= 3 + extra_requests
     assert reader.cat_file(path) == b"small"
     assert requests(reader) - cold <= 1
 
 
-def test_listing_a_thousand_is_two_requests(base: str, options: Options, fs: Any) -> None:
+def test_listing_a_thousand_is_two_requests(
+    base: str, options: Options, fs: Any, extra_requests: int
+) -> None:
     fs.pipe({f"{base}/{index}.txt": b"x" for index in range(1000)})
     reader = SynapseFileSystem(**options, skip_instance_cache=True)
     assert len(reader.ls(base)) == 1000
-    assert requests(reader) <= 3
+    assert requests(reader) <= 3 + extra_requests
 
 
 @pytest.mark.parametrize("way", ["pandas", "filesystem", "open"])
-def test_two_columns_cost_two_columns(base: str, options: Options, way: str) -> None:
+def test_two_columns_cost_two_columns(
+    base: str, options: Options, way: str, extra_requests: int
+) -> None:
     columns = {f"c{index:02d}": np.random.default_rng(index).random(40_000) for index in range(30)}
     writer = SynapseFileSystem(**options, skip_instance_cache=True)
     path = f"{base}/wide.parquet"
@@ -214,7 +220,7 @@ def test_two_columns_cost_two_columns(base: str, options: Options, way: str) -> 
         pq.read_table(reader.open(path), columns=wanted)
     stats = reader.stats()
     needed = 2 * 40_000 * 8 + 65_536
-    assert stats["requests"] <= 2 + 8 + 1
+    assert stats["requests"] <= 2 + 8 + 1 + extra_requests
     assert stats["bytes_received"] <= 1.2 * needed + 20_000
 
 

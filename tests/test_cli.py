@@ -10,15 +10,18 @@ import signal
 import subprocess
 import sys
 import termios
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from synapsefs import SynapseFileSystem
 from synapsefs.cli import main
+from synapsefs.server.settings import STRICT_SECONDS
 from tests.support.running import environment
 
 TOKEN, API_KEY = "syn_cli-secret-token", "key_cli-secret"
@@ -234,6 +237,16 @@ def test_serve_with_a_bucket(tmp_path: Path) -> None:
         signed = made["storage_locations"][0]["storage_config"]["signed_url"]
         with urllib.request.urlopen(signed, timeout=10) as answer:
             assert answer.read() == b"registered"
+
+
+def test_serve_strict(tmp_path: Path) -> None:
+    with serving("--root", str(tmp_path), "--strict") as (url, _):
+        body = {"files": [{"filename": "a", "size": 1}], "expiration": 3600}
+        answer = json.loads(asked(f"{url}/data_files/presigned_upload/upload/", body))
+        with urllib.request.urlopen(f"{url}/health/", timeout=10) as health:
+            assert not health.headers["X-Synapsefs-Server"]
+    expires = parse_qs(urlsplit(answer["files"][0]["presigned_url"]).query)["expires"]
+    assert 0 < int(expires[0]) - time.time() <= STRICT_SECONDS
 
 
 def asked(url: str, body: object, **headers: str) -> bytes:

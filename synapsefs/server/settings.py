@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 
+STRICT_SECONDS: Final = 5.0
+"""For how long bearer tokens and signed URLs are good under ``synapsefs serve --strict``."""
+
 
 @dataclass(frozen=True, slots=True)
 class ServerSettings:

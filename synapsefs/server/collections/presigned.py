@@ -89,6 +89,7 @@ async def _presigned(
 ) -> dict[str, Any]:
     """Return where each file goes, in the order asked."""
     settings, tenant, now = request.app[SETTINGS], identity(request).tenant, time.time()
+    lifetime = min(expiration, settings.url_lifetime) if settings.strict else expiration
     shown: list[dict[str, Any]] = []
     rows: list[tuple[Any, ...]] = []
     for file in wanted:
@@ -98,7 +99,7 @@ async def _presigned(
             count = -(-file.size // settings.presign_part_size)
         name = base_name(file.filename) or "file"
         answer = {"filename": file.filename, "file_key": views.file_key(key, name)}
-        shown.append(answer | _targets(request, upload_id, count, file, expiration))
+        shown.append(answer | _targets(request, upload_id, count, file, lifetime))
         rows.append((answer["file_key"], tenant, upload_id, name, count, now))
     if not _is_dry(request):
         await request.app[DATABASE].write(
@@ -106,11 +107,11 @@ async def _presigned(
                 "INSERT INTO presigned_files VALUES (?, ?, ?, ?, ?, ?, NULL, NULL)", rows
             )
         )
-    return {"files": shown, "expires_at": views.moment(now + expiration)}
+    return {"files": shown, "expires_at": views.moment(now + lifetime)}
 
 
 def _targets(
-    request: web.Request, upload_id: str, count: int, file: FileToPresign, lifetime: int
+    request: web.Request, upload_id: str, count: int, file: FileToPresign, lifetime: float
 ) -> dict[str, Any]:
     """Return one URL for a file, or one for each of its parts."""
 

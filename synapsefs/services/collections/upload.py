@@ -148,10 +148,10 @@ class CollectionUpload:
 
     async def _spool_from_here(self, part: bytes | memoryview) -> None:
         logger.info("%s: the service wants the total first; spooling", self._location.path)
-        spool = tempfile.TemporaryFile(prefix="synapsefs-")  # noqa: SIM115 - closed at the end
+        self._spool = tempfile.TemporaryFile(prefix="synapsefs-")  # noqa: SIM115 - closed at the end
         for piece in (self._first, part):
-            await asyncio.to_thread(spool.write, piece or b"")
-        self._spool, self._chunks, self._first = spool, None, None
+            await asyncio.to_thread(self._spool.write, piece or b"")
+        self._chunks = self._first = None
 
     async def _send_spooled(self) -> None:
         spool, self._spool = self._spool, None
