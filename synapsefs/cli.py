@@ -313,6 +313,7 @@ def serve(
     the datasets; an address that other machines reach needs both.
     """
     from synapsefs.server.settings import (  # noqa: PLC0415 - only where it is used
+        LIFETIME,
         STRICT_SECONDS,
         ServerSettings,
     )
@@ -323,7 +324,7 @@ def serve(
             raise InvalidRequestError(rule, host)
         if table and not postgres:
             raise InvalidRequestError("tables need --postgres", table[0])
-        short = {"bearer_lifetime": STRICT_SECONDS, "url_lifetime": STRICT_SECONDS}
+        lifetime = STRICT_SECONDS if strict else LIFETIME
         settings = ServerSettings(
             root=root,
             tokens=tuple(token or ()),
@@ -333,7 +334,8 @@ def serve(
             postgres=postgres,
             tables=tuple(table or ()),
             strict=strict,
-            **(short if strict else {}),
+            bearer_lifetime=lifetime,
+            url_lifetime=lifetime,
         )
         asyncio.run(_serve(settings, host, port))
 

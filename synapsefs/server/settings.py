@@ -13,8 +13,11 @@ if TYPE_CHECKING:
 
 MIB = 1024 * 1024
 
+LIFETIME: Final = 3600.0
+"""For how many seconds bearer tokens and signed URLs are good."""
+
 STRICT_SECONDS: Final = 5.0
-"""For how long bearer tokens and signed URLs are good under ``synapsefs serve --strict``."""
+"""The same under ``synapsefs serve --strict``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +59,8 @@ class ServerSettings:
     tokens: tuple[str, ...] = field(default=(), repr=False)
     tenant: str = "default"
     api_keys: tuple[str, ...] = field(default=(), repr=False)
-    bearer_lifetime: float = 3600.0
-    url_lifetime: float = 3600.0
+    bearer_lifetime: float = LIFETIME
+    url_lifetime: float = LIFETIME
     upload_lifetime: float = 86400.0
     presign_threshold: int = 100 * MIB
     presign_part_size: int = 100 * MIB
