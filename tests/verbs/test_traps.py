@@ -75,7 +75,7 @@ def test_put_of_a_path_object_keeps_the_tree(
 
 
 def test_instances_are_shared_whatever_the_order_of_options(options: dict[str, Any]) -> None:
-    first = SynapseFileSystem(**options, retries=3, token=None)
+    first = SynapseFileSystem(**{"tenant": None, **options}, retries=3)
     second = SynapseFileSystem(retries=3, **options)
     assert first is second
 
