@@ -35,13 +35,14 @@ import errno
 import io
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 _URL_QUERY = re.compile(r"(\w+://[^\s?\"'<>]+)\?[^\s\"'<>]*")
 _CREDENTIAL = re.compile(r"(?i)\b(bearer|token)\s+[\w.~+/=-]{6,}")
 _LONGEST_WORDS = 600
+_SHOWN_PROBLEMS = 20
 
 
 class SynapseError(OSError):
@@ -227,6 +228,13 @@ def from_status(status: int, words: str, path: str | None) -> SynapseError:
     if kind is RangeNotSatisfiableError:
         words = f"range not satisfiable: {words}"
     return kind(f"{words} (HTTP {status})", path, status=status)
+
+
+def enumerated(problems: Sequence[str]) -> str:
+    """Put problems into one message; of very many, the first ones and how many more there are."""
+    more = len(problems) - _SHOWN_PROBLEMS
+    shown = "; ".join(problems[:_SHOWN_PROBLEMS])
+    return f"{shown}; and {more} more" if more > 0 else shown
 
 
 @contextmanager

@@ -9,6 +9,7 @@ name holds              written    why
 ``/``                   ``%2F``    it would read as a separator
 ``.`` or ``..`` alone   ``%2E``…   it would read as "here" or "above"
 ``@`` in front          ``%40``    ``@<id>`` addresses by id
+NUL                     ``%00``    no local file and no URL could hold it
 ``%`` before an escape  ``%25``    it would read as an escape
 ======================  =========  =========================================================
 """
@@ -23,9 +24,9 @@ from enum import StrEnum
 from synapsefs.errors import InvalidPathError, NotFoundError
 
 PROTOCOL = "synapse"
-_ESCAPED = {"2F": "/", "2E": ".", "40": "@", "25": "%"}
-_ESCAPE = re.compile(r"%(2F|2E|40|25)", re.IGNORECASE)
-_AMBIGUOUS_PERCENT = re.compile(r"%(?=2F|2E|40|25)", re.IGNORECASE)
+_ESCAPED = {"2F": "/", "2E": ".", "40": "@", "25": "%", "00": "\0"}
+_ESCAPE = re.compile(r"%(2F|2E|40|25|00)", re.IGNORECASE)
+_AMBIGUOUS_PERCENT = re.compile(r"%(?=2F|2E|40|25|00)", re.IGNORECASE)
 
 
 class Root(StrEnum):
@@ -41,7 +42,7 @@ def escape(name: str) -> str:
     >>> escape("a/b"), escape(".."), escape("100%"), escape("%2F")
     ('a%2Fb', '%2E%2E', '100%', '%252F')
     """
-    segment = _AMBIGUOUS_PERCENT.sub("%25", name).replace("/", "%2F")
+    segment = _AMBIGUOUS_PERCENT.sub("%25", name).replace("/", "%2F").replace("\0", "%00")
     if segment in {".", ".."}:
         return segment.replace(".", "%2E")
     return "%40" + segment[1:] if segment.startswith("@") else segment
@@ -85,7 +86,7 @@ def split_suffix(name: str) -> tuple[str, str]:
 def with_id(name: str, identifier: str) -> str:
     """Put an id into a segment that another, newer one holds plainly: ``stem@id.ext``."""
     stem, suffix = split_suffix(name)
-    return f"{stem}@{identifier}{suffix}"
+    return f"{stem}@{escape(identifier)}{suffix}"
 
 
 def id_of(segment: str) -> str | None:
@@ -134,7 +135,7 @@ class Location:
                 rule = f"{segment!r} is no name here; a name of dots is written {escape(segment)}"
                 raise InvalidPathError(rule, path)
             if "\0" in segment:
-                raise InvalidPathError("a name holds no NUL character", path.replace("\0", "\\0"))
+                raise InvalidPathError("a NUL character is written %00", path.replace("\0", "\\0"))
         if segments and segments[0] not in list(Root):
             raise NotFoundError(f"{segments[0]!r} is neither 'collections' nor 'datasets'", path)
         return cls(segments)

@@ -18,7 +18,9 @@ NOTEWORTHY_STATEMENTS = 6
 
 LAYERS = [
     {"_version", "errors"},
-    {"location", "bridge", "limits", "config", "integrity", "caching", "wire"},
+    {"ignoring", "localnames"},
+    {"localtree"},
+    {"archive", "location", "bridge", "limits", "config", "integrity", "caching", "wire"},
     {"transport"},
     {"objects"},
     {"services.base", "services.tree", "services.wireio"},

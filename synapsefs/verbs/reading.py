@@ -6,17 +6,21 @@ import asyncio
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import limits
+from synapsefs.archive import UnpackLimits
 from synapsefs.bridge import mirrored
 from synapsefs.errors import FolderError, UnsupportedError
 from synapsefs.services.base import Entry
 from synapsefs.transfer import ByteRange, download, read, read_ranges
+from synapsefs.verbs.archives import fetch_unpacked, unpack_limits, unpacked_at
 from synapsefs.verbs.batch import Batch
 from synapsefs.verbs.core import Core
+from synapsefs.verbs.pairing import pairs_to_get
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +104,29 @@ class ReadingVerbs(Core):
         """Fetch files or trees to disk.
 
         Each file is verified under a temporary name and put in place whole; what was there stays
-        when that fails. ``callback`` counts bytes.
+        when that fails. ``callback`` counts bytes. No remote name leads out of the local target.
+
+        Parameters
+        ----------
+        rpath, lpath, recursive, kwargs
+            As for all fsspec filesystems.
+        kwargs
+            ``unzip=True``, or an :class:`~synapsefs.archive.UnpackLimits`, unpacks zip archives to
+            folders: those named, or with ``recursive`` the zipped directories among the files.
+            An archive appears whole or not at all.
+
+        Raises
+        ------
+        InvalidPathError
+            For a remote name that cannot be a local one.
+        InvalidRequestError, TooLargeError
+            With ``unzip``, for what is no zip archive, or not safe to unpack.
         """
         callback = kwargs.pop("callback", DEFAULT_CALLBACK)
+        unzip = unpack_limits(kwargs.pop("unzip", None))
         if isinstance(lpath, os.PathLike):
             lpath = os.fspath(lpath)
+        rpath, lpath = await pairs_to_get(self, rpath, lpath, kwargs, recursive=recursive)
         with _fetches.collecting() as fetches:
             await super()._get(rpath, lpath, recursive=recursive, **kwargs)
         entries = [await self._entry(item.source) for item in fetches]
@@ -112,7 +134,8 @@ class ReadingVerbs(Core):
             entries = await self._measured_all(entries)
             callback.set_size(sum(entry.size or 0 for entry in entries))
         work = (
-            self._fetch(item, entry, callback) for item, entry in zip(fetches, entries, strict=True)
+            self._fetch(item, entry, callback, unzip if _unpacks(entry, recursive) else None)
+            for item, entry in zip(fetches, entries, strict=True)
         )
         await limits.gather(work, self.options.max_concurrency)
 
@@ -135,15 +158,25 @@ class ReadingVerbs(Core):
                 callback.set_size((await self._measured([entry]))[0].size)
             await self._fetch(item, entry, callback)
 
-    async def _fetch(self, item: _Fetch, entry: Entry, callback: Any) -> None:
+    async def _fetch(
+        self, item: _Fetch, entry: Entry, callback: Any, unzip: UnpackLimits | None = None
+    ) -> None:
         if entry.kind == "directory":
             await asyncio.to_thread(os.makedirs, item.target, exist_ok=True)
+            return
+        if unzip is not None:
+            fetch = partial(self._download, entry, callback)
+            target = unpacked_at(item.source, item.target)
+            await fetch_unpacked(fetch, target, unzip, entry.location.path)
             return
         if await asyncio.to_thread(os.path.isdir, item.target):
             raise FolderError("the local target is a directory", item.target)
         await asyncio.to_thread(os.makedirs, os.path.dirname(item.target) or ".", exist_ok=True)
+        await self._download(entry, callback, item.target)
+
+    async def _download(self, entry: Entry, callback: Any, target: str) -> None:
         content = await (await self._service(entry.location)).content(entry)
-        await download(self.transport, content, item.target, callback.relative_update)
+        await download(self.transport, content, target, callback.relative_update)
 
     async def _sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
         """Give a URL that reads a file without credentials.
@@ -162,6 +195,11 @@ class ReadingVerbs(Core):
         if content.inline is not None:
             raise UnsupportedError("this text is stored inline and has no URL", content.path)
         return await content.locate(True)
+
+
+def _unpacks(entry: Entry, recursive: bool) -> bool:
+    """Say whether ``unzip`` is meant for a file: in a tree only for what is a zipped directory."""
+    return entry.kind == "file" and (not recursive or bool(entry.details.get("is_collection")))
 
 
 def _slices(paths: Sequence[str], starts: Any, ends: Any) -> list[ByteRange]:

@@ -13,13 +13,16 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.transaction import Transaction
 
 from synapsefs import bridge, limits
+from synapsefs.archive import SUFFIX
 from synapsefs.bridge import mirrored
 from synapsefs.errors import InvalidRequestError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
 from synapsefs.services.base import Staged, write_options
 from synapsefs.transfer import stage_bytes, stage_file
+from synapsefs.verbs.archives import packed
 from synapsefs.verbs.batch import Batch
 from synapsefs.verbs.core import Core
+from synapsefs.verbs.pairing import LocalTree, tree_to_put
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,19 +142,51 @@ class WritingVerbs(Core):
         """Send local files or trees.
 
         All places are checked before the first byte goes, and all files appear together when all
-        have arrived: in collections as whole units. ``callback`` counts bytes.
+        have arrived: in collections as whole units. ``callback`` counts bytes. Links are followed.
+
+        Parameters
+        ----------
+        lpath, rpath, recursive, kwargs
+            As for all fsspec filesystems.
+        kwargs
+            For one local folder: ``ignore_patterns``, lines as in ``.gitignore``;
+            ``ignore_filename``, the name of files in the tree that hold such lines;
+            ``ignore_defaults``, whether to leave out ``.git``, ``__pycache__``, ``*.pyc``,
+            ``.DS_Store`` and ``node_modules`` too, which is so when either of the others is given.
+            ``as_collection=True`` sends the folder as one zip archive.
 
         Raises
         ------
         InvalidRequestError
-            For a place where no file can be, or units that would lack a required file.
+            For a place where no file can be, units that would lack a required file, and local
+            trees of which something cannot be sent: one error that names everything.
         """
         callback = kwargs.pop("callback", DEFAULT_CALLBACK)
         if isinstance(lpath, os.PathLike):
             lpath = os.fspath(lpath)
+        zipped = kwargs.pop("as_collection", False)
+        suffix = SUFFIX if zipped else ""
+        tree = await tree_to_put(
+            self, lpath, rpath, kwargs, whole=recursive or zipped, suffix=suffix
+        )
+        if zipped:
+            await self._put_zipped(tree, lpath, callback, **kwargs)
+            return
+        if tree is not None:
+            lpath, rpath = tree.sources, tree.targets
         with _sends.collecting() as sends:
             await super()._put(lpath, rpath, recursive=recursive, **kwargs)
-        await self._send(sends, callback)
+        await self._send(sends, callback, () if tree is None else tree.folders)
+
+    async def _put_zipped(
+        self, tree: LocalTree | None, lpath: Any, callback: Any, mode: str = "overwrite", **_: Any
+    ) -> None:
+        if tree is None:
+            raise InvalidRequestError("as_collection=True packs one local folder", str(lpath))
+        target = Location.parse(tree.target)
+        await self._validate([target])
+        async with packed(tree.items) as archive:
+            await self._send([_Send(archive, target, _exclusive(mode))], callback)
 
     async def _put_file(
         self,
@@ -179,11 +214,33 @@ class WritingVerbs(Core):
         else:
             await self._send([item], callback)
 
-    async def _send(self, sends: Sequence[_Send], callback: Any) -> None:
-        await self._validate([item.target for item in sends])
+    async def _send(
+        self, sends: Sequence[_Send], callback: Any, folders: Sequence[str] = ()
+    ) -> None:
+        await self._make_ready([item.target for item in sends], folders)
         sizes = [await asyncio.to_thread(os.path.getsize, item.source) for item in sends]
         callback.set_size(sum(sizes))
         await self._stage_and_publish([self._stage_file(item, callback) for item in sends], None)
+
+    async def _make_ready(self, places: Sequence[Location], folders: Sequence[str]) -> None:
+        """Check all places, then make the folders; a container made for it goes when they fail."""
+        made = await self._make_container(folders[0]) if folders else None
+        try:
+            await self._validate(places)
+        except BaseException:
+            if made is not None:
+                await self._rmdir(made)
+            raise
+        for folder in folders:
+            await self._makedirs(folder, exist_ok=True)
+
+    async def _make_container(self, folder: str) -> str | None:
+        """Make the collection or dataset that a folder lies in; None when it is there."""
+        container = Location(Location.parse(folder).segments[:2]).path
+        if await self._exists(container):
+            return None
+        await self._makedirs(container, exist_ok=True)
+        return container
 
     async def _stage_file(self, item: _Send, callback: Any) -> Staged:
         return await stage_file(

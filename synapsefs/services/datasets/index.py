@@ -88,6 +88,7 @@ class EntryRecord:
             "metadata": None if self.metadata is None else dict(self.metadata),
             "status": entry.status,
             "share_status": entry.share_status,
+            "is_collection": entry.is_collection,
             "storage_type": self.storage_type,
             "content_type": self.content_type,
         }
@@ -279,7 +280,7 @@ class DatasetIndex:
             children = below.pop(parent, [])
             for record in sorted(children, key=_newest_first):
                 segment = (
-                    escape(record.entry.name) if record.entry.name else f"@{record.identifier}"
+                    escape(record.entry.name) if record.entry.name else f"@{escape(record.identifier)}"
                 )
                 if segment in taken:
                     segment = with_id(segment, record.identifier)

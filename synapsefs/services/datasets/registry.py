@@ -214,7 +214,7 @@ class DatasetRegistry:
         self._by_id = {**found, **self._own}
         self._by_segment = {}
         for record in sorted(self._by_id.values(), key=_newest_first):
-            record.segment = escape(record.name) or f"@{record.identifier}"
+            record.segment = escape(record.name) or f"@{escape(record.identifier)}"
             if record.segment in self._by_segment:
                 record.segment = with_id(record.segment, record.identifier)
             self._by_segment[record.segment] = record

@@ -1,0 +1,162 @@
+"""Which remote path goes with which local one: what many-file verbs decide before they begin."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fsspec.implementations.local import make_path_posix, trailing_sep
+from fsspec.utils import other_paths
+
+from synapsefs.errors import InvalidRequestError
+from synapsefs.ignoring import Ignoring, ignoring
+from synapsefs.localnames import require_inside
+from synapsefs.localtree import LocalItem, local_tree
+
+_AT = "%40"
+
+
+@dataclass(frozen=True, slots=True)
+class LocalTree:
+    """A local folder that goes to a remote one.
+
+    Attributes
+    ----------
+    items
+        The folder and what it holds, less what is left out.
+    target
+        Remote path of the folder.
+    """
+
+    items: Sequence[LocalItem]
+    target: str
+
+    @property
+    def sources(self) -> list[str]:
+        """Local paths of all files."""
+        return [item.path for item in self.items if not item.folder]
+
+    @property
+    def targets(self) -> list[str]:
+        """Remote paths of all files."""
+        return [self.place(item) for item in self.items if not item.folder]
+
+    @property
+    def folders(self) -> list[str]:
+        """Remote paths of all folders, each after the one that it lies in."""
+        return [self.place(item) for item in self.items if item.folder]
+
+    def place(self, item: LocalItem) -> str:
+        """Give the remote path of a file or folder."""
+        return "/".join((self.target, *map(_segment, item.parts)))
+
+
+def _segment(name: str) -> str:
+    """Write a local name as a path segment: one that begins with ``@`` is no id."""
+    return _AT + name[1:] if name.startswith("@") else name
+
+
+def _local_name(segment: str) -> str:
+    return "@" + segment[len(_AT) :] if segment.startswith(_AT) else segment
+
+
+def left_out(options: dict[str, Any]) -> Ignoring | None:
+    """Take what is to be left out from the options of ``put``; None when nothing was said.
+
+    Raises
+    ------
+    InvalidRequestError
+        For a pattern that means nothing.
+    """
+    patterns = options.pop("ignore_patterns", None)
+    filename = options.pop("ignore_filename", None)
+    defaults = options.pop("ignore_defaults", None)
+    if patterns is None and filename is None and not defaults:
+        return None
+    return ignoring(patterns, filename, defaults=defaults is None or bool(defaults))
+
+
+async def tree_to_put(
+    fs: Any, lpath: Any, rpath: Any, options: dict[str, Any], *, whole: bool, suffix: str = ""
+) -> LocalTree | None:
+    """Look through a local folder that is to be put as a whole.
+
+    Parameters
+    ----------
+    lpath, rpath, options
+        As ``put`` got them; what is used of the options is taken out.
+    whole
+        Whether folders are to be put with all they hold.
+    suffix
+        What the folder's name gets where it is put into a directory.
+
+    Returns
+    -------
+    LocalTree or None
+        None for anything else than one folder.
+
+    Raises
+    ------
+    InvalidRequestError
+        For options that make no sense for what is put, and for trees that cannot be sent.
+    """
+    ignored = left_out(options)
+    folder = isinstance(lpath, str) and await asyncio.to_thread(os.path.isdir, lpath)
+    if not (folder and whole and isinstance(rpath, str)) or options.get("maxdepth"):
+        if ignored is not None:
+            raise InvalidRequestError(
+                "what to leave out can be said of one local folder, put as a whole", str(lpath)
+            )
+        return None
+    root = make_path_posix(lpath).rstrip("/") or "/"
+    items = await asyncio.to_thread(local_tree, root, ignored)
+    target = await remote_target(fs, lpath, rpath, os.path.basename(root) + suffix)
+    return LocalTree(items, target)
+
+
+async def remote_target(fs: Any, lpath: str, rpath: str, name: str) -> str:
+    """Give the path that a local folder goes to: into a directory that is there, or as it."""
+    target: str = fs._strip_protocol(rpath)  # noqa: SLF001 - as fsspec's own verbs do
+    into = trailing_sep(rpath) or await fs._isdir(rpath)  # noqa: SLF001
+    return f"{target}/{_segment(name)}" if into and not trailing_sep(lpath) else target
+
+
+async def pairs_to_get(
+    fs: Any, rpath: Any, lpath: Any, options: Mapping[str, Any], *, recursive: bool
+) -> tuple[list[str], list[str]]:
+    """Give remote paths and the local ones that they go to, by fsspec's rules.
+
+    Raises
+    ------
+    InvalidPathError
+        When a remote name would lead out of the local target. Nothing was written.
+    """
+    if isinstance(rpath, list) and isinstance(lpath, list):
+        return rpath, lpath
+    named = isinstance(rpath, str)
+    maxdepth = options.get("maxdepth")
+    path = fs._strip_protocol(rpath)  # noqa: SLF001
+    found = await fs._expand_path(path, recursive=recursive, maxdepth=maxdepth)  # noqa: SLF001
+    if named and (not recursive or maxdepth is not None):
+        found = [item for item in found if not await fs._isdir(item)]  # noqa: SLF001
+    target = make_path_posix(lpath)
+    into = trailing_sep(target) or await asyncio.to_thread(os.path.isdir, target)
+    pattern = named and _is_pattern(path, found)
+    inside = len(found) == 1 if pattern else into and named and not trailing_sep(rpath)
+    root = target.rstrip("/")
+    if not found:
+        return [], []
+    targets = other_paths(found, root, exists=named and inside, flatten=not named)
+    require_inside(root, targets)
+    return found, [root + _local_names(item[len(root) :]) for item in targets]
+
+
+def _is_pattern(path: str, found: Sequence[str]) -> bool:
+    return any(mark in path for mark in "*?[") and path not in found
+
+
+def _local_names(path: str) -> str:
+    return "/".join(map(_local_name, path.split("/")))

@@ -1,0 +1,1 @@
+"""Whole trees: put, get, ignored, described, packed and unpacked."""
