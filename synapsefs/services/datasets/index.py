@@ -280,7 +280,9 @@ class DatasetIndex:
             children = below.pop(parent, [])
             for record in sorted(children, key=_newest_first):
                 segment = (
-                    escape(record.entry.name) if record.entry.name else f"@{escape(record.identifier)}"
+                    escape(record.entry.name)
+                    if record.entry.name
+                    else f"@{escape(record.identifier)}"
                 )
                 if segment in taken:
                     segment = with_id(segment, record.identifier)
