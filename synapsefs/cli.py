@@ -303,6 +303,21 @@ def serve(
         list[str] | None,
         typer.Option(help="NAME or NAME=KEY_COLUMN: a table of it that may be read."),
     ] = None,
+    max_file_size: Annotated[
+        int | None, typer.Option(min=1, help="Bytes of the largest file accepted.")
+    ] = None,
+    max_body_size: Annotated[
+        int | None, typer.Option(min=1, help="Bytes of the largest request that is no file.")
+    ] = None,
+    max_total_size: Annotated[
+        int | None, typer.Option(min=1, help="Bytes below the root at most.")
+    ] = None,
+    max_connections: Annotated[
+        int | None, typer.Option(min=1, help="Connections at a time.")
+    ] = None,
+    request_timeout: Annotated[
+        float | None, typer.Option(min=0.1, help="Seconds in which a request must move.")
+    ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Take the protocols at their strictest; no extras.")
     ] = False,
@@ -325,6 +340,13 @@ def serve(
         if table and not postgres:
             raise InvalidRequestError("tables need --postgres", table[0])
         lifetime = STRICT_SECONDS if strict else LIFETIME
+        limits: dict[str, Any] = {
+            "max_file_size": max_file_size,
+            "max_body_size": max_body_size,
+            "max_total_size": max_total_size,
+            "max_connections": max_connections,
+            "request_timeout": request_timeout,
+        }
         settings = ServerSettings(
             root=root,
             tokens=tuple(token or ()),
@@ -336,6 +358,7 @@ def serve(
             strict=strict,
             bearer_lifetime=lifetime,
             url_lifetime=lifetime,
+            **{name: limit for name, limit in limits.items() if limit is not None},
         )
         asyncio.run(_serve(settings, host, port))
 

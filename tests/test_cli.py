@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pty
@@ -21,6 +22,7 @@ import pytest
 
 from synapsefs import SynapseFileSystem
 from synapsefs.cli import main
+from synapsefs.errors import StorageFullError, TooLargeError
 from synapsefs.server.settings import STRICT_SECONDS
 from tests.support.running import environment
 
@@ -286,6 +288,26 @@ def test_serve_with_credentials(tmp_path: Path) -> None:
             SynapseFileSystem(url, token="wrong").ls("collections")
         with pytest.raises(PermissionError):
             SynapseFileSystem(url, datasets_token="wrong").ls("datasets")
+
+
+def test_serve_keeps_its_limits(tmp_path: Path) -> None:
+    limits = ["--max-file-size", "1000000", "--max-total-size", "2000000", "--max-body-size", "999"]
+    more = ["--max-connections", "50", "--request-timeout", "5"]
+    with serving("--root", str(tmp_path), *limits, *more) as (url, _):
+        fs = SynapseFileSystem(url, retries=0)
+        fs.mkdir("collections/c")
+        with pytest.raises(TooLargeError) as large:
+            fs.pipe_file("collections/c/data_1/large.bin", bytes(1_000_001))
+        assert (large.value.errno, large.value.status) == (errno.EFBIG, 413)
+        assert large.value.filename == "collections/c/data_1/large.bin"
+        fs.pipe_file("collections/c/data_1/a.bin", bytes(999_000))
+        with pytest.raises(StorageFullError) as full:
+            fs.pipe_file("collections/c/data_1/b.bin", b"x" * 999_000)
+        assert (full.value.errno, full.value.status) == (errno.ENOSPC, 507)
+        assert fs.find("collections/c") == ["collections/c/data_1/a.bin"]
+        fs.mkdir("datasets/d")
+        with pytest.raises(TooLargeError):
+            fs.pipe_file("datasets/d/a.txt", b"x" * 1000)
 
 
 @pytest.mark.parametrize(

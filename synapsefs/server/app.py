@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from aiohttp import web
 
 from synapsefs._version import __version__
-from synapsefs.server import auth, collections, datasets, objects, parts
+from synapsefs.server import auth, collections, datasets, guard, objects, parts
 from synapsefs.server.auth import authenticate
 from synapsefs.server.blobs import BLOBS, BlobStore
 from synapsefs.server.database import DATABASE, Database
 from synapsefs.server.problems import Problem, problems
+from synapsefs.server.quota import QUOTA, Quota, within_quota
 from synapsefs.server.settings import SETTINGS, ServerSettings
 from synapsefs.server.signing import SIGNER, Signer, load_secret
 from synapsefs.wire import SERVER_HEADER
@@ -28,13 +30,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BODY_LIMIT = 64 * 1024 * 1024
-"""Largest request body in bytes that is read as a whole; files are streamed and not counted."""
-
 READ_BUFFER = 512 * 1024
 BACKLOG = 1024
 SWEEP_SECONDS = 3600.0
 SHUTDOWN_SECONDS = 5.0
+KEEPALIVE_SECONDS = 600.0
+
+_HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
 
 
 def create_app(settings: ServerSettings) -> web.Application:
@@ -57,14 +59,17 @@ def create_app(settings: ServerSettings) -> web.Application:
     """
     settings.root.mkdir(parents=True, exist_ok=True)
     app = web.Application(
-        middlewares=[problems, _careful, authenticate], client_max_size=BODY_LIMIT
+        middlewares=[guard.watch, problems, _careful, authenticate, within_quota],
+        client_max_size=settings.max_body_size,
     )
     app[SETTINGS] = settings
+    app[QUOTA] = Quota(settings.root, settings.max_total_size)
     app[SIGNER] = Signer(load_secret(settings.root).key)
     app[BLOBS] = BlobStore(settings.root)
     schemas = [auth.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA]
     app[DATABASE] = Database(settings.root / "catalogue.sqlite3", schemas)
     app.cleanup_ctx.append(_keep_house)
+    app.on_response_prepare.append(_name_itself)
     if not settings.strict:
         app.on_response_prepare.append(_announce)
     app.router.add_route("GET", "/health/", _health)
@@ -85,14 +90,18 @@ class Running:
         What runs the application.
     listening
         The socket it listens on.
+    acceptor
+        What accepts connections from it.
     """
 
     url: str
     runner: web.AppRunner
     listening: socket.socket
+    acceptor: asyncio.Server
 
     async def close(self) -> None:
         """Stop listening, finish what is running and close the root."""
+        self.acceptor.close()
         await self.runner.cleanup()
 
 
@@ -116,24 +125,27 @@ async def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 0
     OSError
         The root or the port cannot be used.
     """
-    runner = web.AppRunner(
-        create_app(settings),
-        access_log=None,
-        handle_signals=False,
-        shutdown_timeout=SHUTDOWN_SECONDS,
-        auto_decompress=False,
-        read_bufsize=READ_BUFFER,
-    )
+    runner = web.AppRunner(create_app(settings), shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
+        accept = guard.connections(
+            cast("web.Server", runner.server),
+            settings,
+            access_log=None,
+            auto_decompress=False,
+            read_bufsize=READ_BUFFER,
+            keepalive_timeout=KEEPALIVE_SECONDS,
+        )
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
-        await web.SockSite(runner, listening, backlog=BACKLOG).start()
+        acceptor = await asyncio.get_running_loop().create_server(
+            accept, sock=listening, backlog=BACKLOG
+        )
     except BaseException:
         await runner.cleanup()
         raise
     shown = f"[{host}]" if ":" in host else host
-    return Running(f"http://{shown}:{listening.getsockname()[1]}", runner, listening)
+    return Running(f"http://{shown}:{listening.getsockname()[1]}", runner, listening, acceptor)
 
 
 async def _health(_: web.Request) -> web.Response:
@@ -142,10 +154,18 @@ async def _health(_: web.Request) -> web.Response:
 
 @web.middleware
 async def _careful(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse what the strictest deployments refuse."""
+    """Refuse encoded bodies and nonsense in ``Host``; if strict, what the strictest refuse."""
+    if _HOST.fullmatch(request.host) is None:
+        raise Problem(400, "The Host is not valid.")
+    if request.headers.get("Content-Encoding", "identity") != "identity":
+        raise Problem(415, "Encoded bodies are not accepted.")
     if request.app[SETTINGS].strict and "chunked" in request.headers.get("Transfer-Encoding", ""):
         raise Problem(411, "A Content-Length is required.")
     return await handler(request)
+
+
+async def _name_itself(_: web.Request, response: web.StreamResponse) -> None:
+    response.headers.update(guard.NAME)
 
 
 async def _announce(_: web.Request, response: web.StreamResponse) -> None:

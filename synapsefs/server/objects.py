@@ -33,7 +33,7 @@ INLINE = 1024 * 1024
 CLAIMS = ("content_type", "disposition", "whole")
 """Query parameters of a signed URL that its signature covers."""
 
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f/\\"]')
 
 

@@ -178,7 +178,7 @@ def _encode(position: list[Any]) -> str:
 def _decode(text: str) -> tuple[Any, int]:
     try:
         value, number = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-    except (binascii.Error, ValueError, TypeError):
+    except (binascii.Error, ValueError, TypeError, RecursionError):
         raise invalid("cursor", "This cursor is not valid.") from None
     if not isinstance(number, int) or not isinstance(value, (int, float, str)):
         raise invalid("cursor", "This cursor is not valid.")

@@ -32,10 +32,12 @@ CODES = {
     403: "PERMISSION_DENIED",
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    408: "REQUEST_TIMEOUT",
     409: "CONFLICT",
     410: "GONE",
     411: "LENGTH_REQUIRED",
     413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
     416: "RANGE_NOT_SATISFIABLE",
     422: "UNPROCESSABLE_ENTITY",
     429: "RATE_LIMIT_EXCEEDED",
@@ -46,11 +48,16 @@ OBJECT_CODES = {
     403: "AccessDenied",
     404: "NoSuchKey",
     405: "MethodNotAllowed",
+    408: "RequestTimeout",
     411: "MissingContentLength",
     413: "EntityTooLarge",
     416: "InvalidRange",
     507: "InsufficientStorage",
 }
+
+
+MOST_COMPLAINTS = 1000
+"""Complaints about one request that are worth listing; hostile ones have millions."""
 
 
 class Problem(Exception):  # noqa: N818 - it is the answer, not a fault of the program
@@ -182,15 +189,19 @@ def _object_error(problem: Problem) -> str:
 
 
 def _from_validation(request: web.Request, error: ValidationError) -> Problem:
+    datasets = request.path.startswith(("/v0.1/", "/auth/", OWN_PREFIX))
+    status, words = 422 if datasets else 400, "The request is not valid."
+    if error.error_count() > MOST_COMPLAINTS:
+        return Problem(status, words)
     found = error.errors(include_url=False, include_context=False, include_input=False)
-    if request.path.startswith(("/v0.1/", "/auth/", OWN_PREFIX)):
+    if datasets:
         listed = [{k: item[k] for k in ("loc", "msg", "type")} for item in found]
-        return Problem(422, "The request is not valid.", body={"detail": listed})
+        return Problem(status, words, body={"detail": listed})
     fields = [(".".join(map(str, item["loc"])), item["msg"]) for item in found]
     body: dict[str, list[str]] = {}
     for field, message in fields:
         body.setdefault(field or "non_field_errors", []).append(message)
-    return Problem(400, "The request is not valid.", fields=fields, body=body)
+    return Problem(status, words, fields=fields, body=body)
 
 
 def _from_http(error: web.HTTPException) -> Problem:
@@ -207,4 +218,6 @@ def _from_failure(error: Exception) -> Problem:
         return Problem(507, "There is no space left on the server.")
     if isinstance(error, OverflowError):
         return Problem(400, "A number is out of range.")
+    if isinstance(error, UnicodeEncodeError):
+        return Problem(400, "A text is no valid Unicode.")
     return Problem(500, "The server failed.")

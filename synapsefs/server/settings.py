@@ -41,7 +41,15 @@ class ServerSettings:
     presign_part_size
         Bytes per part of a presigned multipart upload.
     max_file_size
-        Largest file accepted, in bytes; None for no limit.
+        Largest file accepted, in bytes; None for no limit. A larger one is refused with 413.
+    max_body_size
+        Largest request body, in bytes, that is not a file; a larger one is refused with 413.
+    max_total_size
+        Most bytes below the root; what would exceed it is refused with 507. None for no limit.
+    max_connections
+        Connections at a time; another one is refused with 503.
+    request_timeout
+        Seconds in which the head of a request must arrive, and in which its body must move.
     page_size_max
         Most items on one page of a first-generation list.
     buckets
@@ -65,6 +73,10 @@ class ServerSettings:
     presign_threshold: int = 100 * MIB
     presign_part_size: int = 100 * MIB
     max_file_size: int | None = None
+    max_body_size: int = 64 * MIB
+    max_total_size: int | None = None
+    max_connections: int = 1024
+    request_timeout: float = 60.0
     page_size_max: int = 1000
     buckets: Mapping[str, str] = field(default_factory=dict, repr=False)
     postgres: str | None = field(default=None, repr=False)

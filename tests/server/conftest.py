@@ -12,6 +12,8 @@ import pytest
 
 from synapsefs.server.app import Running, serve
 from synapsefs.server.settings import ServerSettings
+from synapsefs.wire.datasets import LOGIN_PATH
+from tests.support.victim import KEYS, SECRET_TOKEN, Victim
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -96,3 +98,31 @@ async def start(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
 async def client(start: Callable[..., Any]) -> Client:
     """Return a client of a server with the usual settings."""
     return await start()
+
+
+@pytest.fixture
+async def attack(start, tmp_path):
+    """Start a server to attack; it must still be well in the end."""
+    started = []
+
+    async def attack(**settings):
+        client = await start(**{"tokens": (SECRET_TOKEN,), "api_keys": KEYS} | settings)
+        victim = Victim(client.url, str(tmp_path), client.session)
+        client.session.headers.clear()
+        started.append(victim)
+        for key in KEYS:
+            async with client.session.post(
+                victim.url + LOGIN_PATH, json={"api_key": key}
+            ) as response:
+                victim.bearers.append((await response.json())["access_token"])
+        return victim
+
+    yield attack
+    for victim in started:
+        async with victim.session.get(victim.url + "/health/") as response:
+            assert (response.status, await response.json()) == (200, {"status": "ok"})
+
+
+@pytest.fixture
+async def victim(attack):
+    return await attack()

@@ -42,7 +42,7 @@ RUNNING_MOST = 256
 REMEMBERED = 8
 """Lifetimes for which an expired upload still answers that it has expired."""
 
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 
 from synapsefs.server.auth import identity
 from synapsefs.server.bodies import answer_json
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-_UNITS: TypeAdapter[UnitToCreate | list[UnitToCreate]] = TypeAdapter(
-    UnitToCreate | list[UnitToCreate]
+_UNITS: TypeAdapter[list[UnitToCreate]] = TypeAdapter(
+    Annotated[list[UnitToCreate], Field(max_length=UNIT_BATCH)]
 )
 
 _ORDERS = {
@@ -66,10 +66,9 @@ async def get_collection(request: web.Request) -> web.Response:
 
 async def create_units(request: web.Request) -> web.Response:
     """Answer ``POST data_units/``: an array with an array, an object with an object."""
-    wanted = _UNITS.validate_json(await request.read())
-    batch = wanted if isinstance(wanted, list) else [wanted]
-    if len(batch) > UNIT_BATCH:
-        raise invalid("non_field_errors", f"At most {UNIT_BATCH} units at once.")
+    body = await request.read()
+    several = body.lstrip().startswith(b"[")
+    batch = _UNITS.validate_json(body) if several else [UnitToCreate.model_validate_json(body)]
     tenant = identity(request).tenant
 
     def insert(connection: sqlite3.Connection) -> Any:
@@ -79,7 +78,7 @@ async def create_units(request: web.Request) -> web.Response:
 
     rows, files = await request.app[DATABASE].write(insert)
     shown = [views.unit_v1(request, row, files[row["id"]]) for row in rows]
-    return answer_json(shown if isinstance(wanted, list) else shown[0], 201)
+    return answer_json(shown if several else shown[0], 201)
 
 
 async def list_units(request: web.Request) -> web.Response:

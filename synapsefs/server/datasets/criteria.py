@@ -6,6 +6,8 @@ predicate in Python, which SQLite calls with the value of the field.
 
 from __future__ import annotations
 
+import itertools
+import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -51,6 +53,12 @@ _FIELDS: Final = {
     "md5": "r.md5",
     "version": "r.version",
 }
+MOST_WORDS: Final = 200
+"""Distinct words of a text query that are looked for."""
+
+MOST_CRITERIA: Final = 200
+"""Criteria of one search; SQLite bounds the depth of an expression."""
+
 _TRUE: Final = {"true": True, "false": False}
 _LIST_FIELD: Final = "tags"
 _METADATA: Final = "metadata."
@@ -123,7 +131,8 @@ def words(text: str) -> list[str]:
 
 def match_any(texts: list[str], field: str | None = None) -> str | None:
     """Return the full-text expression for any word of `texts`, None when there is no word."""
-    quoted = [f'"{word}"' for text in texts for word in words(text)]
+    distinct = dict.fromkeys(word for text in texts for word in words(text))
+    quoted = [f'"{word}"' for word in itertools.islice(distinct, MOST_WORDS)]
     if not quoted:
         return None
     either = " OR ".join(quoted)
@@ -205,7 +214,7 @@ def _comparable(value: Any) -> Any:
     if value is None or isinstance(value, bool):
         return value
     if isinstance(value, int | float):
-        return float(value)
+        return _number(value)
     text = str(value)
     if text.lower() in _TRUE:
         return _TRUE[text.lower()]
@@ -213,6 +222,13 @@ def _comparable(value: Any) -> Any:
         return float(text)
     except ValueError:
         return _moment(text)
+
+
+def _number(value: float) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
 
 
 def _moment(text: str) -> datetime | str:

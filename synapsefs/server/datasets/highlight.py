@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from synapsefs.server.datasets.criteria import words
+from synapsefs.server.datasets.criteria import MOST_WORDS, words
 from synapsefs.wire.datasets import Operator
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def pattern(request: SearchRequest) -> re.Pattern[str] | None:
             found.update(texts)
     if not found:
         return None
-    longest_first = sorted(found, key=len, reverse=True)
+    longest_first = sorted(found, key=len, reverse=True)[:MOST_WORDS]
     return re.compile("|".join(map(re.escape, longest_first)), re.IGNORECASE)
 
 

@@ -7,8 +7,9 @@ from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
 from synapsefs.server.datasets.access import VISIBLE
-from synapsefs.server.datasets.criteria import Condition, condition, match_any
+from synapsefs.server.datasets.criteria import MOST_CRITERIA, Condition, condition, match_any
 from synapsefs.server.datasets.entries import COLUMNS
+from synapsefs.server.datasets.faults import unprocessable
 from synapsefs.server.datasets.records import decoded, encoded
 from synapsefs.wire.datasets import INLINE_LISTING_LIMIT, FilterLogic
 
@@ -109,6 +110,8 @@ def by_criteria(
     Problem
         422 when an operator cannot be applied to its value.
     """
+    if len(request.criteria) > MOST_CRITERIA:
+        raise unprocessable(f"At most {MOST_CRITERIA} criteria at once")
     conditions = [condition(one, place) for place, one in enumerate(request.criteria)]
     for one in conditions:
         if one.predicate is not None:

@@ -1,0 +1,42 @@
+"""Bytes as no client library would send them, and what comes back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@asynccontextmanager
+async def connected(url: str) -> AsyncIterator[Connection]:
+    """Open a plain TCP connection to the server of a URL."""
+    parts = urlsplit(url)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
+    try:
+        yield reader, writer
+    finally:
+        writer.transport.abort()
+
+
+async def answer_of(reader: asyncio.StreamReader, seconds: float = 10) -> tuple[int, bytes]:
+    """Read until the server closes the connection; give the last answer's status, and all bytes."""
+    received = await asyncio.wait_for(reader.read(), seconds)
+    heads = [line for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.")]
+    return (int(heads[-1].split()[1]) if heads else 0), received
+
+
+async def say(url: str, *said: bytes, seconds: float = 10) -> tuple[int, bytes]:
+    """Send bytes, and read what comes until the server closes the connection."""
+    async with connected(url) as (reader, writer):
+        writer.writelines(said)
+        return await answer_of(reader, seconds)
+
+
+def head(line: str, **headers: str) -> bytes:
+    """Write the head of a request; the connection is to be closed after the answer."""
+    shown = {"Host": "localhost", "Connection": "close", **headers}
+    lines = [f"{line} HTTP/1.1", *(f"{k.replace('_', '-')}: {v}" for k, v in shown.items())]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1")
