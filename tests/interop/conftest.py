@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from aiohttp import web
 
-from synapsefs.server.app import Running, serve
+from synapsefs.server.app import Running, create_app, serve
 from synapsefs.server.settings import ServerSettings
 
 if TYPE_CHECKING:
@@ -23,13 +25,13 @@ class ThreadedServer:
     tenant = "acme"
     api_key = "key_test"
 
-    def __init__(self, root: Path, **settings: object) -> None:
+    def __init__(self, root: Path, middleware=None, **settings: object) -> None:
         given = {"tokens": (self.token,), "tenant": self.tenant, "api_keys": (self.api_key,)}
         self._settings = ServerSettings(root=root, **(given | settings))
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._running: Running = self._call(serve(self._settings))
+        self._running: Running = self._call(self._start(middleware))
         self.url = self._running.url
 
     def close(self) -> None:
@@ -37,6 +39,18 @@ class ThreadedServer:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _start(self, middleware) -> Running:
+        """Start it; a middleware sees every request first, and may spoil it."""
+        if middleware is None:
+            return await serve(self._settings)
+        app = create_app(self._settings)
+        app.middlewares.insert(0, web.middleware(middleware))
+        runner = web.AppRunner(app, access_log=None, auto_decompress=False)
+        await runner.setup()
+        listening = socket.create_server(("127.0.0.1", 0))
+        await web.SockSite(runner, listening).start()
+        return Running(f"http://127.0.0.1:{listening.getsockname()[1]}", runner, listening)
 
     def _call(self, work):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

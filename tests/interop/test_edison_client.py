@@ -313,6 +313,156 @@ async def test_async_twins(client, models, tmp_path, errors):
         await client.aget_data_storage_entry(key)
 
 
+def test_organizations(edison, server):
+    client = edison.EdisonClient(service_uri=server.url, api_key="key_test")
+    assert client.organizations == ["acme"]
+    with pytest.raises(Exception, match="nowhere"):
+        edison.EdisonClient(
+            service_uri=server.url, api_key="key_test", organization="nowhere"
+        ).check_credentials()
+
+
+def test_a_long_text_is_a_file(client, tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_bytes(b"0123456789abcde\n" * (640 * 1024))
+    stored = client.store_file_content(name="long.csv", file_path=path, metadata={"a": 1})
+    assert stored.data_storage.status == "active"
+    [location] = client.get_data_storage_entry(stored.data_storage.id).storage_locations
+    config = location.storage_config
+    assert (config.storage_type, config.content_type) == ("gcs", "file")
+    assert config.metadata == {"a": 1, "size": path.stat().st_size}
+    assert client.fetch_data_from_storage(stored.data_storage.id).read_bytes() == path.read_bytes()
+
+
+def test_bytes_that_are_no_text_are_a_file(client, tmp_path):
+    path = tmp_path / "latin.csv"
+    path.write_bytes(b"caf\xe9\r\n")
+    key = store(client, path)
+    assert client.fetch_data_from_storage(key).read_bytes() == b"caf\xe9\r\n"
+
+
+def test_an_empty_text(client):
+    key = client.store_text_content(name="t", content="").data_storage.id
+    fetched = client.fetch_data_from_storage(key)
+    assert (fetched.content, fetched.entry_name) == ("", "t")
+
+
+def test_warehouses_and_indexes(client, models, errors):
+    for kind, content, metadata in (
+        ("bigquery", "bq_table", {"project_id": "p", "dataset_id": "d", "table_id": "t"}),
+        ("elastic_search", "index", {"index": "logs"}),
+    ):
+        location = models.DataStorageLocationPayload(
+            storage_type=kind, content_type=content, metadata=metadata
+        )
+        stored = client.register_existing_data_source(kind, location, tags=["far"])
+        read = client.get_data_storage_entry(stored.data_storage.id)
+        assert (read.data_storage.status, read.data_storage.tags) == ("active", ["far"])
+        config = read.storage_locations[0].storage_config
+        assert (config.storage_type, config.metadata) == (kind, metadata)
+        with pytest.raises(errors.DataStorageRetrievalError, match="Unsupported storage type"):
+            client.fetch_data_from_storage(stored.data_storage.id)
+    incomplete = models.DataStorageLocationPayload(
+        storage_type="bigquery", content_type="bq_table", metadata={"project_id": "p"}
+    )
+    with pytest.raises(errors.DataStorageError, match="dataset_id is required"):
+        client.register_existing_data_source("r", incomplete)
+
+
+def test_drafts(client, models):
+    first = client.store_text_content(name="t", content="one")
+    key = first.data_storage.id
+    draft = models.DataStorageRevisionUpdate(
+        revision_id=uuid.uuid4(), base_revision_id=first.revision_id, content="two", publish=False
+    )
+    client.update_data_storage_entry(key, draft)
+    assert client.fetch_data_from_storage(key).content == "one"
+    shown = client.list_data_storage_revisions(key, include_unpublished=True).revisions
+    assert [revision.published_at is None for revision in shown] == [True, False]
+    assert len(client.list_data_storage_revisions(key).revisions) == 1
+    publish = models.DataStorageRevisionUpdate(
+        revision_id=draft.revision_id, base_revision_id=first.revision_id
+    )
+    assert client.update_data_storage_entry(key, publish).data_storage.content == "two"
+    assert client.fetch_data_from_storage(key).content == "two"
+
+
+def test_another_users_entries(edison, start_server, models, errors):
+    server = start_server(api_keys=("key_test", "key_other"))
+    keys = ("key_test", "key_other")
+    owner, other = (edison.EdisonClient(service_uri=server.url, api_key=key) for key in keys)
+    key = owner.store_text_content(name="t", content="mine").data_storage.id
+    with pytest.raises(errors.DataStorageNotFoundError):
+        other.get_data_storage_entry(key)
+    assert other.search_data_storage(text_query="mine") == []
+    nobody = models.PermittedAccessors(users=None, organizations=None)
+    owner.update_entry_permissions(key, models.ShareStatus.PUBLIC, nobody)
+    assert other.fetch_data_from_storage(key).content == "mine"
+    with pytest.raises(errors.DataStoragePermissionError):
+        other.update_entry_tags(key, ["theirs"])
+    assert owner.get_data_storage_entry(key).data_storage.tags is None
+
+
+async def test_async_directories(client, tree):
+    zipped = await client.astore_file_content(name="zip", file_path=tree, as_collection=True)
+    folder = await client.afetch_data_from_storage(zipped.data_storage.id)
+    assert files_below(folder) == {
+        "readme.md": b"# read me\n",
+        "src/image.png": PNG,
+        "src/deep/empty.bin": b"",
+    }
+    stored = await client.astore_file_content(name="tree", file_path=tree)
+    read = await client.aget_dataset(stored.data_storage.dataset_id)
+    entries = {entry.name: entry for entry in read.data_storage_entries}
+    assert set(entries) == {"tree", "src", "deep", "readme.md", "image.png", "empty.bin"}
+    assert entries["empty.bin"].parent_id == entries["deep"].id
+    fetched = await client.afetch_data_from_storage(entries["image.png"].id)
+    assert fetched.read_bytes() == PNG
+
+
+async def test_async_search_registration_and_permissions(client, models, server, tmp_path):
+    (tmp_path / "bucket").mkdir()
+    (tmp_path / "bucket/a.bin").write_bytes(PNG)
+    sources = {"buckets": {"data": str(tmp_path / "bucket")}}
+    (tmp_path / "root/sources.json").write_text(json.dumps(sources))
+    location = models.DataStorageLocationPayload(
+        storage_type="gcs",
+        content_type="file",
+        location="a.bin",
+        metadata={"bucket_name": "data"},
+    )
+    registered = await client.aregister_existing_data_source("r", location)
+    fetched = await client.afetch_data_from_storage(registered.data_storage.id)
+    assert (fetched.name, fetched.read_bytes()) == ("a.bin", PNG)
+    text = await client.astore_text_content(name="n", content="x y", embedding=[0.0, 1.0])
+    key = text.data_storage.id
+    [near] = await client.asimilarity_search_data_storage(embedding=[0.1, 1.0], min_score=0.9)
+    assert near["id"] == str(key)
+    criterion = models.SearchCriterion(field="name", operator="equals", value="n")
+    [hit] = await client.asearch_data_storage(criteria=[criterion])
+    assert hit["id"] == str(key)
+    shared = await client.aupdate_entry_permissions(
+        key,
+        share_status=models.ShareStatus.SHARED,
+        permitted_accessors=models.PermittedAccessors(users=["a@b.c"], organizations=None),
+    )
+    assert shared.data_storage.share_status == "shared"
+    update = models.DataStorageRevisionUpdate(
+        revision_id=uuid.uuid4(), base_revision_id=text.revision_id, content="z"
+    )
+    assert (await client.aupdate_data_storage_entry(key, update)).version == 1
+    assert (await client.afetch_data_from_storage(key)).content == "z"
+    old = await client.afetch_data_from_storage(key, version=0)
+    assert old.content == "x y"
+
+
+async def test_async_errors(client, errors):
+    with pytest.raises(errors.DataStorageNotFoundError):
+        await client.aget_data_storage_entry(uuid.uuid4())
+    with pytest.raises(errors.DataStorageNotFoundError, match="Failed to get dataset"):
+        await client.aget_dataset(uuid.uuid4())
+
+
 def test_a_strict_server(edison, start_server, tree):
     client = edison.EdisonClient(service_uri=start_server(strict=True).url, api_key="key_test")
     stored = client.store_file_content(name="tree", file_path=tree)

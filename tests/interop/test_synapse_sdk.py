@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+from aiohttp import web
+
+from synapsefs.server.problems import Problem, problems
 
 pytest.importorskip("synapse_sdk")
 
 from synapse_sdk.clients.backend import BackendClient
-from synapse_sdk.clients.backend_v2 import BackendClientV2
+from synapse_sdk.clients.backend_v2 import AsyncBackendClientV2, BackendClientV2
 from synapse_sdk.exceptions import (
     AuthenticationError,
     AuthorizationError,
     ClientError,
     HTTPError,
     NotFoundError,
+    RateLimitError,
+    ServerError,
     ValidationError,
 )
 
@@ -221,11 +228,95 @@ def test_errors(server, v1):
         v1._get("data_units/", params={"page": 7})
 
 
-def test_lost_finalise_answer(server, v1, tmp_path, monkeypatch):
-    path = _file(tmp_path / "a.bin", 100)
-    done = v1.create_chunked_upload(path)
-    error = HTTPError("lost", 0)
-    assert v1._recheck_finalized_chunked_upload(done["id"], error)["completed_at"]
+async def _lose_finalise(request, handler):
+    """Finalise a chunked upload, and cut the connection before the answer."""
+    answer = await handler(request)
+    if request.method == "POST" and request.path.startswith("/chunked_upload/"):
+        request.transport.abort()
+    return answer
+
+
+def test_lost_finalise_answer(start_server, tmp_path):
+    server = start_server(middleware=_lose_finalise)
+    v1 = BackendClient(server.url, access_token=server.token)
+    path = _file(tmp_path / "a.bin", 100_001)
+    done = v1.create_chunked_upload(path, chunk_size=30_000)
+    assert done["completed_at"]
+    assert (done["offset"], done["checksum"]) == (100_001, _md5(path))
+    assert v1.create_data_file(path, use_chunked_upload=True)["checksum"] == _md5(path)
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, ValidationError),
+        (401, AuthenticationError),
+        (403, AuthorizationError),
+        (404, NotFoundError),
+        (413, HTTPError),
+        (429, RateLimitError),
+        (500, ServerError),
+        (507, ServerError),
+    ],
+)
+def test_statuses_map_to_the_clients_errors(start_server, status, error):
+    async def spoil(request, handler):
+        async def refuse(_):
+            raise Problem(status, "no such luck")
+
+        return await problems(request, refuse)
+
+    server = start_server(middleware=spoil)
+    v1 = BackendClient(server.url, access_token=server.token)
+    with pytest.raises(error) as caught:
+        v1.list_data_collections()
+    assert caught.value.status_code == status
+    assert caught.value.detail == {"detail": "no such luck"}
+
+
+def test_an_overloaded_server_is_asked_again(start_server):
+    asked = []
+
+    async def busy(request, handler):
+        asked.append(request.path)
+        return await handler(request) if len(asked) > 1 else web.Response(status=503)
+
+    server = start_server(middleware=busy)
+    page = BackendClient(server.url, access_token=server.token).list_data_collections()
+    assert (page["results"], len(asked)) == ([], 2)
+
+
+def test_pages_of_units_name_the_next_one(v1, collection, tmp_path):
+    path = _file(tmp_path / "a.bin", 10)
+    payload = v1.upload_data_file({"files": {"data_1": path}}, collection.id)
+    made = [unit["id"] for unit in v1.create_data_units([payload] * 5)]
+    page = v1.list_data_units({"data_collection": collection.id, "page_size": 2})
+    assert [unit["id"] for unit in page["results"]] == made[:2]
+    assert page["next"].startswith("http")
+    assert f"data_collection={collection.id}" in page["next"]
+    assert "path" not in page["results"][0]["files"]["data_1"]
+    assert v1._get(page["next"])["results"][0]["id"] == made[2]
+
+
+def test_contents_never_share_a_url_path(v1, collection, tmp_path):
+    units = []
+    for seed in range(2):
+        path = _file(tmp_path / "same.bin", 50, seed)
+        payload = v1.upload_data_file({"files": {"data_1": path}}, collection.id)
+        units.append(v1.create_data_units([payload])[0])
+    urls = [unit["files"]["data_1"]["url"] for unit in units]
+    paths = {urlsplit(url).path for url in urls}
+    assert len(paths) == 2
+    assert {path.rpartition(".")[2] for path in paths} == {"bin"}
+
+
+def test_bulk_results_name_the_local_paths(v1, tmp_path):
+    paths = [_file(tmp_path / f"{n}.bin", 10 + n) for n in range(30)]
+    result = v1.upload_files_bulk(paths, max_workers=4, batch_size=7)
+    assert (result.created_count, result.failed_count) == (30, 0)
+    assert sorted(r.file_key for r in result.results) == sorted(map(str, paths))
+    by_path = {r.file_key: r.checksum for r in result.results}
+    assert by_path == {str(p): hashlib.sha1(p.read_bytes()).hexdigest() for p in paths}
 
 
 def test_v2_collections(v2):
@@ -308,3 +399,153 @@ def test_v2_errors(server):
     )
     with pytest.raises(AuthorizationError):
         foreign.data_collections.list()
+
+
+def test_v2_units_without_files(v2, collection):
+    made = v2.data_units.create({"data_collection": collection.id, "meta": {"a": 1}})
+    assert (made.data_collection_id, made.group_id, made.meta) == (collection.id, 0, {"a": 1})
+    changed = v2.data_units.update(made.id, {"data_collection": collection.id, "meta": {"b": [2]}})
+    assert (changed.id, changed.meta) == (made.id, {"b": [2]})
+    assert v2.data_units.retrieve(made.id).meta == {"b": [2]}
+
+
+def test_v2_dry_runs_change_nothing(v1, v2, collection, tmp_path):
+    path = _file(tmp_path / "a.bin", 10)
+    stored = v1.create_data_file(path)
+    bulk = {
+        "data_collection": collection.id,
+        "units": [{"files": {"data_1": {"checksum": stored["checksum"]}}}],
+    }
+    v2.data_units.bulk_create(bulk, dry_run=True)
+    assert v2.data_units.list(data_collection=collection.id).results == []
+
+
+def test_v2_upload_of_parts(start_server, tmp_path):
+    server = start_server(presign_threshold=1000, presign_part_size=400)
+    v2 = BackendClientV2(server.url, access_token=server.token, allow_insecure=True)
+    made = v2.data_collections.create(
+        {"name": "one", "category": "data", "file_specifications": SPECIFICATIONS}
+    )
+    path = _file(tmp_path / "a.bin", 1001)
+    asked = v2.data_collections.upload_urls(
+        made.id, {"files": [{"filename": "a.bin", "size": 1001}]}
+    )
+    [target] = asked.files
+    assert target.presigned_url is None
+    assert (target.multipart.part_size, len(target.multipart.parts)) == (400, 3)
+    etags = []
+    for part in target.multipart.parts:
+        first = (part.part_number - 1) * 400
+        content = path.read_bytes()[first : first + 400]
+        put = urllib.request.Request(str(part.presigned_url), data=content, method="PUT")
+        with urllib.request.urlopen(put) as answer:
+            etags.append({"part_number": part.part_number, "etag": answer.headers["ETag"]})
+    file = {
+        "file_key": target.file_key,
+        "checksum": hashlib.sha1(path.read_bytes()).hexdigest(),
+        "size": 1001,
+        "multipart": {"upload_id": target.multipart.upload_id, "parts": etags},
+    }
+    [result] = v2.data_collections.finalize_upload(made.id, {"files": [file]}).results
+    assert (result.success, result.created, result.error) == (True, True, None)
+    assert v2.data_files.retrieve(result.data_file_id).file_size == 1001
+
+
+def test_v2_schemas(v2):
+    told = v2.schemas.file_specifications()
+    assert set(told["categories"]) == {"image", "video", "audio", "text", "pcd", "data"}
+    assert told["file_types"]["image"]["extensions"] == ["jpg", "jpeg", "png"]
+    assert told["payload_schema"]["required_fields"] == ["name", "category", "file_specifications"]
+
+
+def test_v2_errors_are_whole_and_numbered(v2):
+    with pytest.raises(NotFoundError) as caught:
+        v2.data_units.retrieve(999)
+    assert caught.value.detail["error"]["code"] == "NOT_FOUND"
+    assert caught.value.detail["meta"]["request_id"].startswith("req_")
+    v2.data_collections.list()
+    assert v2.last_request_id.startswith("req_")
+
+
+async def test_v2_async_collections_and_groups(server):
+    async with _async_client(server) as client:
+        collections = client.data_collections
+        made = [
+            await collections.create(
+                {"name": f"c{n}", "category": "image", "file_specifications": SPECIFICATIONS}
+            )
+            for n in range(5)
+        ]
+        page = await collections.list(per_page=2).first_page()
+        assert [c.name for c in page.results] == ["c0", "c1"]
+        again = await collections.list(per_page=2, cursor=page.next).first_page()
+        assert [c.name for c in again.results] == ["c2", "c3"]
+        everything = [c async for c in collections.list(per_page=2)]
+        assert [c.id for c in everything] == [c.id for c in made]
+        changed = await collections.partial_update(made[0].id, {"description": "d"})
+        assert (changed.description, changed.caution.value) == ("d", "sensitive_content")
+        body = {"name": "n", "category": "data", "file_specifications": SPECIFICATIONS[:1]}
+        assert (await collections.update(made[0].id, body)).name == "n"
+        [specification] = (await collections.retrieve(made[0].id)).file_specifications
+        assert specification.name == "data_1"
+        groups = collections.groups(made[1].id)
+        group = await groups.create({"name": "g"})
+        assert (await groups.retrieve(group.id)).name == "g"
+        assert [g.name async for g in groups.list()] == ["g"]
+        await groups.destroy(group.id)
+        assert [g async for g in groups.list()] == []
+        await collections.destroy(made[0].id)
+        with pytest.raises(NotFoundError):
+            await collections.retrieve(made[0].id)
+        told = await client.schemas.file_specifications()
+        assert told["file_types"]["pcd"]["extensions"] == ["pcd"]
+
+
+async def test_v2_async_upload_units_and_files(server, v1, collection, tmp_path):
+    path = _file(tmp_path / "a.bin", 5000)
+    sha1 = hashlib.sha1(path.read_bytes()).hexdigest()
+    async with _async_client(server) as client:
+        asked = await client.data_collections.upload_urls(
+            collection.id, {"files": [{"filename": "a.bin", "size": 5000}]}
+        )
+        [target] = asked.files
+        await asyncio.to_thread(_put, str(target.presigned_url), path.read_bytes())
+        body = {"files": [{"file_key": target.file_key, "checksum": sha1, "size": 5000}]}
+        done = await client.data_collections.finalize_upload(collection.id, body)
+        assert (done.created_count, done.results[0].success) == (1, True)
+        [file] = [f async for f in client.data_files.list(checksum=sha1)]
+        assert (file.file_size, file.id) == (5000, done.results[0].data_file_id)
+        assert (await client.data_files.retrieve(file.id)).storage_id == 1
+        units = client.data_units
+        files = {"data_1": {"checksum": sha1, "path": "d/a.bin"}}
+        bulk = {"data_collection": collection.id, "units": [{"files": files, "meta": {"a": 1}}]}
+        made = json.loads(json.dumps(await units.bulk_create(bulk), default=vars))
+        key = made["results"][0]["data_unit_id"]
+        assert (await units.retrieve(key)).meta == {"a": 1}
+        assert (await units.partial_update(key, {"meta": {"b": 2}})).meta == {"b": 2}
+        whole = {"data_collection": collection.id, "meta": {"c": 3}}
+        assert (await units.update(key, whole)).meta == {"c": 3}
+        bare = await units.create({"data_collection": collection.id})
+        listed = [u.id async for u in units.list(data_collection=collection.id)]
+        assert listed == [key, bare.id]
+        content = v1.get_data_unit(key)["files"]["data_1"]
+        assert await asyncio.to_thread(_read, content["url"]) == path.read_bytes()
+        await units.destroy(key)
+        with pytest.raises(NotFoundError):
+            await units.retrieve(key)
+
+
+async def test_v2_async_errors(server):
+    async with _async_client(server, access_token="syn_wrong") as client:
+        with pytest.raises(AuthenticationError) as caught:
+            await client.data_collections.list().first_page()
+    assert caught.value.detail["error"]["code"] == "AUTHENTICATION_REQUIRED"
+
+
+def _async_client(server, **options):
+    given = {"access_token": server.token, "tenant": server.tenant, "allow_insecure": True}
+    return AsyncBackendClientV2(server.url, **(given | options))
+
+
+def _put(url: str, content: bytes) -> None:
+    urllib.request.urlopen(urllib.request.Request(url, data=content, method="PUT")).close()
