@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 SERVER = """
-import asyncio, sys
+import asyncio, json, sys
 from pathlib import Path
 from synapsefs.server.app import serve
 from synapsefs.server.settings import ServerSettings
 
 async def main():
-    running = await serve(ServerSettings(root=Path(sys.argv[1])))
+    settings = ServerSettings(root=Path(sys.argv[1]), **json.loads(sys.argv[2]))
+    running = await serve(settings)
     print(running.url, flush=True)
     await asyncio.Event().wait()
 
@@ -45,9 +48,9 @@ def python(
 
 
 @contextlib.contextmanager
-def server_process(root: Path) -> Iterator[str]:
+def server_process(root: Path, **settings: Any) -> Iterator[str]:
     """Run a server that lets everybody in, in a process of its own; give its URL."""
-    command = [sys.executable, "-c", SERVER, str(root)]
+    command = [sys.executable, "-c", SERVER, str(root), json.dumps(settings)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         try:
             assert process.stdout is not None

@@ -1,0 +1,178 @@
+"""One operation, one fault: done on a real server through the proxy, and judged afterwards."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from synapsefs import SynapseFileSystem, bridge
+from tests.faults.operations import (
+    COLLECTION_PART,
+    Operation,
+    Place,
+    State,
+    local_files,
+)
+from tests.support.faults import Plan, Proxies
+
+READ_TIMEOUT = 1.0
+RETRIES = 3
+LONGEST = 30.0
+"""Seconds that an operation may take on a busy machine: the timeouts and waits of its retries."""
+
+
+@dataclass
+class Outcome:
+    """What a case came to.
+
+    Attributes
+    ----------
+    requests
+        What the proxy saw.
+    struck
+        Whether the fault met a request at all.
+    error
+        What the operation raised.
+    wrong
+        What is not as it must be; empty when all is well.
+    """
+
+    requests: list[str] = field(default_factory=list)
+    struck: bool = False
+    error: BaseException | None = None
+    wrong: list[str] = field(default_factory=list)
+
+
+class Bench:
+    """A server, proxies before it, and containers to work in."""
+
+    def __init__(self, proxies: Proxies, url: str, credentials: dict[str, str], tmp: Path) -> None:
+        self._proxies = proxies
+        self._url = url
+        self._credentials = credentials
+        self._tmp = tmp
+
+    @contextmanager
+    def client(self, url: str | None = None, **options: Any) -> Iterator[SynapseFileSystem]:
+        """Make an instance that knows nothing yet; without a URL it goes straight to the server."""
+        given = {"block_size": COLLECTION_PART, "retries": RETRIES} | options
+        fs = SynapseFileSystem(
+            url or self._url, **self._credentials, **given, skip_instance_cache=True
+        )
+        try:
+            yield fs
+        finally:
+            bridge.run(fs.loop, fs.transport.aclose())
+
+    def container(self, root: str, operation: Operation) -> str:
+        """Make a fresh collection or dataset."""
+        path = f"{root}/t-{uuid.uuid4().hex[:12]}"
+        with self.client() as fs:
+            fs.mkdir(path, **operation.options)
+        return path
+
+    def place(self, container: str, operation: Operation) -> Place:
+        """Make a fresh folder with the files that the operation begins with."""
+        name = uuid.uuid4().hex[:8]
+        local = self._tmp / name
+        local.mkdir()
+        place = Place(container, name, local)
+        if operation.before:
+            with self.client() as fs:
+                fs.pipe({place.at(file): data for file, data in operation.before.items()})
+        return place
+
+    def run(self, operation: Operation, container: str, plan: Plan | None) -> Outcome:
+        """Do an operation under a plan of faults and judge what is there afterwards."""
+        outcome = Outcome()
+        place = self.place(container, operation)
+        value: Any = None
+        with self._proxies.proxy() as proxy:
+            with self.client(proxy.url, read_timeout=READ_TIMEOUT) as fs:
+                proxy.arm(plan)
+                began = time.monotonic()
+                try:
+                    value = operation.act(fs, place)
+                except Exception as error:
+                    outcome.error = error
+                took = time.monotonic() - began
+            outcome.requests, outcome.struck = proxy.seen, bool(proxy.struck)
+        if took > LONGEST:
+            outcome.wrong.append(f"took {took:.1f} s")
+        self._judge(operation, place, value, outcome)
+        self._repeat(operation, place, outcome)
+        return outcome
+
+    def _judge(self, operation: Operation, place: Place, value: Any, outcome: Outcome) -> None:
+        now, after = self.state(place, outcome), _after(operation)
+        if outcome.error is None:
+            if operation.value is not None and value != operation.value:
+                outcome.wrong.append(f"gave {_short(value)}")
+            if now != after:
+                outcome.wrong.append(f"done, but there is {_short(now)}")
+            return
+        error = outcome.error
+        if not isinstance(error, OSError) or not error.errno or not str(error):
+            outcome.wrong.append(f"no clear OSError: {error!r}")
+        if operation.value is not None and isinstance(operation.value, dict):
+            left = local_files(place)
+            outcome.wrong += [
+                f"left {name} on disk" for name in left if left[name] != operation.value.get(name)
+            ]
+        outcome.wrong += _not_allowed(operation, now)
+
+    def _repeat(self, operation: Operation, place: Place, outcome: Outcome) -> None:
+        """Do it again without faults; afterwards all must be as it was meant, and nothing else."""
+        if operation.after is None or outcome.error is None:
+            return
+        with self.client() as fs, suppress(FileNotFoundError, FileExistsError):
+            operation.act(fs, place)
+        now = self.state(place, outcome)
+        if now != _after(operation):
+            outcome.wrong.append(f"done again, but there is {_short(now)}")
+
+    def state(self, place: Place, outcome: Outcome) -> State:
+        """See what is there, as a process that knows nothing sees it."""
+        with self.client() as fs:
+            found = fs.find(place.container, withdirs=True, detail=True, measure=False)
+            outcome.wrong += [f"there is a double: {path}" for path in found if "@" in path]
+            inside = [
+                path
+                for path, info in found.items()
+                if info["type"] == "file" and f"/{place.folder}/" in path
+            ]
+            return {place.name_of(path): fs.cat_file(path) for path in inside}
+
+
+def _after(operation: Operation) -> State:
+    return operation.before if operation.after is None else operation.after
+
+
+def _not_allowed(operation: Operation, now: State) -> list[str]:
+    """Say what must not be there, or be missing, after an operation that failed."""
+    before, after = operation.before, _after(operation)
+    if now in (before, after):
+        return []
+    if operation.together:
+        return [f"neither before nor after: {_short(now)}"]
+    wrong = [
+        f"{name} is {_short(now.get(name))}"
+        for name in {*before, *after, *now}
+        if now.get(name) not in (before.get(name), after.get(name))
+    ]
+    if operation.keeps and not {*before.values()} <= {*now.values()}:
+        wrong.append("content is lost")
+    return wrong
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {_short(item)}" for key, item in value.items()) + "}"
+    return repr(value)[:200]

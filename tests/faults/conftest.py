@@ -1,0 +1,23 @@
+"""A server in a process of its own, and proxies before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.faults.bench import Bench
+from tests.support.faults import proxies
+from tests.support.running import server_process
+
+STRICT = os.environ.get("SYNAPSEFS_TEST_SERVER") == "strict"
+CREDENTIALS = {"token": "syn_faults", "datasets_token": "key_faults"}
+
+
+@pytest.fixture(scope="session")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    root: Path = tmp_path_factory.mktemp("faults")
+    with server_process(root / "served", strict=STRICT) as url, proxies(url) as made:
+        yield Bench(made, url, CREDENTIALS, root)
