@@ -27,6 +27,7 @@ from synapsefs._version import __version__
 from synapsefs.config import NetworkOptions
 from synapsefs.errors import (
     IdleTimeoutError,
+    IntegrityError,
     SynapseError,
     UnreachableError,
     from_status,
@@ -41,8 +42,8 @@ LONGEST_RETRY_AFTER = 60.0
 LONGEST_BACKOFF = 20.0
 FIRST_BACKOFF = 0.2
 MAX_REDIRECTS = 5
-REFUSED_UNTRIED = frozenset({408, 425, 429, 503})
-MAYBE_DONE = frozenset({500, 502, 504})
+REFUSED_UNTRIED = frozenset({408, 425, 429})
+MAYBE_DONE = frozenset({500, 502, 503, 504})
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
@@ -242,10 +243,50 @@ class Transport:
 
         Waits grow exponentially with jitter; a ``Retry-After`` is obeyed, up to a minute.
         """
+        return await self._repeated(attempt, lambda error: worth_retrying(error, replay=replay))
+
+    async def once(
+        self, act: Callable[[], Awaitable[T]], look: Callable[[], Awaitable[T | None]]
+    ) -> T:
+        """Do what must not be done twice.
+
+        Parameters
+        ----------
+        act
+            Does it, with ``replay=False``.
+        look
+            Says what came of it, None where nothing did. It is asked when the answer was lost or
+            unreadable; only where nothing came of it, it is done again.
+
+        Raises
+        ------
+        SynapseError
+            What ``act`` or ``look`` raised last.
+        """
+        lost = False
+
+        async def attempt() -> T:
+            nonlocal lost
+            if lost:
+                lost = False
+                found = await look()
+                if found is not None:
+                    return found
+            try:
+                return await act()
+            except SynapseError as error:
+                lost = outcome_unknown(error) or isinstance(error, IntegrityError)
+                raise
+
+        return await self._repeated(attempt, lambda error: lost and isinstance(error, SynapseError))
+
+    async def _repeated(
+        self, attempt: Callable[[], Awaitable[T]], again: Callable[[BaseException], bool]
+    ) -> T:
         retry = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self.options.retries + 1),
             wait=_wait,
-            retry=tenacity.retry_if_exception(lambda error: worth_retrying(error, replay=replay)),
+            retry=tenacity.retry_if_exception(again),
             before_sleep=self._note_retry,
             reraise=True,
         )

@@ -140,11 +140,12 @@ class Bench:
         """See what is there, as a process that knows nothing sees it."""
         with self.client() as fs:
             found = fs.find(place.container, withdirs=True, detail=True, measure=False)
-            outcome.wrong += [f"there is a double: {path}" for path in found if "@" in path]
+            mine = [path for path in found if f"/{place.folder}" in path]
+            outcome.wrong += [f"there is a double: {path}" for path in mine if "@" in path]
             inside = [
                 path
-                for path, info in found.items()
-                if info["type"] == "file" and f"/{place.folder}/" in path
+                for path in mine
+                if found[path]["type"] == "file" and f"/{place.folder}/" in path
             ]
             return {place.name_of(path): fs.cat_file(path) for path in inside}
 

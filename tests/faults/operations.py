@@ -1,4 +1,4 @@
-"""The verbs as they are put to the test: what is there before, what is done, what is there after."""
+"""The verbs as they are put to the test: what is there before, what is done, what is left."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Place:
         return self.container.partition("/")[0]
 
     def at(self, name: str) -> str:
-        """Give the path of a name like ``a.bin``, or ``image_1:a.png`` for one of a unit's files."""
+        """Give the path of a name: ``a.bin``, or ``image_1:a.png`` for one file of a unit."""
         specification, _, last = name.rpartition(":")
         above = [self.container]
         if self.root == "collections":
@@ -130,9 +130,15 @@ def _put(fs: SynapseFileSystem, place: Place) -> None:
 
 
 TREE = {"sub/a.bin": SMALL, "sub/b.txt": TEXT, "c.bin": OTHER}
-UNITS = {f"{spec}:{name}": noise(900, seed)
-         for seed, (spec, name) in enumerate([("image_1", "a.png"), ("json_meta_1", "a.json"),
-                                              ("image_1", "b.png"), ("json_meta_1", "b.json")])}  # fmt: skip
+UNITS = {
+    f"{specification}:{name}": noise(900, len(name + specification))
+    for specification, name in (
+        ("image_1", "a.png"),
+        ("json_meta_1", "a.json"),
+        ("image_1", "bb.png"),
+        ("json_meta_1", "bb.json"),
+    )
+}
 
 
 def _put_tree(fs: SynapseFileSystem, place: Place) -> None:

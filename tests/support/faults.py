@@ -22,7 +22,7 @@ EXPIRED = b"<Error><Code>AccessDenied</Code><Message>Request has expired</Messag
 LINGER_NOT = struct.pack("ii", 1, 0)
 
 
-class Gone(Exception):
+class GoneError(Exception):
     """The connection to the client has ended, by its will or by ours."""
 
 
@@ -109,19 +109,19 @@ class Exchange:
         with contextlib.suppress(OSError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
         self._writer.transport.abort()
-        raise Gone
+        raise GoneError
 
     def close(self) -> None:
         """End the connection in good order, after what was sent."""
         self._writer.close()
-        raise Gone
+        raise GoneError
 
     async def hang(self) -> None:
         """Answer nothing any more, until the client loses patience."""
         with contextlib.suppress(ConnectionError):
             while await self._reader.read(2**16):
                 pass
-        raise Gone
+        raise GoneError
 
 
 Fault = Callable[[Exchange], Awaitable[None]]
@@ -178,7 +178,7 @@ class Proxy:
         try:
             while True:
                 await self._pass_on(reader, writer)
-        except (Gone, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (GoneError, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._open.discard(writer)
@@ -380,6 +380,14 @@ def proxies(upstream: str) -> Iterator[Proxies]:
     try:
         yield Proxies(loop, upstream)
     finally:
+        asyncio.run_coroutine_threadsafe(_cancel_all(), loop).result(30)
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
         loop.close()
+
+
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

@@ -53,6 +53,7 @@ class Caller:
     def __init__(self, transport: Transport, endpoint: Endpoint) -> None:
         self._transport = transport
         self._base = endpoint.url
+        self.once = transport.once
         self._v1 = AccessToken(endpoint, second_generation=False)
         self._v2 = AccessToken(endpoint, second_generation=True)
 

@@ -130,20 +130,30 @@ class CollectionDirectory:
             "name": unescape(location.container),
         }
         try:
-            made = await self._api.create_collection(settings, location.path)
+            record = await self._create(settings, location)
         except ValidationError as error:
             rules = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
             raise InvalidRequestError(f"not a collection: {rules}", location.path) from None
-        record = CollectionRecord(
-            identifier=made.id,
-            name=made.name,
-            segment=escape(made.name),
-            specifications=made.file_specifications or [],
-            created=aware(made.created),
-            details=_details(made.description, made.category, None),
-        )
         self._by_segment[record.segment] = self._by_id[record.identifier] = record
         return record
+
+    async def _create(self, settings: Mapping[str, Any], location: Location) -> CollectionRecord:
+        async def create() -> CollectionRecord:
+            made = await self._api.create_collection(settings, location.path)
+            return CollectionRecord(
+                identifier=made.id,
+                name=made.name,
+                segment=escape(made.name),
+                specifications=made.file_specifications or [],
+                created=aware(made.created),
+                details=_details(made.description, made.category, None),
+            )
+
+        async def look() -> CollectionRecord | None:
+            await self._read(refresh=True)
+            return self._known(location.container)
+
+        return await self._api.once(create, look)
 
     async def delete(self, record: CollectionRecord) -> None:
         """Delete a collection with all its units."""

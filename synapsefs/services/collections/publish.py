@@ -18,7 +18,6 @@ from synapsefs.services.collections.index import (
 )
 from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.plan import Draft, NewFile, compose, require_complete
-from synapsefs.transport import outcome_unknown
 from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
@@ -82,29 +81,27 @@ class UnitPublisher:
         self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
     ) -> list[UnitRecord]:
         units = [draft.request(collection.identifier, collection.primary) for draft in drafts]
-        try:
-            answer = await self._api.create_units(units, about)
-            made = [record_of(unit) for unit in answer]
-        except SynapseError as error:
-            if not outcome_unknown(error):
-                raise
-            made = await self._created_after_all(collection, drafts)
-            if not made:
-                answer = await self._api.create_units(units, about)
-                made = [record_of(unit) for unit in answer]
+
+        async def create() -> list[UnitRecord]:
+            return [record_of(unit) for unit in await self._api.create_units(units, about)]
+
+        async def look() -> list[UnitRecord] | None:
+            return await self._created_after_all(collection, drafts)
+
+        made = await self._api.once(create, look)
         for unit, draft, request in zip(made, drafts, units, strict=True):
             _complete(unit, draft, request)
         return made
 
     async def _created_after_all(
         self, collection: CollectionRecord, drafts: Sequence[Draft]
-    ) -> list[UnitRecord]:
+    ) -> list[UnitRecord] | None:
         """Look whether units exist although the answer to their creation was lost."""
         logger.info("%s: the answer was lost; looking", collection.location.path)
         index = await self._indexes.get(collection, refresh=True)
         by_write = {unit.mark.get("write"): unit for unit in index.units.values()}
         found = [by_write[draft.write] for draft in drafts if draft.write in by_write]
-        return found if len(found) == len(drafts) else []
+        return found if len(found) == len(drafts) else None
 
     async def delete_superseded(self, collection: CollectionRecord, about: str) -> None:
         """Delete replaced units. A failure leaves them hidden; the next write tries again."""

@@ -23,7 +23,6 @@ from synapsefs.location import Location
 from synapsefs.services.base import Staged
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
-from synapsefs.transport import outcome_unknown
 from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
@@ -178,56 +177,72 @@ class _Chunks:
         """Send one chunk, and whatever of it is still missing after a fault."""
         end = first + len(part)
         offset = first
-        for attempt in range(RESYNC_ATTEMPTS):
-            try:
-                offset = await self._put(part[offset - first :], offset, total)
-            except SynapseError as error:
-                known = await self._offset_after(error, first, end, attempt)
-                if known == offset and not outcome_unknown(error):
-                    raise
-                offset = known
+
+        async def put() -> int:
+            return await self._put(part[offset - first :], offset, total)
+
+        async def look() -> int | None:
+            nonlocal offset
+            if self._identifier is None:
+                return None
+            state = await self._api.chunk_state(self._identifier, self._about)
+            offset = self._within(state.offset, first, end)
+            return offset if offset == end else None
+
+        for _ in range(RESYNC_ATTEMPTS):
+            offset = self._within(await self._api.once(put, look), first, end)
             if offset == end:
                 return
         raise IntegrityError(f"the service stands at byte {offset}, not {end}", self._about)
 
     async def _put(self, rest: bytes | memoryview, offset: int, total: int) -> int:
-        state = await self._api.put_chunk(self._url, rest, self._name, offset, total, self._about)
+        """Send what is left of a chunk; give the byte that the service stands at then."""
+        try:
+            state = await self._api.put_chunk(
+                self._url, rest, self._name, offset, total, self._about
+            )
+        except InvalidRequestError as error:
+            expected = _expected_offset(error)
+            if expected in {None, offset}:
+                raise
+            return expected
         self._identifier = state.id
         self._url = state.url or f"{CHUNKED_ROUTE}{state.id}/"
         return state.offset if state.offset is not None else offset + len(rest)
 
-    async def _offset_after(self, error: SynapseError, first: int, end: int, attempt: int) -> int:
-        """Learn how far the service has come, or raise the error where it cannot go on."""
-        expected = _expected_offset(error)
-        if expected is None:
-            if not outcome_unknown(error) or attempt == RESYNC_ATTEMPTS - 1:
-                raise error
-            if self._identifier is None:
-                return first
-            expected = (await self._api.chunk_state(self._identifier, self._about)).offset
-        if expected is None or not first <= expected <= end:
-            raise error
-        return expected
+    def _within(self, offset: int | None, first: int, end: int) -> int:
+        """Refuse an offset from which this chunk cannot go on."""
+        if offset is None or not first <= offset <= end:
+            words = f"the service stands at byte {offset}, not between {first} and {end}"
+            raise IntegrityError(words, self._about)
+        return offset
 
     async def finish(self, md5: str) -> wire.DataFile:
         """Finalise with the MD5 of the whole and turn the upload into a data file."""
-        try:
-            state = await self._api.finalise_chunks(self._url, md5, self._about)
-        except SynapseError as error:
-            if self._identifier is None or not (outcome_unknown(error) or error.status == 400):
-                raise
-            state = await self._api.chunk_state(self._identifier, self._about)
-            if not state.completed_at:
-                raise error from None
+        state = await self._api.once(lambda: self._finalise(md5), self._finalised)
         file = await self._api.register_chunks(state.id, self._about)
         if len(file.checksum) == len(md5) and file.checksum.lower() != md5:
             raise ChecksumError("the service stored other bytes than were sent", self._about)
         return file
 
+    async def _finalise(self, md5: str) -> wire.ChunkedUpload:
+        try:
+            return await self._api.finalise_chunks(self._url, md5, self._about)
+        except InvalidRequestError:
+            state = await self._finalised()
+            if state is None:
+                raise
+            return state
+
+    async def _finalised(self) -> wire.ChunkedUpload | None:
+        """Look whether the upload is complete already."""
+        if self._identifier is None:
+            return None
+        state = await self._api.chunk_state(self._identifier, self._about)
+        return state if state.completed_at else None
+
 
 def _expected_offset(error: SynapseError) -> int | None:
-    if not isinstance(error, InvalidRequestError):
-        return None
     try:
         return _REFUSAL.validate_json(getattr(error, "body", b"")).expected_offset
     except ValidationError:

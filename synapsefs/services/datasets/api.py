@@ -122,6 +122,7 @@ class DatasetsApi:
         self._transport = transport
         self._base = endpoint.url
         self._auth = BearerToken(transport, endpoint)
+        self.once = transport.once
 
     async def announced(self) -> bool:
         """Say whether the server lists datasets on a route of its own."""
@@ -185,9 +186,9 @@ class DatasetsApi:
         return parsed(_INITIATED, await self._call("POST", route, about, body), about)
 
     async def complete(self, identifier: str, done: wire.UploadComplete, about: str) -> None:
-        """Put the parts together. Not sent again by itself."""
+        """Put the parts together; doing it again gives the same."""
         route = f"{wire.ENTRIES_PATH}/{identifier}/multipart-upload/complete"
-        await self._call("POST", route, about, done, replay=False)
+        await self._call("POST", route, about, done)
 
     async def search(self, query: wire.SearchRequest) -> list[wire.SearchHit]:
         """Search entries."""

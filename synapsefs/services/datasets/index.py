@@ -187,7 +187,8 @@ class DatasetIndex:
     """A dataset's active entries as a tree.
 
     Of several entries with one name in one directory the newest has it; the others are listed as
-    ``stem@id.ext``.
+    ``stem@id.ext``. Directories of one name, and texts of one name and equal content, are shown as
+    one: they come of requests that were delivered twice, or of several writers at once.
 
     Parameters
     ----------
@@ -202,6 +203,11 @@ class DatasetIndex:
         self.paths: dict[str, tuple[str, ...]] = {}
         self.loaded_at: float | None = None
         self._changes: dict[str, tuple[float, EntryRecord | None]] = {}
+        self._doubles: dict[str, list[EntryRecord]] = {}
+
+    def doubles(self, record: EntryRecord) -> list[EntryRecord]:
+        """Give the further entries that are shown as one with this one."""
+        return self._doubles.get(record.identifier, [])
 
     def age(self) -> float:
         """Seconds since the listing was read; infinite while it was not."""
@@ -268,34 +274,42 @@ class DatasetIndex:
         self._arrange()
 
     def _arrange(self) -> None:
-        self.tree, self.paths = Folder(), {}
+        self.tree, self.paths, self._doubles = Folder(), {}, {}
         below: dict[str | None, list[EntryRecord]] = {}
         for record in self.records.values():
             parent = record.entry.parent_id
             below.setdefault(parent if parent in self.records else None, []).append(record)
-        waiting: list[tuple[str | None, tuple[str, ...]]] = [(None, ())]
+        waiting: list[tuple[list[str | None], tuple[str, ...]]] = [([None], ())]
         while waiting:
-            parent, above = waiting.pop()
-            taken: set[str] = set()
-            children = below.pop(parent, [])
-            for record in sorted(children, key=_newest_first):
-                segment = (
-                    escape(record.entry.name)
-                    if record.entry.name
-                    else f"@{escape(record.identifier)}"
-                )
-                if segment in taken:
-                    segment = with_id(segment, record.identifier)
-                taken.add(segment)
-                place = (*above, segment)
-                self.paths[record.identifier] = place
-                if record.kind == "directory":
-                    self.tree.make(place).record = record
-                    waiting.append((record.identifier, place))
-                else:
-                    self.tree.put(place, record)
-                    if record.identifier in below:
-                        waiting.append((record.identifier, place))
+            parents, above = waiting.pop()
+            children = [child for parent in parents for child in below.pop(parent, [])]
+            waiting += self._arrange_children(children, above)
+
+    def _arrange_children(
+        self, children: Iterable[EntryRecord], above: tuple[str, ...]
+    ) -> list[tuple[list[str | None], tuple[str, ...]]]:
+        """Place what one directory holds; give the ids and places that may hold more."""
+        held: dict[str, list[EntryRecord]] = {}
+        for record in sorted(children, key=_newest_first):
+            name = escape(record.entry.name) if record.entry.name else ""
+            segment = name or f"@{escape(record.identifier)}"
+            if segment in held and not _same(held[segment][0], record):
+                segment = with_id(segment, record.identifier)
+            held.setdefault(segment, []).append(record)
+        for segment, records in held.items():
+            place = (*above, segment)
+            self.paths.update((record.identifier, place) for record in records)
+            if records[0].kind == "directory":
+                shown, *others = records[::-1]
+                self.tree.make(place).record = shown
+            else:
+                shown, *others = records
+                self.tree.put(place, shown)
+            self._doubles[shown.identifier] = others
+        return [
+            ([record.identifier for record in records], (*above, segment))
+            for segment, records in held.items()
+        ]
 
     def at(self, segments: tuple[str, ...]) -> EntryRecord | Folder[EntryRecord] | None:
         """Find a file or directory by path, or by ``@<entry id>``."""
@@ -312,8 +326,16 @@ def _shown(entry: wire.Entry) -> bool:
 
 
 def _newest_first(record: EntryRecord) -> tuple[float, str]:
-    created = aware(record.entry.created_at)
-    return (-created.timestamp() if created else 0.0, record.identifier)
+    """Order by the last change: what was published last is what its writer was told is there."""
+    changed = aware(record.entry.modified_at)
+    return (-changed.timestamp() if changed else 0.0, record.identifier)
+
+
+def _same(one: EntryRecord, other: EntryRecord) -> bool:
+    """Say whether two entries of one name are shown as one."""
+    if one.kind == other.kind == "directory":
+        return True
+    return one.text is not None and one.text == other.text
 
 
 def _keep_known(record: EntryRecord, known: EntryRecord) -> None:

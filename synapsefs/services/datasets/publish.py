@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from synapsefs.errors import (
@@ -26,7 +27,6 @@ from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes, marked
 from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.upload import StagedObject, StagedText
 from synapsefs.services.tree import Folder
-from synapsefs.transport import outcome_unknown
 from synapsefs.wire import datasets as wire
 
 logger = logging.getLogger("synapsefs")
@@ -87,35 +87,41 @@ class EntryPublisher:
             index = await self._indexes.get(dataset)
             parent: str | None = None
             for depth in range(1, len(segments) + 1):
-                found = index.at(segments[:depth])
-                if isinstance(found, EntryRecord):
-                    found = await self._indexes.decided(found, about)
-                    if found.kind != "directory":
-                        raise NotAFolderError("a file is in the way of a directory", about)
-                    parent = found.identifier
-                elif found is not None and found.record is not None:
-                    parent = found.record.identifier
-                else:
-                    parent = await self._create_folder(
-                        dataset, index, segments[depth - 1], parent, about
-                    )
+                place = segments[:depth]
+                found = await self._folder_at(index, place, about)
+                parent = found or await self._create_folder(dataset, place, parent, about)
             return parent
 
+    async def _folder_at(
+        self, index: DatasetIndex, segments: tuple[str, ...], about: str
+    ) -> str | None:
+        """Give the id of a directory that is there."""
+        found = index.at(segments)
+        if isinstance(found, EntryRecord):
+            found = await self._indexes.decided(found, about)
+            if found.kind != "directory":
+                raise NotAFolderError("a file is in the way of a directory", about)
+            return found.identifier
+        return found.record.identifier if found is not None and found.record is not None else None
+
     async def _create_folder(
-        self,
-        dataset: DatasetRecord,
-        index: DatasetIndex,
-        segment: str,
-        parent: str | None,
-        about: str,
+        self, dataset: DatasetRecord, segments: tuple[str, ...], parent: str | None, about: str
     ) -> str:
         entry = wire.EntryCreate(
-            name=unescape(segment), dataset_id=dataset.identifier, parent_id=parent
+            name=unescape(segments[-1]), dataset_id=dataset.identifier, parent_id=parent
         )
-        made = looked_at(await self._api.create_entry(entry, about, replay=False))
-        made.kind = "directory"
-        index.put(made)
-        return made.identifier
+
+        async def create() -> str:
+            made = looked_at(await self._api.create_entry(entry, about, replay=False))
+            made.kind = "directory"
+            (await self._indexes.get(dataset)).put(made)
+            return made.identifier
+
+        async def look() -> str | None:
+            index = await self._indexes.get(dataset, refresh=True)
+            return await self._folder_at(index, segments, about)
+
+        return await self._api.once(create, look)
 
     async def publish(self, staged: Staged) -> None:
         """Make a file visible: new, or as the next revision of what is there.
@@ -155,21 +161,20 @@ class EntryPublisher:
             active = {"status": wire.Status.ACTIVE.value}
             return looked_at(await self._api.patch_entry(identifier, active, about))
         entry = _text_entry(dataset, staged, parent)
-        try:
+        known = set(index.records)
+
+        async def create() -> EntryRecord:
             return looked_at(await self._api.create_entry(entry, about, replay=False))
-        except SynapseError as error:
-            if not outcome_unknown(error):
-                raise
-            found = await self._appeared_after_all(dataset, index, staged, handle.text)
-        if found is not None:
-            return found
-        return looked_at(await self._api.create_entry(entry, about, replay=False))
+
+        async def look() -> EntryRecord | None:
+            return await self._appeared_after_all(dataset, known, staged, handle.text)
+
+        return await self._api.once(create, look)
 
     async def _appeared_after_all(
-        self, dataset: DatasetRecord, index: DatasetIndex, staged: Staged, text: str
+        self, dataset: DatasetRecord, known: set[str], staged: Staged, text: str
     ) -> EntryRecord | None:
         """Look whether an entry exists although the answer to its creation was lost."""
-        known = set(index.records)
         found = (await self._indexes.get(dataset, refresh=True)).at(staged.location.inner)
         if not isinstance(found, EntryRecord) or found.identifier in known:
             return None
@@ -199,12 +204,13 @@ class EntryPublisher:
                 raise
             logger.info("%s: no revision, so a new entry: %s", about, error)
             made = await self._appear(dataset, index, staged, parent)
-            await self._delete_replaced(record, about)
+            await self._delete_replaced([record, *index.doubles(record)], about)
             return made
         except ChangedError:
             await self._retire_source(source, about)
             raise
         await self._retire_source(source, about)
+        await self._delete_replaced(index.doubles(record), about)
         tags = staged.handle.notes.tag_list()
         if tags is not None:
             response = await self._api.patch_entry(record.identifier, {"tags": tags}, about)
@@ -243,10 +249,11 @@ class EntryPublisher:
             raise ChangedError(CHANGED, about)
         return fresh.revision
 
-    async def _delete_replaced(self, record: EntryRecord, about: str) -> None:
-        with contextlib.suppress(NotFoundError):
-            await self._api.delete_entry(record.identifier, about)
-        self._indexes.removed([record])
+    async def _delete_replaced(self, records: Sequence[EntryRecord], about: str) -> None:
+        for record in records:
+            with contextlib.suppress(NotFoundError):
+                await self._api.delete_entry(record.identifier, about)
+        self._indexes.removed(records)
 
     async def _source(self, dataset: DatasetRecord, staged: Staged) -> wire.Entry | None:
         """Give the entry that a revision takes its content from; None where text goes with it.

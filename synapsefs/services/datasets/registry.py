@@ -125,13 +125,27 @@ class DatasetRegistry:
         name = unescape(location.container)
         identifier = str(options.get("id") or uuid.uuid4())
         description = options.get("description")
-        made = await self._api.create_dataset(name, description, identifier, location.path)
+        made = await self._create(name, description, identifier, location.path)
         record = DatasetRecord(made.id, made.name, escape(made.name), made.description or "")
         if not await self._api.announced():
             await self._leave_catalogue(record, location.path)
         self._own[record.identifier] = record
         self._arrange({**self._by_id, record.identifier: record})
         return self._by_id[record.identifier]
+
+    async def _create(
+        self, name: str, description: str | None, identifier: str, about: str
+    ) -> wire.Dataset | wire.DatasetCreated:
+        async def create() -> wire.Dataset | wire.DatasetCreated:
+            return await self._api.create_dataset(name, description, identifier, about)
+
+        async def look() -> wire.Dataset | wire.DatasetCreated | None:
+            try:
+                return (await self._api.dataset(identifier, about)).dataset
+            except NotFoundError:
+                return None
+
+        return await self._api.once(create, look)
 
     async def delete(self, record: DatasetRecord) -> None:
         """Delete a dataset with all its entries."""

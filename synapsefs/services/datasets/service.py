@@ -285,13 +285,15 @@ class DatasetsService:
         for depth in sorted(by_depth, reverse=True):
             work = (self._delete(entry) for entry in by_depth[depth])
             await limits.gather(work, self._transport.options.max_concurrency)
-        self._indexes.removed(entry.record for entry in left)
+        gone_now = [r for entry in left for r in _with_doubles(entry.record, self._indexes)]
+        self._indexes.removed(gone_now)
 
     async def _delete(self, entry: Entry) -> None:
-        try:
-            await self.api.delete_entry(entry.record.identifier, entry.location.path)
-        except NotFoundError:
-            logger.info("%s: gone already", entry.location.path)
+        for record in _with_doubles(entry.record, self._indexes):
+            try:
+                await self.api.delete_entry(record.identifier, entry.location.path)
+            except NotFoundError:
+                logger.info("%s: gone already", entry.location.path)
 
     async def aclose(self) -> None:
         """Do nothing: no work is deferred."""
@@ -300,6 +302,10 @@ class DatasetsService:
         """Forget listings."""
         self._registry.forget()
         self._indexes.forget()
+
+
+def _with_doubles(record: EntryRecord, indexes: Indexes) -> list[EntryRecord]:
+    return [record, *indexes.holding(record).doubles(record)]
 
 
 def _check_place(location: Location) -> None:

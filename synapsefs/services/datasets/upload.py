@@ -22,7 +22,7 @@ from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Staged
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
-from synapsefs.transport import SLICE, Body, Transport, body_of, outcome_unknown
+from synapsefs.transport import SLICE, Body, Transport, body_of
 from synapsefs.wire import datasets as wire
 
 PARTS_AT_A_TIME = 4
@@ -204,17 +204,8 @@ class DatasetUpload:
         work = (self._put(number, url) for number, url in enumerate(upload.part_urls))
         parts = await limits.gather(work, PARTS_AT_A_TIME)
         done = wire.UploadComplete(upload_id=upload.upload_id, parts=parts)
-        await self._complete(identifier, done)
+        await self._api.complete(identifier, done, about)
         return StagedObject(self._entry, md5, revision, self._notes)
-
-    async def _complete(self, identifier: str, done: wire.UploadComplete) -> None:
-        about = self._location.path
-        try:
-            await self._api.complete(identifier, done, about)
-        except SynapseError as error:
-            if not outcome_unknown(error):
-                raise
-            await self._api.complete(identifier, done, about)
 
     async def _put(self, number: int, url: str) -> wire.PartDone:
         start = number * self.part_size
