@@ -18,7 +18,7 @@ from tests.faults.operations import (
     State,
     local_files,
 )
-from tests.support.faults import Plan, Proxies
+from tests.support.faults import Plan, Proxies, Proxy
 
 READ_TIMEOUT = 1.0
 RETRIES = 3
@@ -69,6 +69,16 @@ class Bench:
         finally:
             bridge.run(fs.loop, fs.transport.aclose())
 
+    @contextmanager
+    def through(
+        self, plan: Plan | None, **options: Any
+    ) -> Iterator[tuple[Proxy, SynapseFileSystem]]:
+        """Make an instance behind a proxy that follows a plan."""
+        given = {"read_timeout": READ_TIMEOUT, **options}
+        with self._proxies.proxy() as proxy, self.client(proxy.url, **given) as fs:
+            proxy.arm(plan)
+            yield proxy, fs
+
     def container(self, root: str, operation: Operation) -> str:
         """Make a fresh collection or dataset."""
         path = f"{root}/t-{uuid.uuid4().hex[:12]}"
@@ -92,15 +102,13 @@ class Bench:
         outcome = Outcome()
         place = self.place(container, operation)
         value: Any = None
-        with self._proxies.proxy() as proxy:
-            with self.client(proxy.url, read_timeout=READ_TIMEOUT) as fs:
-                proxy.arm(plan)
-                began = time.monotonic()
-                try:
-                    value = operation.act(fs, place)
-                except Exception as error:
-                    outcome.error = error
-                took = time.monotonic() - began
+        with self.through(plan) as (proxy, fs):
+            began = time.monotonic()
+            try:
+                value = operation.act(fs, place)
+            except Exception as error:
+                outcome.error = error
+            took = time.monotonic() - began
             outcome.requests, outcome.struck = proxy.seen, bool(proxy.struck)
         if took > LONGEST:
             outcome.wrong.append(f"took {took:.1f} s")

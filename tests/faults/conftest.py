@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bench import Bench
+from tests.faults.report import COUNTS
 from tests.support.faults import proxies
 from tests.support.running import server_process
 
@@ -21,3 +22,9 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     root: Path = tmp_path_factory.mktemp("faults")
     with server_process(root / "served", strict=STRICT) as url, proxies(url) as made:
         yield Bench(made, url, CREDENTIALS, root)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show how many cases ran."""
+    for kind, count in sorted(COUNTS.items()):
+        terminalreporter.write_line(f"{count} cases: {kind}")
