@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from tests.faults.report import COUNTS
 from tests.support.faults import proxies
 from tests.support.running import server_process
 
-STRICT = os.environ.get("SYNAPSEFS_TEST_SERVER") == "strict"
 CREDENTIALS = {"token": "syn_faults", "datasets_token": "key_faults"}
 
 
 @pytest.fixture(scope="session")
-def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+def bench(tmp_path_factory: pytest.TempPathFactory, strict: bool) -> Iterator[Bench]:
     root: Path = tmp_path_factory.mktemp("faults")
-    with server_process(root / "served", strict=STRICT) as url, proxies(url) as made:
+    with server_process(root / "served", strict=strict) as url, proxies(url) as made:
         yield Bench(made, url, CREDENTIALS, root)
 
 
