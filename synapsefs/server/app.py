@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import logging
 import re
 import socket
 from dataclasses import dataclass
@@ -13,10 +11,11 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from synapsefs._version import __version__
-from synapsefs.server import auth, collections, datasets, guard, objects, parts
+from synapsefs.server import auth, collections, datasets, garbage, guard, objects, parts
 from synapsefs.server.auth import authenticate
 from synapsefs.server.blobs import BLOBS, BlobStore
 from synapsefs.server.database import DATABASE, Database
+from synapsefs.server.housekeeping import keep_house
 from synapsefs.server.problems import Problem, problems
 from synapsefs.server.quota import QUOTA, Quota, within_quota
 from synapsefs.server.settings import SETTINGS, ServerSettings
@@ -24,15 +23,10 @@ from synapsefs.server.signing import SIGNER, Signer, load_secret
 from synapsefs.wire import SERVER_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from synapsefs.server.problems import Handler
-
-log = logging.getLogger(__name__)
 
 READ_BUFFER = 512 * 1024
 BACKLOG = 1024
-SWEEP_SECONDS = 3600.0
 SHUTDOWN_SECONDS = 5.0
 KEEPALIVE_SECONDS = 600.0
 
@@ -66,9 +60,9 @@ def create_app(settings: ServerSettings) -> web.Application:
     app[QUOTA] = Quota(settings.root, settings.max_total_size)
     app[SIGNER] = Signer(load_secret(settings.root).key)
     app[BLOBS] = BlobStore(settings.root)
-    schemas = [auth.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA]
+    schemas = [auth.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA, garbage.SCHEMA]
     app[DATABASE] = Database(settings.root / "catalogue.sqlite3", schemas)
-    app.cleanup_ctx.append(_keep_house)
+    app.cleanup_ctx.append(keep_house)
     app.on_response_prepare.append(_name_itself)
     if not settings.strict:
         app.on_response_prepare.append(_announce)
@@ -170,26 +164,3 @@ async def _name_itself(_: web.Request, response: web.StreamResponse) -> None:
 
 async def _announce(_: web.Request, response: web.StreamResponse) -> None:
     response.headers[SERVER_HEADER] = __version__
-
-
-async def _keep_house(app: web.Application) -> AsyncIterator[None]:
-    """Sweep now and then; close everything at the end."""
-    sweeper = asyncio.create_task(_sweep_for_ever(app))
-    yield
-    sweeper.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await sweeper
-    app[BLOBS].close()
-    app[DATABASE].close()
-
-
-async def _sweep_for_ever(app: web.Application) -> None:
-    blobs, lifetime = app[BLOBS], app[SETTINGS].upload_lifetime
-    while True:
-        try:
-            await parts.sweep_parts(app)
-            await collections.sweep(app)
-            await blobs.run(lambda: blobs.sweep(lifetime))
-        except Exception:
-            log.exception("Collecting expired uploads failed")
-        await asyncio.sleep(SWEEP_SECONDS)

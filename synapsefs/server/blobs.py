@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import hashlib
 import os
 import secrets
@@ -20,7 +21,7 @@ from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -292,20 +293,75 @@ class BlobStore:
             It could not be flushed or renamed.
         """
         target = self.path(blob.sha256)
-        if _is_stored(target, blob.size):
-            sync_directory(target.parent)
-            return False
-        os.fsync(file.fileno())
         if not target.parent.is_dir():
             target.parent.mkdir(exist_ok=True)
             sync_directory(self._objects)
-        if keep:
-            link = self.temporary()
-            os.link(path, link)
-            path = link
-        os.replace(path, target)
-        sync_directory(target.parent)
+        with _locked(target.parent, fcntl.LOCK_SH) as directory:
+            if _is_stored(target, blob.size):
+                os.fsync(directory)
+                return False
+            os.fsync(file.fileno())
+            if keep:
+                link = self.temporary()
+                os.link(path, link)
+                path = link
+            os.replace(path, target)
+            os.fsync(directory)
         return True
+
+    def touch(self, sha256: str) -> bool:
+        """Keep an object from being collected for a while; it blocks.
+
+        Returns
+        -------
+        bool
+            Whether it is there.
+        """
+        path = self.path(sha256)
+        with contextlib.suppress(FileNotFoundError), _locked(path.parent, fcntl.LOCK_SH):
+            os.utime(path)
+            return True
+        return False
+
+    def shards(self) -> list[str]:
+        """Return how the names of objects begin, for each folder of them; it blocks."""
+        return sorted(entry.name for entry in os.scandir(self._objects))
+
+    def untouched(self, shard: str, since: float) -> list[str]:
+        """Return the objects of a folder that nobody stored or touched since then; it blocks."""
+        found = []
+        with os.scandir(self._objects / shard) as entries:
+            for entry in entries:
+                with contextlib.suppress(FileNotFoundError):
+                    if entry.stat().st_mtime <= since:
+                        found.append(entry.name)
+        return found
+
+    def remove(self, sha256: str, since: float, confirm: Callable[[], bool]) -> bool:
+        """Remove an object that nobody stored or touched since then; it blocks.
+
+        Parameters
+        ----------
+        sha256
+            The object.
+        since
+            Unix time in seconds.
+        confirm
+            Says whether it may go. Meanwhile nobody, in this process or another, can store or
+            touch it.
+
+        Returns
+        -------
+        bool
+            Whether it was removed.
+        """
+        path = self.path(sha256)
+        with _locked(path.parent, fcntl.LOCK_EX), contextlib.suppress(FileNotFoundError):
+            if path.stat().st_mtime > since or not confirm():
+                return False
+            path.unlink()
+            return True
+        return False
 
     def join(self, parts: Sequence[Path]) -> Blob:
         """Make one object of files, in order, with bounded memory; it blocks.
@@ -410,6 +466,18 @@ def sync_directory(path: Path) -> None:
     try:
         os.fsync(descriptor)
     finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def _locked(directory: Path, kind: int) -> Iterator[int]:
+    """Hold a lock on a directory, which processes that were forked meanwhile do not keep."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, kind)
+        yield descriptor
+    finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 

@@ -95,9 +95,13 @@ class Database:
         sqlite3.Error
             The commit failed; nothing was written.
         """
+        return await asyncio.wrap_future(self.submit(work))
+
+    def submit(self, work: Callable[[sqlite3.Connection], T]) -> Future[T]:
+        """Begin what :meth:`write` waits for; for threads that have no event loop."""
         future: Future[T] = Future()
         self._queue.put((work, future))
-        return await asyncio.wrap_future(future)
+        return future
 
     def close(self) -> None:
         """Finish what is queued and close all connections."""

@@ -42,7 +42,11 @@ CREATE TABLE IF NOT EXISTS parts (
     PRIMARY KEY (upload_id, number)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS parts_by_age ON parts (created);
+CREATE INDEX IF NOT EXISTS parts_by_blob ON parts (sha256) WHERE sha256 IS NOT NULL;
 """
+
+IN_USE = ("EXISTS (SELECT 1 FROM parts WHERE sha256 = :sha256)",)
+"""Conditions in SQL under which an object is still needed."""
 
 _KEEP = """
 INSERT INTO parts (upload_id, number, md5, size, sha1, sha256, file, created)

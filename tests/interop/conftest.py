@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -48,9 +47,10 @@ class ThreadedServer:
         app.middlewares.insert(0, web.middleware(middleware))
         runner = web.AppRunner(app, access_log=None, auto_decompress=False)
         await runner.setup()
-        listening = socket.create_server(("127.0.0.1", 0))
-        await web.SockSite(runner, listening).start()
-        return Running(f"http://127.0.0.1:{listening.getsockname()[1]}", runner, listening)
+        loop = asyncio.get_running_loop()
+        acceptor = await loop.create_server(runner.server, "127.0.0.1", 0)
+        port = acceptor.sockets[0].getsockname()[1]
+        return Running(f"http://127.0.0.1:{port}", runner, acceptor.sockets[0], acceptor)
 
     def _call(self, work):
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -14,7 +14,7 @@ from synapsefs.server.collections import (
     second,
     second_units,
 )
-from synapsefs.server.collections.schema import SCHEMA
+from synapsefs.server.collections.schema import IN_USE, SCHEMA
 from synapsefs.server.database import DATABASE
 from synapsefs.server.settings import SETTINGS
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-__all__ = ["SCHEMA", "setup", "sweep"]
+__all__ = ["IN_USE", "SCHEMA", "forget", "setup", "sweep"]
 
 _MODULES = (lists, datafiles, chunked, presigned, second, second_units, account, schemas)
 
@@ -43,3 +43,8 @@ async def sweep(app: web.Application) -> None:
         presigned.sweep(connection, lifetime)
 
     await app[DATABASE].write(forget)
+
+
+def forget(connection: sqlite3.Connection, sha256: str) -> None:
+    """Forget the data files of an object that is removed."""
+    connection.execute("DELETE FROM data_files WHERE sha256 = ?", (sha256,))

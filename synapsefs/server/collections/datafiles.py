@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synapsefs.server.auth import identity
+from synapsefs.server.blobs import BLOBS
 from synapsefs.server.bodies import answer_json, read_model
 from synapsefs.server.collections import chunked, files, views
 from synapsefs.server.collections.intake import receive_form
@@ -51,7 +52,11 @@ async def verify_checksums(request: web.Request) -> web.Response:
     known = await request.app[DATABASE].read(
         lambda connection: files.by_checksum(connection, tenant, wanted)
     )
-    return answer_json({"existing_checksums": [each for each in wanted if each in known]})
+    blobs = request.app[BLOBS]
+    there = await blobs.run(
+        lambda: {each for each, row in known.items() if blobs.touch(row["sha256"])}
+    )
+    return answer_json({"existing_checksums": [each for each in wanted if each in there]})
 
 
 def setup(app: web.Application) -> None:

@@ -52,6 +52,7 @@ CREATE TABLE IF NOT EXISTS data_files (
 );
 CREATE INDEX IF NOT EXISTS data_files_by_md5 ON data_files (tenant, md5);
 CREATE INDEX IF NOT EXISTS data_files_by_sha1 ON data_files (tenant, sha1);
+CREATE INDEX IF NOT EXISTS data_files_by_sha256 ON data_files (sha256);
 
 CREATE TABLE IF NOT EXISTS units (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -101,4 +102,18 @@ CREATE TABLE IF NOT EXISTS presigned_files (
     is_new INTEGER
 );
 CREATE INDEX IF NOT EXISTS presigned_files_by_age ON presigned_files (created);
+CREATE INDEX IF NOT EXISTS presigned_files_by_data_file ON presigned_files (data_file_id)
+    WHERE data_file_id IS NOT NULL;
+"""
+
+IN_USE = (
+    "EXISTS (SELECT 1 FROM chunked_uploads WHERE sha256 = :sha256)",
+    """EXISTS (SELECT 1 FROM data_files f JOIN unit_files u ON u.data_file_id = f.id
+               WHERE f.sha256 = :sha256)""",
+    """EXISTS (SELECT 1 FROM data_files f JOIN presigned_files p ON p.data_file_id = f.id
+               WHERE f.sha256 = :sha256)""",
+)
+"""Conditions in SQL under which an object is still needed.
+
+A data file that no unit has does not count: nobody can reach it but by uploading it again.
 """

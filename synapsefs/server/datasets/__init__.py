@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from synapsefs.server.database import DATABASE
 from synapsefs.server.datasets import (
     account_routes,
     buckets,
     dataset_routes,
+    entries,
     entry_routes,
     search_routes,
     workspace_routes,
 )
-from synapsefs.server.datasets.schema import SCHEMA
+from synapsefs.server.datasets.records import now
+from synapsefs.server.datasets.schema import IN_USE, SCHEMA
+from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.datasets import (
     DATASETS_PATH,
     ENTRIES_PATH,
@@ -29,7 +33,7 @@ from synapsefs.wire.datasets import (
 if TYPE_CHECKING:
     from aiohttp import web
 
-__all__ = ["SCHEMA", "setup"]
+__all__ = ["IN_USE", "SCHEMA", "setup", "sweep"]
 
 _ENTRY: Final = f"{ENTRIES_PATH}/{{entry}}"
 _WORKSPACE: Final = f"{WORKSPACES_PATH}/{{entry}}"
@@ -71,3 +75,11 @@ def setup(app: web.Application) -> None:
     ):
         app.router.add_route(method, path, handler)
     buckets.setup(app)
+
+
+async def sweep(app: web.Application) -> None:
+    """Delete entries that wait for an upload which never came."""
+    before = now(app[SETTINGS].upload_lifetime)
+    await app[DATABASE].write(
+        lambda connection: entries.delete_all(connection, entries.abandoned(connection, before))
+    )

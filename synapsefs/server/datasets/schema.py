@@ -101,6 +101,7 @@ CREATE TABLE IF NOT EXISTS ds_uploads (
     size INTEGER
 );
 CREATE INDEX IF NOT EXISTS ds_uploads_entry ON ds_uploads (entry_id);
+CREATE INDEX IF NOT EXISTS ds_uploads_blob ON ds_uploads (sha256) WHERE sha256 IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS ds_objects (
     entry_id TEXT NOT NULL,
@@ -120,3 +121,9 @@ CREATE VIRTUAL TABLE IF NOT EXISTS ds_search USING fts5(
     {", ".join(SEARCHABLE_FIELDS)}, content='ds_searchable', content_rowid='seq'
 );
 """  # noqa: S608 - constants
+
+IN_USE: Final = (
+    "EXISTS (SELECT 1 FROM ds_revisions WHERE sha256 = :sha256)",
+    "EXISTS (SELECT 1 FROM ds_uploads WHERE sha256 = :sha256)",
+)
+"""Conditions in SQL under which an object is still needed."""
