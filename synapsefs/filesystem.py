@@ -22,7 +22,7 @@ from synapsefs.verbs.arranging import ArrangingVerbs
 from synapsefs.verbs.attributes import AttributeVerbs
 from synapsefs.verbs.listing import ListingVerbs
 from synapsefs.verbs.reading import ReadingVerbs
-from synapsefs.verbs.writing import WritingVerbs
+from synapsefs.verbs.units import UnitVerbs
 
 SECRETS = frozenset({"token", "datasets_token"})
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
@@ -42,7 +42,7 @@ class _Normalised(type(AsyncFileSystem)):  # type: ignore[misc]
 class SynapseFileSystem(
     ListingVerbs,
     ReadingVerbs,
-    WritingVerbs,
+    UnitVerbs,
     ArrangingVerbs,
     AttributeVerbs,
     metaclass=_Normalised,

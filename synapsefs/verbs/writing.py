@@ -126,7 +126,7 @@ class WritingVerbs(Core):
         """Write bytes to one path, or to several given as a mapping, which appear together."""
         options = write_options(kwargs)
         values = {path: value} if isinstance(path, str) else path
-        exclusive = _exclusive(mode)
+        exclusive = exclusive_by(mode)
         places = {Location.parse(name): content for name, content in values.items()}
         await self._validate(list(places))
         work = [self._stage_bytes(place, places[place], exclusive, options) for place in places]
@@ -186,7 +186,7 @@ class WritingVerbs(Core):
         target = Location.parse(tree.target)
         await self._validate([target])
         async with packed(tree.items) as archive:
-            await self._send([_Send(archive, target, _exclusive(mode))], callback)
+            await self._send([_Send(archive, target, exclusive_by(mode))], callback)
 
     async def _put_file(
         self,
@@ -206,7 +206,7 @@ class WritingVerbs(Core):
             When the local file cannot be read.
         """
         target, options = Location.parse(rpath), write_options(kwargs)
-        item = _Send(os.fspath(lpath), target, _exclusive(mode), options)
+        item = _Send(os.fspath(lpath), target, exclusive_by(mode), options)
         if _sends.add(item):
             return
         if await asyncio.to_thread(os.path.isdir, item.source):
@@ -270,7 +270,12 @@ class WritingVerbs(Core):
     async def _stage_and_publish(
         self, work: Sequence[Coroutine[Any, Any, Staged]], batch_size: int | None
     ) -> None:
-        staged = await limits.gather(work, batch_size or self.options.max_concurrency)
+        await self._publish_or_defer(
+            await limits.gather(work, batch_size or self.options.max_concurrency)
+        )
+
+    async def _publish_or_defer(self, staged: list[Staged]) -> None:
+        """Make files visible, or leave that to the transaction's end."""
         if self._intrans:
             self.transaction.files.extend(map(_Deferred, staged))
         else:
@@ -289,7 +294,14 @@ class WritingVerbs(Core):
         await self._pipe_file(path, b"")
 
 
-def _exclusive(mode: str) -> bool:
+def exclusive_by(mode: str) -> bool:
+    """Read fsspec's ``mode``: whether nothing may be replaced.
+
+    Raises
+    ------
+    InvalidRequestError
+        For anything but ``overwrite`` and ``create``.
+    """
     if mode not in {"overwrite", "create"}:
         raise InvalidRequestError(f"mode is 'overwrite' or 'create', not {mode!r}")
     return mode == "create"

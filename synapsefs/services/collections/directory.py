@@ -15,6 +15,7 @@ from synapsefs.limits import Locks
 from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
 from synapsefs.services.base import Entry, aware
 from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.metadata import MetadataRule
 from synapsefs.wire import collections as wire
 
 DEFAULT_SPECIFICATION = {
@@ -29,7 +30,10 @@ ROOT = Location((Root.COLLECTIONS.value,))
 
 @dataclass(slots=True, eq=False)
 class CollectionRecord:
-    """A collection: its id, its segment in paths, and its specifications."""
+    """A collection: its id, its segment in paths, its specifications.
+
+    ``rule`` says what it asks of its units' metadata; None while that is not known.
+    """
 
     identifier: int
     name: str
@@ -37,6 +41,7 @@ class CollectionRecord:
     specifications: list[wire.FileSpecification]
     created: datetime | None
     details: dict[str, Any]
+    rule: MetadataRule | None = None
 
     @property
     def location(self) -> Location:
@@ -117,9 +122,21 @@ class CollectionDirectory:
             name = unescape(location.container)
             raise NotFoundError(f"there is no collection {name!r}", location.path)
         if not found.specifications:
-            full = await self._api.collection(found.identifier, location.path)
-            found.specifications = full.specifications or []
+            await self._learn(found, location.path)
         return found
+
+    async def for_writing(self, location: Location) -> CollectionRecord:
+        """Find a collection, with what it asks of its units' metadata."""
+        found = await self.find(location)
+        if found.rule is None:
+            await self._learn(found, location.path)
+        return found
+
+    async def _learn(self, record: CollectionRecord, about: str) -> None:
+        """Read what the list of collections leaves out."""
+        full = await self._api.collection(record.identifier, about)
+        record.specifications = full.specifications or []
+        record.rule = MetadataRule(wire.schema_in(full.meta))
 
     async def create(self, location: Location, options: Mapping[str, Any]) -> CollectionRecord:
         """Create a collection; ``options`` as the service's own creation call takes them."""
@@ -144,7 +161,7 @@ class CollectionDirectory:
                 identifier=made.id,
                 name=made.name,
                 segment=escape(made.name),
-                specifications=made.file_specifications or [],
+                specifications=_whole_specifications(made),
                 created=aware(made.created),
                 details=_details(made.description, made.category, None),
             )
@@ -200,6 +217,8 @@ class CollectionDirectory:
             known = before.get(record.identifier)
             if known is not None and not record.specifications:
                 record.specifications = known.specifications
+            if known is not None and record.rule is None:
+                record.rule = known.rule
             self._by_segment[record.segment] = self._by_id[record.identifier] = record
 
 
@@ -211,7 +230,17 @@ def _record(item: wire.Collection) -> CollectionRecord:
         specifications=item.specifications or [],
         created=aware(item.created_at or item.created),
         details=_details(item.description, item.category, item.project),
+        rule=MetadataRule(wire.schema_in(item.meta)) if "meta" in item.model_fields_set else None,
     )
+
+
+def _whole_specifications(made: wire.CollectionDetail) -> list[wire.FileSpecification]:
+    """Take specifications from the answer to a creation, if it tells their extensions.
+
+    Otherwise none, so that they are read when they are needed.
+    """
+    found = made.file_specifications or []
+    return found if all("extensions" in spec.model_fields_set for spec in found) else []
 
 
 def _details(description: str | None, category: str | None, project: int | None) -> dict[str, Any]:

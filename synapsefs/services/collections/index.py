@@ -30,10 +30,12 @@ class UnitRecord:
         The unit's id; a greater one is newer.
     meta
         Its metadata.
-    groups
-        Names of its groups, outermost first.
     created
         When it was made.
+    checksum
+        The service's checksum of its composition.
+    group
+        The innermost of its groups, in whatever form the service tells it: mostly an id.
     files
         Its files by specification name.
     """
@@ -41,6 +43,8 @@ class UnitRecord:
     identifier: int
     meta: dict[str, Any]
     created: datetime | None
+    checksum: str | None = None
+    group: Any = None
     files: dict[str, BoundFile] = field(default_factory=dict)
 
     @property
@@ -48,6 +52,40 @@ class UnitRecord:
         """What this package noted when it wrote the unit; empty for foreign units."""
         found = self.meta.get(MARK)
         return found if isinstance(found, dict) else {}
+
+    @property
+    def own_meta(self) -> dict[str, Any]:
+        """Its metadata without what this package noted."""
+        return {name: value for name, value in self.meta.items() if name != MARK}
+
+    @property
+    def own_groups(self) -> tuple[str, ...] | None:
+        """The groups it was given apart from the folders of its key; None where it was not."""
+        noted = self.mark.get("groups")
+        return tuple(map(str, noted)) if isinstance(noted, list) else None
+
+    @property
+    def key(self) -> str:
+        """Its key: what its metadata says, else the name of its first file without suffix."""
+        noted = self.meta.get(wire.META_KEY)
+        if isinstance(noted, str) and noted.strip("/"):
+            return noted
+        names = [file.name for file in self.files.values()]
+        return split_suffix(names[0])[0] if names else f"unit-{self.identifier}"
+
+    def groups(self, names: Mapping[int, str] | None = None) -> tuple[str, ...]:
+        """Give the names of its groups, outermost first.
+
+        Of a unit from elsewhere the service tells just the innermost one, by an id that
+        ``names`` resolves.
+        """
+        if self.own_groups is not None:
+            return self.own_groups
+        if self.mark:
+            return tuple(folder for folder in self.key.split("/")[:-1] if folder)
+        group = self.group.get("name") if isinstance(self.group, dict) else self.group
+        found = (names or {}).get(group) if isinstance(group, int) else group
+        return (found,) if isinstance(found, str) and found else ()
 
 
 @dataclass(slots=True, eq=False)
@@ -76,7 +114,7 @@ class BoundFile:
 def record_of(unit: wire.Unit) -> UnitRecord:
     """Read a unit off the wire."""
     meta = unit.meta if isinstance(unit.meta, dict) else {}
-    record = UnitRecord(unit.id, meta, aware(unit.created_at))
+    record = UnitRecord(unit.id, meta, aware(unit.created_at), unit.checksum, unit.group)
     for specification, file in unit.unit_files().items():
         if file.url or file.checksum:
             record.files[specification] = BoundFile(
@@ -177,6 +215,11 @@ class CollectionIndex:
             self._hide(older)
         else:
             self.tree.put(older.segments_with_id, older)
+
+    def supersede(self, unit: UnitRecord) -> None:
+        """Take a replaced unit out of sight; it waits for its deletion."""
+        if unit.identifier in self.units:
+            self.superseded[unit.identifier] = unit
 
     def _hide(self, file: BoundFile) -> None:
         hidden = self._hidden.setdefault(file.unit.identifier, set())

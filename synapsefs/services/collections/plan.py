@@ -7,7 +7,7 @@ specification with the same stem and different suffixes belong to two.
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,33 @@ from synapsefs.wire import collections as wire
 UnitsWithStem = Callable[[str], Sequence[UnitRecord]]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Wish:
+    """What a writer asks of the unit besides its files.
+
+    Attributes
+    ----------
+    meta
+        Metadata to set; other keys of a unit that is joined stay.
+    groups
+        Names of its groups, outermost first; the folders of its key where None.
+    whole
+        The files that share this wish are a unit of their own, which joins no other.
+    """
+
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    groups: tuple[str, ...] | None = None
+    whole: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StagedFile:
+    """A data file that has arrived, and what its writer wishes of its unit."""
+
+    checksum: str
+    wish: Wish | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class NewFile:
     """A file to bind: where it goes and, once sent, its checksum."""
@@ -26,6 +53,7 @@ class NewFile:
     location: Location
     checksum: str = ""
     size: int | None = None
+    wish: Wish | None = None
 
     @property
     def specification(self) -> str:
@@ -49,62 +77,110 @@ class Draft:
     base
         The unit it replaces, if any.
     replaced
-        Further units whose files it takes over.
+        Further units that it takes the place of.
+    meta, groups
+        What its writers wished for.
+    bound
+        The specifications whose files are new.
     """
 
     names: dict[str, str] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
     base: UnitRecord | None = None
-    changed: bool = False
+    replaced: Sequence[UnitRecord] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+    groups: tuple[str, ...] | None = None
+    bound: set[str] = field(default_factory=set)
     write: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
     def of(cls, unit: UnitRecord) -> Draft:
         """Begin with what a unit holds."""
         names = {spec: file.name for spec, file in unit.files.items()}
-        return cls(names, {spec: file.checksum for spec, file in unit.files.items()}, unit)
+        checksums = {spec: file.checksum for spec, file in unit.files.items()}
+        return cls(names, checksums, unit, groups=unit.own_groups)
+
+    @property
+    def changed(self) -> bool:
+        """Whether a file was bound."""
+        return bool(self.bound)
 
     def bind(self, file: NewFile) -> None:
         """Put a file into the unit."""
-        self.changed = True
+        self.bound.add(file.specification)
         self.names[file.specification] = file.name
         self.checksums[file.specification] = file.checksum
+        if file.wish is not None:
+            self.meta |= file.wish.meta
+            self.groups = file.wish.groups if file.wish.groups is not None else self.groups
 
-    def request(self, collection: int, primary: str | None) -> wire.UnitToCreate:
-        """Write the unit as the service wants it."""
-        lead = self.names.get(primary or "") or next(iter(self.names.values()))
-        key, suffix = split_suffix(lead)
-        folders = key.split("/")[:-1]
-        carried = dict(self.base.meta) if self.base else {}
+    @property
+    def key(self) -> str:
+        """The unit's key, after the first of its files."""
+        return split_suffix(next(iter(self.names.values())))[0]
+
+    def metadata(self) -> dict[str, Any]:
+        """Give the unit's metadata: that of the unit it replaces, and what was wished for."""
+        return {**(self.base.own_meta if self.base else {}), **self.meta}
+
+    def request(
+        self, collection: int, primary: str | None, *, marked: bool = True
+    ) -> wire.UnitToCreate:
+        """Write the unit as the service wants it; ``marked`` with our own note in its metadata."""
+        key, suffix = split_suffix(self.names.get(primary or "") or next(iter(self.names.values())))
+        folders = tuple(folder for folder in key.split("/")[:-1] if folder)
         own: dict[str, Any] = {
             wire.META_KEY: key,
             wire.META_STEM: key.rsplit("/", 1)[-1],
             wire.META_EXTENSION: suffix.lower(),
-            MARK: {"write": self.write, "names": self.names},
         }
+        mark: dict[str, Any] = {"write": self.write, "names": self.names}
+        if self.groups is not None and self.groups != folders:
+            mark["groups"] = list(self.groups)
+        groups = folders if self.groups is None else self.groups
         return wire.UnitToCreate(
             data_collection=collection,
             files={
                 spec: wire.FileBinding(checksum=checksum, path=self.names[spec])
                 for spec, checksum in self.checksums.items()
             },
-            meta={**carried, **own},
-            groups=[folder for folder in folders if folder] or None,
+            meta={**self.metadata(), **own, **({MARK: mark} if marked else {})},
+            groups=list(groups) or None,
         )
 
 
 def compose(files: Iterable[NewFile], units_with_stem: UnitsWithStem) -> list[Draft]:
     """Arrange files into units, joining and replacing those that are there."""
     by_stem: dict[str, list[NewFile]] = {}
+    whole: dict[int, list[NewFile]] = {}
     for file in files:
-        by_stem.setdefault(split_suffix(file.name)[0], []).append(file)
-    composed: list[Draft] = []
+        if file.wish is not None and file.wish.whole:
+            whole.setdefault(id(file.wish), []).append(file)
+        else:
+            by_stem.setdefault(split_suffix(file.name)[0], []).append(file)
+    composed = [_whole_unit(group, units_with_stem) for group in whole.values()]
     for stem, group in by_stem.items():
         drafts = [Draft.of(unit) for unit in units_with_stem(stem)]
         for file in group:
             _draft_for(file, drafts).bind(file)
         composed += [draft for draft in drafts if draft.changed]
     return composed
+
+
+def _whole_unit(files: Sequence[NewFile], units_with_stem: UnitsWithStem) -> Draft:
+    """Make a unit of just these files, in place of those that hold one of their paths."""
+    draft = Draft()
+    for file in files:
+        draft.bind(file)
+    draft.replaced = [
+        unit
+        for unit in units_with_stem(draft.key)
+        if any(
+            held.name == draft.names.get(specification)
+            for specification, held in unit.files.items()
+        )
+    ]
+    return draft
 
 
 def _draft_for(file: NewFile, drafts: list[Draft]) -> Draft:
@@ -134,9 +210,9 @@ def require_complete(
     for draft in drafts:
         missing = sorted(required - draft.names.keys())
         if missing:
-            key = split_suffix(next(iter(draft.names.values())))[0]
+            several = "s" * (len(missing) > 1)
             raise InvalidRequestError(
-                f"unit {key!r} would lack the required specification{'s' * (len(missing) > 1)} "
+                f"unit {draft.key!r} would lack the required specification{several} "
                 f"{', '.join(missing)}: write all its files together, with put(recursive=True) "
                 "or in one transaction",
                 about,

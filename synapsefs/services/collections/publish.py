@@ -7,7 +7,7 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from synapsefs import limits
-from synapsefs.errors import NotEmptyError, SynapseError
+from synapsefs.errors import InvalidRequestError, NotEmptyError, SynapseError
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionRecord
 from synapsefs.services.collections.index import (
@@ -17,10 +17,17 @@ from synapsefs.services.collections.index import (
     record_of,
 )
 from synapsefs.services.collections.indexes import Indexes
-from synapsefs.services.collections.plan import Draft, NewFile, compose, require_complete
+from synapsefs.services.collections.plan import (
+    Draft,
+    NewFile,
+    UnitsWithStem,
+    compose,
+    require_complete,
+)
 from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
+MOST_TOLD = 20
 
 
 class UnitPublisher:
@@ -47,13 +54,22 @@ class UnitPublisher:
         async with self._writing.get(collection.identifier):
             await self._bind(collection, files)
 
+    async def units_to_join(self, collection: CollectionRecord) -> UnitsWithStem:
+        """Give the function that finds the units which new files join or replace.
+
+        Where there is just one specification and no schema for metadata, a new file joins nothing,
+        and what it replaces hides behind its mark: then the listing is not read.
+        """
+        schema = collection.rule.schema if collection.rule else None
+        if len(collection.specifications) == 1 and schema is None:
+            return lambda stem: ()  # noqa: ARG005 - whatever the stem
+        return (await self._indexes.get(collection)).with_stem
+
     async def _bind(self, collection: CollectionRecord, files: Sequence[NewFile]) -> None:
+        drafts = compose(files, await self.units_to_join(collection))
         index = self._indexes.held(collection.identifier)
-        if needs_index(collection):
-            index = await self._indexes.get(collection)
-        drafts = compose(files, index.with_stem)
         about = files[0].location.path
-        require_complete(drafts, collection.specifications, about)
+        require_publishable(drafts, collection, about)
         made = await self._create(collection, drafts, about)
         sizes = {(file.specification, file.name): file.size for file in files}
         for unit in made:
@@ -61,6 +77,9 @@ class UnitPublisher:
                 if bound.size is None:
                     bound.size = sizes.get((bound.specification, bound.name))
             index.insert(unit)
+        for draft in drafts:
+            for unit in (*draft.replaced, *([draft.base] if draft.base else ())):
+                index.supersede(unit)
         await self.delete_superseded(collection, about)
 
     async def _create(
@@ -80,7 +99,11 @@ class UnitPublisher:
     async def _create_batch(
         self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
     ) -> list[UnitRecord]:
-        units = [draft.request(collection.identifier, collection.primary) for draft in drafts]
+        marked = takes_mark(collection)
+        units = [
+            draft.request(collection.identifier, collection.primary, marked=marked)
+            for draft in drafts
+        ]
 
         async def create() -> list[UnitRecord]:
             return [record_of(unit) for unit in await self._api.create_units(units, about)]
@@ -148,9 +171,30 @@ class UnitPublisher:
             index.insert(unit)
 
 
-def needs_index(collection: CollectionRecord) -> bool:
-    """Say whether writing needs the listing: a lone specification has nothing to join."""
-    return len(collection.specifications) != 1
+def takes_mark(collection: CollectionRecord) -> bool:
+    """Say whether the collection's schema lets units carry our own note."""
+    return collection.rule is None or collection.rule.takes_mark
+
+
+def require_publishable(drafts: Sequence[Draft], collection: CollectionRecord, about: str) -> None:
+    """Refuse units that lack a required file, or whose metadata breaks the collection's schema.
+
+    Raises
+    ------
+    InvalidRequestError
+        Naming the units and every problem.
+    """
+    require_complete(drafts, collection.specifications, about)
+    if collection.rule is None:
+        return
+    broken = [
+        f"unit {draft.key!r}: {problem}"
+        for draft in drafts
+        for problem in collection.rule.problems(draft.metadata())
+    ]
+    if broken:
+        more = f"; and {len(broken) - MOST_TOLD} more" if len(broken) > MOST_TOLD else ""
+        raise InvalidRequestError("; ".join(broken[:MOST_TOLD]) + more, about)
 
 
 def _complete(unit: UnitRecord, draft: Draft, request: wire.UnitToCreate) -> None:

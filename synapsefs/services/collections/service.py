@@ -31,15 +31,18 @@ from synapsefs.services.collections.index import (
     record_of,
 )
 from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.metadata import NAMING_KEYS
 from synapsefs.services.collections.plan import (
     NewFile,
+    StagedFile,
+    Wish,
     check_place,
     compose,
-    require_complete,
     specification_of,
 )
-from synapsefs.services.collections.publish import UnitPublisher, needs_index
+from synapsefs.services.collections.publish import UnitPublisher, require_publishable
 from synapsefs.services.collections.sizes import Sizes
+from synapsefs.services.collections.units import UnitPlan, plan_unit
 from synapsefs.services.collections.upload import CollectionUpload
 from synapsefs.services.tree import Folder
 from synapsefs.transport import Transport
@@ -201,13 +204,17 @@ class CollectionsService:
 
     async def validate(self, locations: Sequence[Location], *, complete: bool) -> None:
         """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
-        for collection, group in await self._by_collection(locations):
+        await self._check([NewFile(location) for location in locations], complete=complete)
+
+    async def _check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+        by_place = {file.location: file for file in files}
+        for collection, group in await self._by_collection(list(by_place)):
             for location in group:
                 check_place(location, collection.specifications)
-            if complete and needs_index(collection):
-                index = await self._indexes.get(collection)
-                drafts = compose([NewFile(location) for location in group], index.with_stem)
-                require_complete(drafts, collection.specifications, group[0].path)
+            if complete:
+                there = await self._publisher.units_to_join(collection)
+                drafts = compose([by_place[location] for location in group], there)
+                require_publishable(drafts, collection, group[0].path)
 
     async def upload(
         self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
@@ -231,20 +238,49 @@ class CollectionsService:
         """Make units of data files; what they replace is deleted afterwards."""
         await self._refuse_existing([item.location for item in staged if item.exclusive])
         files = {
-            item.location: NewFile(item.location, item.handle.checksum, item.size)
+            item.location: NewFile(item.location, item.handle.checksum, item.size, item.handle.wish)
             for item in staged
         }
         for collection, group in await self._by_collection(list(files)):
             await self._publisher.bind(collection, [files[location] for location in group])
 
+    async def plan_unit(
+        self,
+        location: Location,
+        sources: Mapping[str, str | None],
+        *,
+        key: str | None,
+        meta: Mapping[str, Any] | None,
+        groups: Sequence[str] | None,
+        exclusive: bool,
+        problems: Sequence[str],
+    ) -> UnitPlan:
+        """Plan a whole unit, or raise one error with everything that is wrong with it."""
+        collection = await self._directory.for_writing(location)
+        plan = plan_unit(collection, sources, key=key, meta=meta, groups=groups, problems=problems)
+        if exclusive:
+            await self._refuse_existing(list(plan.places.values()))
+        return plan
+
+    def planned_info(self, plan: UnitPlan) -> dict[str, Any]:
+        """Describe a planned unit; without its id while it is not published."""
+        return plan.info(self._indexes.held(plan.collection.identifier))
+
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Bind the same data files again under other names; no byte moves."""
         pairs = [(source, target) for source, target in pairs if source.location != target]
-        await self.validate([target for _, target in pairs], complete=True)
-        staged = [
-            Staged(target, source.record.size, exclusive=False, handle=source.record)
+        copies = {
+            target: _copy_of(source.record)
             for source, target in pairs
-            if source.location.root is Root.COLLECTIONS and source.record.checksum
+            if source.location.root is Root.COLLECTIONS
+        }
+        wishes = {target: copy.wish for target, copy in copies.items()}
+        planned = [NewFile(target, wish=wishes.get(target)) for _, target in pairs]
+        await self._check(planned, complete=True)
+        staged = [
+            Staged(target, source.record.size, exclusive=False, handle=copies[target])
+            for source, target in pairs
+            if target in copies and copies[target].checksum
         ]
         await self.publish(staged)
         bound = {item.location for item in staged}
@@ -318,7 +354,7 @@ class CollectionsService:
         for location in locations:
             if not location.container:
                 raise FolderError("a file needs a collection", location.path)
-            collection = await self._directory.find(location)
+            collection = await self._directory.for_writing(location)
             grouped.setdefault(collection.identifier, (collection, []))[1].append(location)
         return list(grouped.values())
 
@@ -345,6 +381,12 @@ def _file_entry(place: Location, file: BoundFile) -> Entry:
         record=file,
         details={"unit": file.unit.identifier, "specification": file.specification},
     )
+
+
+def _copy_of(file: BoundFile) -> StagedFile:
+    """Give the file again, with its unit's metadata."""
+    meta = {name: value for name, value in file.unit.own_meta.items() if name not in NAMING_KEYS}
+    return StagedFile(file.checksum, Wish(meta, file.unit.own_groups))
 
 
 def _version(file: BoundFile) -> str:

@@ -22,6 +22,7 @@ from synapsefs.errors import ChecksumError, IntegrityError, InvalidRequestError,
 from synapsefs.location import Location
 from synapsefs.services.base import Staged
 from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.plan import StagedFile
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.wire import collections as wire
 
@@ -93,7 +94,7 @@ class CollectionUpload:
             self._file = await self._chunks.finish(self._md5.hexdigest())
         if self._file is None:
             raise IntegrityError("the file was finished without a last part", about)
-        return Staged(self._location, self._sent, self._exclusive, self._file)
+        return Staged(self._location, self._sent, self._exclusive, StagedFile(self._file.checksum))
 
     async def abort(self) -> None:
         """Stop sending. The service has no route to end a chunked upload; it expires unseen."""

@@ -1,0 +1,59 @@
+"""What a collection asks of its units' metadata."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from functools import cached_property
+from typing import Any
+
+from synapsefs.services.collections.index import MARK
+from synapsefs.wire import collections as wire
+
+logger = logging.getLogger("synapsefs")
+NAMING_KEYS = (wire.META_KEY, wire.META_STEM, wire.META_EXTENSION)
+"""Metadata that follows from a unit's files, so that nobody sets it."""
+
+
+class MetadataRule:
+    """The JSON Schema of a collection's unit metadata, if it has one.
+
+    Parameters
+    ----------
+    schema
+        As the collection's ``meta`` holds it under ``data_unit_meta_schema``; one that is no JSON
+        Schema is left to the service.
+    """
+
+    def __init__(self, schema: dict[str, Any] | None) -> None:
+        if schema is not None and (problem := wire.schema_problem(schema)):
+            logger.warning("unit metadata is not checked before it is sent: %s", problem)
+            schema = None
+        self.schema = schema
+
+    @cached_property
+    def _check(self) -> wire.MetadataChecker | None:
+        return None if self.schema is None else wire.metadata_checker(self.schema)
+
+    def problems(self, meta: Mapping[str, Any]) -> list[str]:
+        """Say what in a unit's metadata breaks the schema."""
+        return [] if self._check is None else self._check(meta)
+
+    @cached_property
+    def takes_mark(self) -> bool:
+        """Whether units may carry our own note in their metadata; a closed schema forbids it."""
+        return len(self.problems({MARK: {}})) <= len(self.problems({}))
+
+
+def settable_problems(meta: Mapping[Any, Any]) -> Iterable[str]:
+    """Say which keys and values nobody may set, whatever the collection's schema."""
+    for name in meta:
+        if not isinstance(name, str):
+            yield f"meta: the key {name!r} is no text"
+        elif name == MARK:
+            yield f"meta: the key {MARK!r} is this package's own"
+    try:
+        json.dumps(meta, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        yield f"meta: it cannot be written as JSON: {error}"
