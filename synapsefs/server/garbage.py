@@ -1,8 +1,8 @@
 """Objects that nothing needs any more: noted first, removed when they have been so for a while.
 
-What is deleted may still be read through URLs that were handed out, and what was uploaded may still
-be waiting for the request that binds it. So an object goes when two things have held for a whole
-upload lifetime: nothing in the catalogue needed it, and nobody stored it or asked for it.
+What is deleted may still be read through URLs that were handed out, and what was uploaded may
+still be waiting for the request that binds it. So an object goes when two things have held for a
+whole upload lifetime: nothing in the catalogue needed it, and nobody stored it or asked for it.
 
 An object is stored first and then written into the catalogue, by any process. To remove one, its
 folder is locked against storing, its age and the catalogue are looked at once more, and only then
@@ -41,30 +41,36 @@ SELECT value FROM json_each(:names) WHERE NOT ({_IN_USE.replace(":sha256", "valu
 """  # noqa: S608 - constants
 
 
-async def collect(app: web.Application) -> int:
+LEAST = 3600.0
+"""Seconds that an object is kept at least; between storing and binding it may be needed by none."""
+
+
+async def collect(app: web.Application, grace: float | None = None) -> int:
     """Note what is not needed, and remove what has not been needed for long.
 
     Parameters
     ----------
     app
         The server.
+    grace
+        Seconds for which an object is kept that nothing needs; by default the lifetime of an
+        upload, and not less than :data:`LEAST`.
 
     Returns
     -------
     int
         How many objects were removed.
     """
-    removed = 0
+    removed, moment = 0, time.time()
+    oldest = moment - (max(app[SETTINGS].upload_lifetime, LEAST) if grace is None else grace)
     for shard in await app[BLOBS].run(app[BLOBS].shards):
-        removed += await _collect_shard(app, shard)
+        removed += await _collect_shard(app, shard, moment, oldest)
     return removed
 
 
-async def _collect_shard(app: web.Application, shard: str) -> int:
+async def _collect_shard(app: web.Application, shard: str, moment: float, oldest: float) -> int:
     """Do it for the objects of one folder, so that little is held in memory."""
     blobs, database = app[BLOBS], app[DATABASE]
-    moment = time.time()
-    oldest = moment - app[SETTINGS].upload_lifetime
     old = await blobs.run(lambda: blobs.untouched(shard, oldest))
     unused = await database.read(lambda connection: _unused_of(connection, old))
     doomed = await database.write(
