@@ -151,6 +151,10 @@ WRITE_OPTIONS = frozenset({"description", "tags", "metadata", "base_version"})
 """What may be given at a write besides bytes; each service says which it takes."""
 
 
+ARCHIVE = "is_collection"
+"""The write option that marks a zip archive as a zipped directory, where a service knows that."""
+
+
 def write_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """Pick the options of a write from keyword arguments, of which fsspec passes many more."""
     return {name: given[name] for name in WRITE_OPTIONS if given.get(name) is not None}
@@ -183,6 +187,12 @@ class Service(Protocol):
 
         Raises one error that names the first offending path and every rule broken. With
         ``complete`` the files must be publishable together as they are.
+        """
+
+    def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
+        """Refuse options of a write that are not taken, before anything is sent.
+
+        Raises one ``InvalidRequestError`` that names every problem.
         """
 
     async def upload(

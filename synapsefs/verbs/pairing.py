@@ -15,6 +15,7 @@ from synapsefs.errors import InvalidRequestError
 from synapsefs.ignoring import Ignoring, ignoring
 from synapsefs.localnames import require_inside
 from synapsefs.localtree import LocalItem, local_tree
+from synapsefs.manifest import Said, read_manifest, told
 
 _AT = "%40"
 
@@ -115,6 +116,27 @@ async def tree_to_put(
     items = await asyncio.to_thread(local_tree, root, ignored)
     target = await remote_target(fs, lpath, rpath, os.path.basename(root) + suffix)
     return LocalTree(items, target)
+
+
+async def said_of(tree: LocalTree | None, manifest: str, lpath: Any) -> dict[str, Said]:
+    """Find out what a manifest says of a tree's files and folders, by their remote paths.
+
+    Raises
+    ------
+    NotFoundError
+        When there is no such manifest.
+    InvalidRequestError
+        One error that lists every problem.
+    """
+    if tree is None:
+        raise InvalidRequestError(
+            "a manifest speaks of one local folder, put as a whole", str(lpath)
+        )
+    root = tree.items[0]
+    path, held = await asyncio.to_thread(read_manifest, os.fspath(manifest), root.path)
+    names = [os.path.basename(root.path), _local_name(tree.target.rsplit("/", 1)[-1])]
+    said = told(held, names, tree.items, path)
+    return {tree.place(item): said[item.parts] for item in tree.items if item.parts in said}
 
 
 async def remote_target(fs: Any, lpath: str, rpath: str, name: str) -> str:

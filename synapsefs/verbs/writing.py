@@ -6,7 +6,7 @@ import asyncio
 import os
 from collections import Counter, deque
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -15,14 +15,15 @@ from fsspec.transaction import Transaction
 from synapsefs import bridge, limits
 from synapsefs.archive import SUFFIX
 from synapsefs.bridge import mirrored
-from synapsefs.errors import InvalidRequestError, UnsupportedError, concerning
+from synapsefs.errors import InvalidRequestError, NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
-from synapsefs.services.base import Staged, write_options
+from synapsefs.manifest import DESCRIPTION, METADATA, Said
+from synapsefs.services.base import ARCHIVE, Staged, write_options
 from synapsefs.transfer import stage_bytes, stage_file
 from synapsefs.verbs.archives import packed
 from synapsefs.verbs.batch import Batch
 from synapsefs.verbs.core import Core
-from synapsefs.verbs.pairing import LocalTree, tree_to_put
+from synapsefs.verbs.pairing import LocalTree, said_of, tree_to_put
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,14 @@ class _Send:
     target: Location
     exclusive: bool
     options: Mapping[str, Any] = field(default_factory=dict)
+
+    def saying(self, said: Said) -> _Send:
+        """Give the same with what a manifest says of it, which goes before what all files say."""
+        if not said:
+            return self
+        metadata = {**self.options.get(METADATA, {}), **said.get(METADATA, {})}
+        more = {**said, METADATA: metadata} if metadata else said
+        return replace(self, options={**self.options, **more})
 
 
 class _Deferred:
@@ -153,7 +162,9 @@ class WritingVerbs(Core):
             ``ignore_filename``, the name of files in the tree that hold such lines;
             ``ignore_defaults``, whether to leave out ``.git``, ``__pycache__``, ``*.pyc``,
             ``.DS_Store`` and ``node_modules`` too, which is so when either of the others is given.
-            ``as_collection=True`` sends the folder as one zip archive.
+            ``as_collection=True`` sends the folder as one zip archive. In datasets,
+            ``manifest_filename`` names a JSON or YAML file with descriptions and metadata of the
+            files and folders; ``description``, ``tags`` and ``metadata`` are said of every file.
 
         Raises
         ------
@@ -165,28 +176,43 @@ class WritingVerbs(Core):
         if isinstance(lpath, os.PathLike):
             lpath = os.fspath(lpath)
         zipped = kwargs.pop("as_collection", False)
+        manifest = kwargs.pop("manifest_filename", None)
         suffix = SUFFIX if zipped else ""
         tree = await tree_to_put(
             self, lpath, rpath, kwargs, whole=recursive or zipped, suffix=suffix
         )
+        if zipped and manifest is not None:
+            raise InvalidRequestError("an archive has no manifest: what it holds has no entries")
         if zipped:
             await self._put_zipped(tree, lpath, callback, **kwargs)
             return
+        said: Mapping[str, Said] = {}
+        if manifest is not None:
+            said = await said_of(tree, manifest, lpath)
         if tree is not None:
             lpath, rpath = tree.sources, tree.targets
         with _sends.collecting() as sends:
             await super()._put(lpath, rpath, recursive=recursive, **kwargs)
-        await self._send(sends, callback, () if tree is None else tree.folders)
+        sends = [item.saying(said.get(item.target.path, {})) for item in sends]
+        folders = {name: said.get(name, {}) for name in (tree.folders if tree else ())}
+        await self._send(sends, callback, folders)
 
     async def _put_zipped(
-        self, tree: LocalTree | None, lpath: Any, callback: Any, mode: str = "overwrite", **_: Any
+        self,
+        tree: LocalTree | None,
+        lpath: Any,
+        callback: Any,
+        mode: str = "overwrite",
+        **kwargs: Any,
     ) -> None:
         if tree is None:
             raise InvalidRequestError("as_collection=True packs one local folder", str(lpath))
         target = Location.parse(tree.target)
-        await self._validate([target])
+        options = {**write_options(kwargs), ARCHIVE: True}
+        item = _Send(tree.items[0].path, target, exclusive_by(mode), options)
+        await self._make_ready([item], {})
         async with packed(tree.items) as archive:
-            await self._send([_Send(archive, target, exclusive_by(mode))], callback)
+            await self._send([replace(item, source=archive)], callback)
 
     async def _put_file(
         self,
@@ -215,32 +241,59 @@ class WritingVerbs(Core):
             await self._send([item], callback)
 
     async def _send(
-        self, sends: Sequence[_Send], callback: Any, folders: Sequence[str] = ()
+        self, sends: Sequence[_Send], callback: Any, folders: Mapping[str, Said] | None = None
     ) -> None:
-        await self._make_ready([item.target for item in sends], folders)
+        await self._make_ready(sends, folders or {})
         sizes = [await asyncio.to_thread(os.path.getsize, item.source) for item in sends]
         callback.set_size(sum(sizes))
         await self._stage_and_publish([self._stage_file(item, callback) for item in sends], None)
 
-    async def _make_ready(self, places: Sequence[Location], folders: Sequence[str]) -> None:
-        """Check all places, then make the folders; a container made for it goes when they fail."""
-        made = await self._make_container(folders[0]) if folders else None
+    async def _make_ready(self, sends: Sequence[_Send], folders: Mapping[str, Said]) -> None:
+        """Check everything, then make the folders; a container made for it goes when that fails."""
+        for item in sends:
+            service = await self._service(item.target)
+            service.require_options(item.target, item.options)
+        for folder, said in folders.items():
+            if said:
+                await self._require_sayable(folder, said)
+        made = await self._make_container(*next(iter(folders.items()))) if folders else None
         try:
-            await self._validate(places)
+            await self._validate([item.target for item in sends])
         except BaseException:
             if made is not None:
                 await self._rmdir(made)
             raise
-        for folder in folders:
-            await self._makedirs(folder, exist_ok=True)
+        for folder, said in folders.items():
+            await self._make(folder, exist_ok=True, parents=True, options=said)
 
-    async def _make_container(self, folder: str) -> str | None:
+    async def _require_sayable(self, folder: str, said: Said) -> None:
+        """Refuse a description that a folder cannot get: only a new one takes it."""
+        location = Location.parse(folder)
+        service = await self._service(location)
+        service.require_options(location, said)
+        if not location.inner and METADATA in said:
+            raise UnsupportedError("a dataset has a description, but no metadata", folder)
+        try:
+            entry = await self._entry(folder)
+        except NotFoundError:
+            return
+        known = await service.annotations.read(entry)
+        wanted = {**said.get(METADATA, {}), DESCRIPTION: said.get(DESCRIPTION)}
+        if any(known.get(name) != value for name, value in wanted.items() if value):
+            raise UnsupportedError(
+                "is there already and says something else; a folder is described when it is made",
+                folder,
+            )
+
+    async def _make_container(self, folder: str, said: Said) -> str | None:
         """Make the collection or dataset that a folder lies in; None when it is there."""
-        container = Location(Location.parse(folder).segments[:2]).path
-        if await self._exists(container):
+        location = Location.parse(folder)
+        container = Location(location.segments[:2])
+        if await self._exists(container.path):
             return None
-        await self._makedirs(container, exist_ok=True)
-        return container
+        options = said if location == container else {}
+        await self._make(container.path, exist_ok=True, parents=True, options=options)
+        return container.path
 
     async def _stage_file(self, item: _Send, callback: Any) -> Staged:
         return await stage_file(

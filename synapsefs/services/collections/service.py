@@ -17,7 +17,7 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, escape
 from synapsefs.objects import Content
-from synapsefs.services.base import Entry, Staged, directory, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, Staged, directory, measured_as
 from synapsefs.services.collections.annotations import UnitAnnotations
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import (
@@ -216,12 +216,17 @@ class CollectionsService:
                 drafts = compose([by_place[location] for location in group], there)
                 require_publishable(drafts, collection, group[0].path)
 
+    def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
+        """Refuse all options: a zip archive is a file like any other here."""
+        wrong = [f"{name} is not taken by collections" for name in options if name != ARCHIVE]
+        if wrong:
+            raise InvalidRequestError("; ".join(wrong), location.path)
+
     async def upload(
         self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
     ) -> CollectionUpload:
         """Begin to write a data file."""
-        if options:
-            raise InvalidRequestError(f"{min(options)} is not taken by collections", location.path)
+        self.require_options(location, options)
         collection = await self._directory.find(location)
         check_place(location, collection.specifications)
         if exclusive:

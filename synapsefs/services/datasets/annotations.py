@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from synapsefs.errors import UnsupportedError
-from synapsefs.services.base import Entry
+from synapsefs.services.base import ARCHIVE, Entry
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
@@ -108,5 +108,6 @@ class EntryAnnotations:
             DESCRIPTION: record.entry.description,
             "tags": record.entry.tags,
             "metadata": record.metadata,
+            ARCHIVE: record.entry.is_collection,
         }
         return {name: value for name, value in found.items() if value}

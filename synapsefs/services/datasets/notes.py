@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synapsefs.errors import InvalidRequestError
+from synapsefs.services.base import ARCHIVE
 from synapsefs.wire import datasets as wire
 
 HIDDEN_TAG = "synapsefs-internal"
@@ -35,11 +36,14 @@ class Notes:
         Words to find the entry by.
     metadata
         Anything that JSON can hold, by name.
+    archive
+        Whether the content is a zipped directory.
     """
 
     description: str | None = None
     tags: tuple[str, ...] | None = None
     metadata: Mapping[str, Any] | None = field(default=None)
+    archive: bool = False
 
     @classmethod
     def of(cls, options: Mapping[str, Any], path: str) -> Notes:
@@ -50,7 +54,7 @@ class Notes:
         InvalidRequestError
             One error that names every problem; nothing was sent.
         """
-        unknown = sorted(set(options) - set(NAMES))
+        unknown = sorted(set(options) - {*NAMES, "base_version", ARCHIVE})
         problems = [f"{name} is not taken by datasets" for name in unknown]
         description, tags, metadata = (options.get(name) for name in NAMES)
         if description is not None and not isinstance(description, str):
@@ -59,7 +63,8 @@ class Notes:
         problems += _wrong_metadata(metadata) if metadata is not None else []
         if problems:
             raise InvalidRequestError("; ".join(problems), path)
-        return cls(description, None if tags is None else tuple(tags), metadata)
+        archive = bool(options.get(ARCHIVE))
+        return cls(description, None if tags is None else tuple(tags), metadata, archive)
 
     def tag_list(self) -> list[str] | None:
         """Give the tags as they are sent."""

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
+from synapsefs.archive import SUFFIX
 from synapsefs.errors import (
     ChangedError,
     ConflictError,
@@ -72,9 +73,15 @@ class EntryPublisher:
                     raise NotAFolderError("a file is in the way of a directory", location.path)
 
     async def ensure_folder(
-        self, dataset: DatasetRecord, segments: tuple[str, ...], about: str
+        self,
+        dataset: DatasetRecord,
+        segments: tuple[str, ...],
+        about: str,
+        notes: Notes | None = None,
     ) -> str | None:
         """Give the id of a directory, creating what is missing of it; None for the dataset.
+
+        A directory that is created at the end of the path says what ``notes`` say.
 
         Raises
         ------
@@ -89,7 +96,8 @@ class EntryPublisher:
             for depth in range(1, len(segments) + 1):
                 place = segments[:depth]
                 found = await self._folder_at(index, place, about)
-                parent = found or await self._create_folder(dataset, place, parent, about)
+                said = notes if notes and place == segments else Notes()
+                parent = found or await self._create_folder(dataset, place, parent, about, said)
             return parent
 
     async def _folder_at(
@@ -105,10 +113,20 @@ class EntryPublisher:
         return found.record.identifier if found is not None and found.record is not None else None
 
     async def _create_folder(
-        self, dataset: DatasetRecord, segments: tuple[str, ...], parent: str | None, about: str
+        self,
+        dataset: DatasetRecord,
+        segments: tuple[str, ...],
+        parent: str | None,
+        about: str,
+        notes: Notes,
     ) -> str:
         entry = wire.EntryCreate(
-            name=unescape(segments[-1]), dataset_id=dataset.identifier, parent_id=parent
+            name=unescape(segments[-1]),
+            description=notes.description,
+            tags=notes.tag_list(),
+            metadata=None if notes.metadata is None else marked(notes.metadata, {}),
+            dataset_id=dataset.identifier,
+            parent_id=parent,
         )
 
         async def create() -> str:
@@ -194,6 +212,8 @@ class EntryPublisher:
         record = await self._indexes.decided(record, about)
         if record.kind == "directory":
             raise FolderError("there is a directory already", about)
+        if staged.handle.notes.archive and not record.entry.is_collection:
+            return await self._take_place(dataset, index, record, staged, parent)
         source = await self._source(dataset, staged)
         try:
             response = await self._revise(record, staged, _revision(staged, source))
@@ -203,9 +223,7 @@ class EntryPublisher:
             if staged.base is not None:
                 raise
             logger.info("%s: no revision, so a new entry: %s", about, error)
-            made = await self._appear(dataset, index, staged, parent)
-            await self._delete_replaced([record, *index.doubles(record)], about)
-            return made
+            return await self._take_place(dataset, index, record, staged, parent)
         except ChangedError:
             await self._retire_source(source, about)
             raise
@@ -248,6 +266,19 @@ class EntryPublisher:
         if wanted not in {fresh.revision, fresh.version, fresh.moment}:
             raise ChangedError(CHANGED, about)
         return fresh.revision
+
+    async def _take_place(
+        self,
+        dataset: DatasetRecord,
+        index: DatasetIndex,
+        record: EntryRecord,
+        staged: Staged,
+        parent: str | None,
+    ) -> EntryRecord:
+        """Make a new entry where others are, which are then deleted."""
+        made = await self._appear(dataset, index, staged, parent)
+        await self._delete_replaced([record, *index.doubles(record)], staged.location.path)
+        return made
 
     async def _delete_replaced(self, records: Sequence[EntryRecord], about: str) -> None:
         for record in records:
@@ -295,7 +326,8 @@ class EntryPublisher:
                 metadata = (await self._indexes.told(found, location.path)).metadata
         entry = wire.EntryCreate(
             name=name,
-            file_path=name,
+            file_path=name if not notes.archive or name.endswith(SUFFIX) else f"{name}{SUFFIX}",
+            is_collection=notes.archive,
             description=notes.description,
             dataset_id=dataset.identifier,
             parent_id=await self.ensure_folder(dataset, location.inner[:-1], location.path),

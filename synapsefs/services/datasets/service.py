@@ -21,7 +21,7 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, escape, unescape
 from synapsefs.objects import Content, object_size
-from synapsefs.services.base import Entry, Staged, aware, directory, measured_as
+from synapsefs.services.base import Entry, Staged, aware, directory, measured_as, write_options
 from synapsefs.services.datasets.annotations import EntryAnnotations
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import (
@@ -181,6 +181,10 @@ class DatasetsService:
             dataset = await self._registry.find(location)
             await self._publisher.require_free(dataset, location)
 
+    def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
+        """Refuse what an entry cannot say."""
+        Notes.of(options, location.path)
+
     async def upload(
         self,
         location: Location,
@@ -191,9 +195,7 @@ class DatasetsService:
     ) -> DatasetUpload:
         """Begin to write a file."""
         _check_place(location)
-        said = dict(options)
-        base = said.pop("base_version", None)
-        notes = Notes.of(said, location.path)
+        notes = Notes.of(options, location.path)
         dataset = await self._registry.find(location)
         if exclusive:
             await self._refuse_existing(location)
@@ -208,7 +210,7 @@ class DatasetsService:
             part_size=self._transport.options.block_size,
             exclusive=exclusive,
             notes=notes,
-            base=base,
+            base=options.get("base_version"),
             pending=pending,
         )
 
@@ -242,7 +244,8 @@ class DatasetsService:
         except NotFoundError:
             if location.inner and not parents:
                 raise
-            dataset = await self._registry.create(Location(location.segments[:2]), options)
+            own = {} if location.inner else options
+            dataset = await self._registry.create(Location(location.segments[:2]), own)
             if not location.inner:
                 return
         if not location.inner:
@@ -250,10 +253,17 @@ class DatasetsService:
                 raise AlreadyExistsError("the dataset is there already", location.path)
             return
         _check_place(location)
-        await self._make_folder(dataset, location, exist_ok=exist_ok, parents=parents)
+        notes = Notes.of(write_options(options), location.path)
+        await self._make_folder(dataset, location, notes, exist_ok=exist_ok, parents=parents)
 
     async def _make_folder(
-        self, dataset: DatasetRecord, location: Location, *, exist_ok: bool, parents: bool
+        self,
+        dataset: DatasetRecord,
+        location: Location,
+        notes: Notes,
+        *,
+        exist_ok: bool,
+        parents: bool,
     ) -> None:
         try:
             found = await self.entry(location)
@@ -265,7 +275,7 @@ class DatasetsService:
             return
         if not parents and len(location.inner) > 1:
             await self.entry(location.parent)
-        await self._publisher.ensure_folder(dataset, location.inner, location.path)
+        await self._publisher.ensure_folder(dataset, location.inner, location.path, notes)
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Delete entries, deepest first: what a directory holds goes before the directory."""
