@@ -272,6 +272,35 @@ def du(
         print(f"{shown}\t{_url(path)}")
 
 
+@_command
+def search(
+    fs: SynapseFileSystem,
+    query: Annotated[str | None, typer.Argument(help="Words to find.")] = None,
+    path: Annotated[str, typer.Option("--in", help="A dataset or folder.")] = f"{PROTOCOL}://",
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="'field operator value', such as 'tags equals raw'; may be repeated."),
+    ] = None,
+    match_any: Annotated[bool, typer.Option("--any", help="Any --where will do.")] = False,
+    size: Annotated[int, typer.Option(min=1, help="Most hits.")] = 10,
+    long: Long = False,
+) -> None:
+    """Find entries of datasets, best first."""
+    criteria = [_criterion(text) for text in where or ()]
+    match = "any" if match_any else "all"
+    hits = fs.search(path, query, criteria=criteria, match=match, size=size)
+    _print_entries(hits, details=long)
+
+
+def _criterion(text: str) -> tuple[str, str, str | list[str]]:
+    field, _, rest = text.partition(" ")
+    operator, _, value = rest.partition(" ")
+    if not value:
+        raise InvalidRequestError("a criterion is 'field operator value'", text)
+    several = operator in {"in", "between"}
+    return field, operator, value.split(",") if several else value
+
+
 # --- the server ----------------------------------------------------------------------------
 
 

@@ -238,6 +238,8 @@ class SynapseReader(AbstractBufferedFile):
         The file, its size known.
     block_size, cache_type, cache_options
         As for all fsspec files; the default cache adapts by itself.
+    version
+        The version that was asked for; a copy in another process reads it too.
     """
 
     def __init__(
@@ -249,9 +251,11 @@ class SynapseReader(AbstractBufferedFile):
         block_size: int | str | None = None,
         cache_type: str | None = None,
         cache_options: dict[str, Any] | None = None,
+        version: str | int | None = None,
         **kwargs: Any,
     ) -> None:
         self._content = content
+        self._asked_for = version
         self._details = {**entry.info(), "size": content.size}
         self._verified = 0
         self._digest = integrity.hasher(content.checksum)
@@ -301,11 +305,11 @@ class SynapseReader(AbstractBufferedFile):
                 integrity.compare(digest, self._content.checksum, self.path)
 
     def __reduce__(self) -> Any:
-        return _reopened, (self.fs, self.path, self.loc)
+        return _reopened, (self.fs, self.path, self.loc, self._asked_for)
 
 
-def _reopened(fs: Any, path: str, position: int) -> Any:
-    file = fs.open(path, "rb")
+def _reopened(fs: Any, path: str, position: int, version: str | int | None) -> Any:
+    file = fs.open(path, "rb", version=version)
     file.seek(position)
     return file
 

@@ -20,6 +20,7 @@ from synapsefs.location import Location
 from synapsefs.services.base import write_options
 from synapsefs.verbs.arranging import ArrangingVerbs
 from synapsefs.verbs.attributes import AttributeVerbs
+from synapsefs.verbs.entries import EntryVerbs
 from synapsefs.verbs.listing import ListingVerbs
 from synapsefs.verbs.reading import ReadingVerbs
 from synapsefs.verbs.units import UnitVerbs
@@ -45,6 +46,7 @@ class SynapseFileSystem(
     UnitVerbs,
     ArrangingVerbs,
     AttributeVerbs,
+    EntryVerbs,
     metaclass=_Normalised,
 ):
     """Data collections and datasets as files and directories.
@@ -173,10 +175,11 @@ class SynapseFileSystem(
         compression
             A codec known to fsspec, or ``infer`` from the suffix.
         kwargs
-            ``encoding``, ``errors`` and ``newline`` in text mode; ``cache_type``. For writing in
-            datasets: ``description`` (text), ``tags`` (list of texts), ``metadata`` (mapping);
-            left out, those of a file that is replaced stay. ``base_version``: the ``version`` in
-            :meth:`info` that is to be replaced, and no other.
+            ``encoding``, ``errors`` and ``newline`` in text mode; ``cache_type``. ``version``: read
+            what the file was then, as :meth:`revisions` lists it. For writing in datasets:
+            ``description`` (text), ``tags`` (list of texts), ``metadata`` (mapping); left out,
+            those of a file that is replaced stay; and ``embedding`` (numbers) of a new file.
+            ``base_version``: the ``version`` in :meth:`info` that is to be replaced, and no other.
 
         Raises
         ------
@@ -204,10 +207,17 @@ class SynapseFileSystem(
     ) -> Any:
         _check_mode(mode, path)
         if "r" in mode:
-            entry, content = bridge.run(self.loop, self._sized_content(path))
+            version = kwargs.pop("version", None)
+            entry, content = bridge.run(self.loop, self._sized_content(path, version))
             kwargs.pop("size", None)
             return SynapseReader(
-                self, entry, content, block_size=block_size, cache_options=cache_options, **kwargs
+                self,
+                entry,
+                content,
+                block_size=block_size,
+                cache_options=cache_options,
+                version=version,
+                **kwargs,
             )
         work = self._upload(path, mode, block_size, lone=autocommit, given=kwargs)
         upload = bridge.run(self.loop, work)
@@ -240,6 +250,8 @@ class SynapseFileSystem(
         ----------
         path, mode
             As for :meth:`open`, bytes only.
+        kwargs
+            ``block_size``, ``version`` and what is said of a file, as for :meth:`open`.
 
         Raises
         ------
@@ -250,7 +262,7 @@ class SynapseFileSystem(
             raise ValueError("open_async handles bytes without compression")
         _check_mode(mode, path)
         if "r" in mode:
-            entry, content = await self._sized_content(path)
+            entry, content = await self._sized_content(path, kwargs.get("version"))
             return AsyncReader(self, entry, content)
         upload = await self._upload(path, mode, kwargs.get("block_size"), lone=True, given=kwargs)
         return AsyncWriter(self, self._strip_protocol(path), upload)

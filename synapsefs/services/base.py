@@ -140,6 +140,9 @@ class Annotations(Protocol):
     async def set_tags(self, entry: Entry, tags: Sequence[str]) -> None:
         """Replace the tags."""
 
+    async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:
+        """Say who may read."""
+
     async def described(self, entry: Entry) -> Entry:
         """Fill in the details of ``info`` that listings lack."""
 
@@ -147,7 +150,37 @@ class Annotations(Protocol):
         """Give the options with which a copy of a file says what the file says."""
 
 
-WRITE_OPTIONS = frozenset({"description", "tags", "metadata", "base_version"})
+class History(Protocol):
+    """The versions of files, where a service keeps them."""
+
+    async def revisions(self, entry: Entry, *, drafts: bool) -> list[dict[str, Any]]:
+        """List a file's versions, newest first."""
+
+    async def at(self, entry: Entry, version: str | int) -> Entry:
+        """Give a file as it was at a version."""
+
+
+class References(Protocol):
+    """Files whose content lies outside the service."""
+
+    async def link(self, location: Location, target: str, options: Mapping[str, Any]) -> None:
+        """Note a URL."""
+
+    async def register(self, location: Location, source: Mapping[str, Any]) -> None:
+        """Note a source that the service can read or describe."""
+
+
+class Searching(Protocol):
+    """Finding entries by what they say."""
+
+    async def search(self, location: Location, wanted: Mapping[str, Any]) -> list[Entry]:
+        """Find entries below a place, best first; hits have ``score`` among their details."""
+
+    async def similar(self, location: Location, wanted: Mapping[str, Any]) -> list[Entry]:
+        """Find entries below a place by their embeddings, nearest first."""
+
+
+WRITE_OPTIONS = frozenset({"description", "tags", "metadata", "embedding", "base_version"})
 """What may be given at a write besides bytes; each service says which it takes."""
 
 
@@ -166,6 +199,18 @@ class Service(Protocol):
     @property
     def annotations(self) -> Annotations:
         """What the service keeps besides bytes."""
+
+    @property
+    def history(self) -> History | None:
+        """The versions of files; None where only the newest is kept."""
+
+    @property
+    def references(self) -> References | None:
+        """Content outside the service; None where it keeps all of it."""
+
+    @property
+    def searching(self) -> Searching | None:
+        """Search; None where the service has none."""
 
     async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
         """Find what is at a place; a cached "nothing" is asked again."""

@@ -15,7 +15,7 @@ from synapsefs.config import Endpoint, NetworkOptions, Settings
 from synapsefs.errors import FolderError, UnsupportedError, concerning
 from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.objects import Content, object_size
-from synapsefs.services.base import Entry, Service, Staged
+from synapsefs.services.base import Entry, History, Service, Staged
 from synapsefs.transport import Transport
 
 DEFAULT_EXPIRY = 5.0
@@ -155,16 +155,42 @@ class Core(AsyncFileSystem):
             found = await (await self._service(location)).entry(location, refresh=refresh)
         return as_asked(location, [found])[0]
 
-    async def _content(self, path: str) -> tuple[Entry, Content]:
+    async def _entry_at(
+        self, path: str, version: str | int | None, *, refresh: bool = False
+    ) -> Entry:
+        """Find what is at a path, as it was at a version.
+
+        Raises
+        ------
+        NotFoundError
+            When there is no such version.
+        UnsupportedError
+            Where the service keeps only the newest, and that is another.
+        """
+        entry = await self._entry(path, refresh=refresh)
+        if version is None or version == entry.version:
+            return entry
+        with concerning(entry.location.path):
+            return await (await self._history(entry)).at(entry, version)
+
+    async def _history(self, entry: Entry) -> History:
+        history = (await self._service(entry.location)).history if entry.location.root else None
+        if history is None:
+            raise UnsupportedError("the service keeps no older versions", entry.location.path)
+        return history
+
+    async def _content(self, path: str, version: str | int | None = None) -> tuple[Entry, Content]:
         """Open a file's bytes."""
-        entry = await self._entry(path)
+        entry = await self._entry_at(path, version)
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
         return entry, await (await self._service(entry.location)).content(entry)
 
-    async def _sized_content(self, path: str) -> tuple[Entry, Content]:
+    async def _sized_content(
+        self, path: str, version: str | int | None = None
+    ) -> tuple[Entry, Content]:
         """Open a file's bytes, their number known."""
-        entry, content = await self._content(path)
+        entry, content = await self._content(path, version)
         await object_size(self.transport, content)
         return entry, content
 

@@ -55,7 +55,12 @@ class ListingVerbs(Core):
         return as_asked(location, found)
 
     async def _info(
-        self, path: str, refresh: bool = False, measure: bool = True, **kwargs: Any
+        self,
+        path: str,
+        refresh: bool = False,
+        measure: bool = True,
+        version: str | int | None = None,
+        **kwargs: Any,
     ) -> dict[str, Any]:
         """Describe a file or directory.
 
@@ -67,6 +72,9 @@ class ListingVerbs(Core):
             Ask the service even if the listing is fresh.
         measure
             False to give what a listing tells, without a closer look for sizes and details.
+        version
+            Describe a file as it was then, by a ``version`` or ``revision`` that ``revisions``
+            lists.
 
         Returns
         -------
@@ -79,7 +87,7 @@ class ListingVerbs(Core):
         NotFoundError
             When nothing is there.
         """
-        entry = await self._entry(path, refresh=refresh)
+        entry = await self._entry_at(path, version, refresh=refresh)
         if not measure or entry.location.root is None:
             return entry.info()
         measured = (await self._measured([entry]))[0]

@@ -39,11 +39,17 @@ class ReadingVerbs(Core):
     """The verbs that read bytes."""
 
     async def _cat_file(
-        self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any
+        self,
+        path: str,
+        start: int | None = None,
+        end: int | None = None,
+        version: str | int | None = None,
+        **kwargs: Any,
     ) -> bytes:
         """Read a file, or the bytes from ``start`` to ``end``; negative counts from the end.
 
-        A whole file is verified against the service's checksum.
+        A whole file is verified against the service's checksum. With ``version``, as
+        ``revisions`` lists it, they are the file's bytes then.
 
         Raises
         ------
@@ -52,7 +58,7 @@ class ReadingVerbs(Core):
         ChecksumError
             When the bytes are not what the service says.
         """
-        _, content = await self._content(path)
+        _, content = await self._content(path, version)
         return await read(self.transport, content, ByteRange(start, end))
 
     async def _cat_ranges(
@@ -140,9 +146,23 @@ class ReadingVerbs(Core):
         await limits.gather(work, self.options.max_concurrency)
 
     async def _get_file(
-        self, rpath: str, lpath: Any, callback: Any = DEFAULT_CALLBACK, **kwargs: Any
+        self,
+        rpath: str,
+        lpath: Any,
+        callback: Any = DEFAULT_CALLBACK,
+        version: str | int | None = None,
+        **kwargs: Any,
     ) -> None:
         """Fetch one file to disk, verified and put in place whole.
+
+        Parameters
+        ----------
+        rpath, lpath
+            From where, to where.
+        callback
+            Counts bytes.
+        version
+            Fetch what the file was then, as ``revisions`` lists it.
 
         Raises
         ------
@@ -153,7 +173,7 @@ class ReadingVerbs(Core):
         """
         item = _Fetch(self._strip_protocol(rpath), os.fspath(lpath))
         if not _fetches.add(item):
-            entry = await self._entry(rpath)
+            entry = await self._entry_at(rpath, version)
             if callback is not DEFAULT_CALLBACK:
                 callback.set_size((await self._measured([entry]))[0].size)
             await self._fetch(item, entry, callback)

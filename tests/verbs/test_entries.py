@@ -24,13 +24,6 @@ NOTES: dict[str, Any] = {
 TEXT, BYTES = b"a,b\r\n1,2\r\n", b"\x00\x01\xff" * 50
 
 
-@pytest.fixture
-def dataset(fs: SynapseFileSystem) -> str:
-    path = f"datasets/d-{uuid.uuid4().hex[:10]}"
-    fs.mkdir(path, description="all of it")
-    return path
-
-
 def told(fs: SynapseFileSystem, path: str) -> dict[str, Any]:
     info = fs.info(path, refresh=True)
     return {name: info[name] for name in NOTES}

@@ -28,6 +28,10 @@ class UnitAnnotations:
         """Refuse: units have no tags."""
         raise UnsupportedError("collections have no tags", entry.location.path)
 
+    async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:  # noqa: ARG002
+        """Refuse: the service shares by project and tenant."""
+        raise UnsupportedError("collections are not shared one by one", entry.location.path)
+
     async def described(self, entry: Entry) -> Entry:
         """Give the entry: listings tell all."""
         return entry

@@ -76,6 +76,7 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsApi(transport, endpoint)
+        self.history = self.references = self.searching = None
         self.annotations = UnitAnnotations()
         self._directory = CollectionDirectory(self.api, expiry)
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)

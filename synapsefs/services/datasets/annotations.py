@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synapsefs.errors import UnsupportedError
+from synapsefs.errors import InvalidRequestError, UnsupportedError
 from synapsefs.services.base import ARCHIVE, Entry
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes, checked_tags
 from synapsefs.services.datasets.registry import DatasetRecord
+from synapsefs.wire import datasets as wire
 
 DESCRIPTION = "description"
 
@@ -43,7 +44,8 @@ class EntryAnnotations:
         record = await self._indexes.look(entry.record, entry.location.path)
         description = record.entry.description
         told = {DESCRIPTION: description} if description else {}
-        return {**(record.metadata or {}), **told}
+        own = {} if record.connection is None else record.connection
+        return {**own, **(record.metadata or {}), **told}
 
     async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give the options with which a file is to be written anew on the version that is there.
@@ -63,6 +65,8 @@ class EntryAnnotations:
                 about,
             )
         record = await self._indexes.look(entry.record, about)
+        if record.connection is not None or record.piece is not None:
+            raise UnsupportedError("a registered source keeps what it was registered with", about)
         metadata = {**(record.metadata or {}), **changes}
         metadata.pop(DESCRIPTION, None)
         options: dict[str, Any] = {
@@ -87,12 +91,27 @@ class EntryAnnotations:
         changed.kind = record.kind
         self._indexes.holding(record).put(changed)
 
+    async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:
+        """Say who may read an entry besides its owner."""
+        about = entry.location.path
+        if status not in set(wire.ShareStatus):
+            known = ", ".join(wire.ShareStatus)
+            raise InvalidRequestError(f"status is one of {known}, not {status!r}", about)
+        named = {name: list(found) for name, found in accessors.items() if found is not None}
+        if named and status != wire.ShareStatus.SHARED:
+            raise InvalidRequestError("only what is 'shared' names users or organizations", about)
+        record = self._tagged(entry)
+        changes = {"share_status": status, "permitted_accessors": named}
+        changed = looked_at(await self._api.patch_entry(record.identifier, changes, about))
+        changed.kind = record.kind
+        self._indexes.holding(record).put(changed)
+
     def _tagged(self, entry: Entry) -> EntryRecord:
-        if isinstance(entry.record, EntryRecord):
+        if isinstance(entry.record, EntryRecord) and entry.record.piece is None:
             return entry.record
         if isinstance(entry.record, DatasetRecord):
-            raise UnsupportedError("datasets have no tags", entry.location.path)
-        raise UnsupportedError("this directory has no entry of its own", entry.location.path)
+            raise UnsupportedError("datasets have no tags and are not shared", entry.location.path)
+        raise UnsupportedError("this has no entry of its own", entry.location.path)
 
     async def described(self, entry: Entry) -> Entry:
         """Look closer where the listing tells no types and no metadata."""

@@ -25,6 +25,7 @@ _DATASET = TypeAdapter(wire.DatasetWithEntries)
 _CREATED = TypeAdapter(wire.DatasetCreated)
 _LISTING = TypeAdapter(wire.DatasetListing)
 _RESPONSE = TypeAdapter(wire.EntryResponse)
+_REVISIONS = TypeAdapter(wire.RevisionList)
 _INITIATED = TypeAdapter(wire.UploadInitiated)
 _HITS = TypeAdapter(list[wire.SearchHit])
 
@@ -157,6 +158,18 @@ class DatasetsApi:
         reply = await self._call("GET", route, about, params=query or None)
         return parsed(_RESPONSE, reply, about)
 
+    async def revisions(
+        self, identifier: str, about: str, *, limit: int, offset: int, drafts: bool
+    ) -> wire.RevisionList:
+        """List revisions of an entry, newest first; with ``drafts`` what is not published too."""
+        route = f"{wire.ENTRIES_PATH}/{identifier}/revisions"
+        params = {
+            "limit": str(limit),
+            "offset": str(offset),
+            "include_unpublished": str(drafts).lower(),
+        }
+        return parsed(_REVISIONS, await self._call("GET", route, about, params=params), about)
+
     async def create_entry(
         self, entry: wire.EntryCreate, about: str, *, replay: bool
     ) -> wire.EntryResponse:
@@ -190,11 +203,15 @@ class DatasetsApi:
         route = f"{wire.ENTRIES_PATH}/{identifier}/multipart-upload/complete"
         await self._call("POST", route, about, done)
 
-    async def search(self, query: wire.SearchRequest) -> list[wire.SearchHit]:
+    async def search(
+        self, query: wire.SearchRequest, about: str = "datasets"
+    ) -> list[wire.SearchHit]:
         """Search entries."""
-        return parsed(
-            _HITS, await self._call("POST", wire.SEARCH_PATH, "datasets", query), "datasets"
-        )
+        return parsed(_HITS, await self._call("POST", wire.SEARCH_PATH, about, query), about)
+
+    async def similar(self, query: wire.SimilarityRequest, about: str) -> list[wire.SearchHit]:
+        """Search entries by their embeddings."""
+        return parsed(_HITS, await self._call("POST", wire.SIMILARITY_PATH, about, query), about)
 
     async def _call(
         self,

@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from synapsefs.location import escape, with_id
-from synapsefs.services.base import aware
+from synapsefs.location import Location, escape, with_id
+from synapsefs.services.base import Entry, aware
 from synapsefs.services.datasets.notes import HIDDEN_TAG, claimed, unmarked
+from synapsefs.services.datasets.sources import (
+    EXTERNAL,
+    Piece,
+    connection,
+    is_registered,
+    pieces_of,
+    told_by,
+    without_secrets,
+)
 from synapsefs.services.tree import Folder
 from synapsefs.wire import datasets as wire
 
-EXTERNAL = frozenset(
-    {wire.StorageType.BIGQUERY, wire.StorageType.ELASTIC_SEARCH, wire.StorageType.LINK}
-)
+ARCHIVE = ".zip"
+_URL = re.compile(r"[a-z][a-z0-9+.-]*:\S+", re.IGNORECASE)
 
 
 @dataclass(slots=True, eq=False)
@@ -46,6 +55,18 @@ class EntryRecord:
         The user's metadata, or None while unknown.
     seen
         When this was read (monotonic seconds).
+    looked
+        Whether a closer look told the rest, not a listing alone.
+    number
+        Number of the revision, or None while unknown.
+    pinned
+        Whether this is an older revision, to which later looks keep.
+    connection
+        How to reach a registered source, or None.
+    pieces
+        The objects of a registered collection, or None.
+    piece
+        The object that this record stands for, which is no entry of its own, or None.
     """
 
     entry: wire.Entry
@@ -61,6 +82,12 @@ class EntryRecord:
     storage_type: str | None = None
     content_type: str | None = None
     seen: float = 0.0
+    looked: bool = False
+    number: int | None = None
+    pinned: bool = False
+    connection: dict[str, Any] | None = None
+    pieces: tuple[Piece, ...] | None = None
+    piece: Piece | None = None
 
     @property
     def identifier(self) -> str:
@@ -70,18 +97,75 @@ class EntryRecord:
     @property
     def version(self) -> str:
         """What changes with the content."""
-        return self.revision or self.moment
+        version = self.revision or self.moment
+        return version if self.piece is None else f"{version}/{self.piece.key}"
 
     @property
     def moment(self) -> str:
         """What changes with the entry, where the listing does not tell its revision."""
         return f"{self.entry.id}@{self.entry.modified_at.isoformat()}"
 
+    @property
+    def told(self) -> bool:
+        """Whether nothing more is to be known of the entry than this."""
+        own_object = self.storage_type != wire.StorageType.GCS or self.url is not None
+        inside = self.storage_type not in {*EXTERNAL, wire.StorageType.PG_TABLE} and own_object
+        return self.looked or (self.metadata is not None and inside)
+
+    def part(self, piece: Piece) -> EntryRecord:
+        """Give the record of one object of a registered collection."""
+        return replace(
+            self,
+            kind="file",
+            size=piece.size,
+            size_certain=False,
+            md5=None,
+            url=piece.url,
+            text=None,
+            content_type=wire.ContentType.FILE.value,
+            pieces=None,
+            piece=piece,
+        )
+
+    def like(self, other: EntryRecord) -> EntryRecord:
+        """Give of this entry what ``other``, read before, stands for: it or one of its objects.
+
+        An object that is gone has no URL.
+        """
+        if other.piece is None:
+            return self
+        found = [piece for piece in self.pieces or () if piece.key == other.piece.key]
+        return self.part(found[0] if found else replace(other.piece, url=None))
+
+    def entry_at(self, place: Location) -> Entry:
+        """Describe the entry as a file or directory at its place."""
+        is_file = self.kind != "directory"
+        return Entry(
+            location=place,
+            kind="file" if is_file else "directory",
+            size=self.size if is_file else 0,
+            checksum=self.md5 if is_file else None,
+            version=self.version if is_file else None,
+            created=aware(self.entry.created_at),
+            modified=aware(self.entry.modified_at),
+            record=self,
+            details=self.details(),
+        )
+
     def details(self) -> dict[str, Any]:
         """Give the further keys of ``info``."""
         entry = self.entry
+        more: dict[str, Any] = {}
+        if self.connection is not None:
+            more["connection"] = without_secrets(self.connection)
+            if self.storage_type == wire.StorageType.LINK:
+                more.update(islink=True, destination=self.connection.get("location"))
+        if self.number is not None:
+            more["revision"] = self.number
         return {
+            **more,
             "id": entry.id,
+            "short_alias": entry.short_alias,
             "dataset_id": entry.dataset_id,
             "description": entry.description or "",
             "tags": list(entry.tags or ()),
@@ -102,9 +186,11 @@ def listed(entry: wire.Entry, parents: frozenset[str]) -> EntryRecord:
     parents
         Ids that other entries name as their parent: those are directories.
     """
-    size = entry.size
-    if size is None and entry.content is not None:
-        size = len(entry.content.encode())
+    size, text = entry.size, entry.content
+    if entry.storage_type in EXTERNAL or (entry.storage_type is None and _may_be_link(entry)):
+        text = None
+    if size is None and text is not None:
+        size = len(text.encode())
     return EntryRecord(
         entry=entry,
         kind=_kind(entry, parents),
@@ -112,7 +198,8 @@ def listed(entry: wire.Entry, parents: frozenset[str]) -> EntryRecord:
         md5=entry.md5,
         revision=entry.current_revision_id,
         url=entry.signed_url,
-        text=entry.content,
+        text=text,
+        number=entry.version,
         metadata=_listed_metadata(entry),
         storage_type=entry.storage_type,
         content_type=entry.content_type,
@@ -127,7 +214,14 @@ def _listed_metadata(entry: wire.Entry) -> dict[str, Any] | None:
     return unmarked(entry.metadata, stored=entry.storage_type == wire.StorageType.GCS)
 
 
+def _may_be_link(entry: wire.Entry) -> bool:
+    """Say whether a listing that tells no types may mean a link, whose content is its target."""
+    return not entry.file_path and bool(_URL.fullmatch(entry.content or ""))
+
+
 def _kind(entry: wire.Entry, parents: frozenset[str]) -> str | None:
+    if entry.is_collection and not (entry.file_path or "").lower().endswith(ARCHIVE):
+        return None
     if entry.content_type is not None:
         return "directory" if entry.content_type == wire.ContentType.DIRECTORY else "file"
     if entry.id in parents:
@@ -146,10 +240,14 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
     storage = first.storage_type if first else None
     inline = text is not None and storage not in {wire.StorageType.GCS, *EXTERNAL}
     folder = first is None and not inline and entry.status == wire.Status.ACTIVE
-    if first and first.content_type == wire.ContentType.DIRECTORY:
+    pieces = pieces_of(response)
+    if pieces is not None or (first and first.content_type == wire.ContentType.DIRECTORY):
         folder = True
+    registered = first is not None and is_registered(first)
     metadata = {**(entry.metadata or {}), **_own_metadata(first)}
     noted = claimed(metadata, response)
+    if first is not None and registered and isinstance(told_by(first).get("size"), int):
+        noted = {"size": told_by(first)["size"]}
     return EntryRecord(
         entry=entry,
         kind="directory" if folder else "file",
@@ -157,30 +255,30 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
         size_certain=inline or "md5" in noted,
         md5=noted.get("md5"),
         revision=response.revision_id or response.current_revision_id,
-        url=first.signed_url if first else None,
+        url=first.signed_url if first and pieces is None else None,
         text=text if inline else None,
         metadata=unmarked(metadata, stored=storage == wire.StorageType.GCS),
         storage_type=storage,
-        content_type=first.content_type if first else None,
+        content_type=_content_type(first, pieces),
         seen=time.monotonic(),
+        looked=True,
+        number=response.version if response.revision_id else None,
+        connection=connection(first, pieces) if first and registered else None,
+        pieces=pieces,
     )
+
+
+def _content_type(
+    config: wire.StorageConfig | None, pieces: tuple[Piece, ...] | None
+) -> str | None:
+    if pieces is not None:
+        return wire.ContentType.DIRECTORY.value
+    return config.content_type if config else None
 
 
 def _own_metadata(config: wire.StorageConfig | None) -> dict[str, Any]:
     """Give what a location tells of an entry's own metadata; a registered one describes itself."""
-    if config is None or not isinstance(config.metadata, dict):
-        return {}
-    return {} if is_registered(config) else config.metadata
-
-
-def is_registered(config: wire.StorageConfig) -> bool:
-    """Say whether a location is a source outside the service."""
-    metadata = config.metadata if isinstance(config.metadata, dict) else {}
-    if config.storage_type == wire.StorageType.GCS:
-        return "bucket_name" in metadata
-    if config.storage_type == wire.StorageType.PG_TABLE:
-        return "table_name" in metadata
-    return config.storage_type in EXTERNAL
+    return {} if config is None or is_registered(config) else told_by(config)
 
 
 class DatasetIndex:
@@ -256,7 +354,7 @@ class DatasetIndex:
         if before not in {None, place} or (before is None and (file or folder)):
             return False
         if record.kind == "directory":
-            if file is not None:
+            if file is not None or record.pieces is not None:
                 return False
             self.tree.make(place).record = record
         else:
@@ -302,6 +400,8 @@ class DatasetIndex:
             if records[0].kind == "directory":
                 shown, *others = records[::-1]
                 self.tree.make(place).record = shown
+                for piece in shown.pieces or ():
+                    self.tree.put((*place, *piece.segments), shown.part(piece))
             else:
                 shown, *others = records
                 self.tree.put(place, shown)
@@ -311,12 +411,18 @@ class DatasetIndex:
             for segment, records in held.items()
         ]
 
+    def _aliases(self) -> dict[str, str]:
+        """Give ids by short alias."""
+        records = self.records.values()
+        return {r.entry.short_alias: r.identifier for r in records if r.entry.short_alias}
+
     def at(self, segments: tuple[str, ...]) -> EntryRecord | Folder[EntryRecord] | None:
-        """Find a file or directory by path, or by ``@<entry id>``."""
+        """Find a file or directory by path, by ``@<entry id>`` or by ``@<short alias>``."""
         if not segments:
             return self.tree
         if segments[-1].startswith("@"):
-            place = self.paths.get(segments[-1][1:])
+            identifier = segments[-1][1:].lower()
+            place = self.paths.get(self._aliases().get(identifier, identifier))
             segments = place or segments
         return self.tree.file(segments) or self.tree.folder(segments)
 
@@ -334,7 +440,7 @@ def _newest_first(record: EntryRecord) -> tuple[float, str]:
 def _same(one: EntryRecord, other: EntryRecord) -> bool:
     """Say whether two entries of one name are shown as one."""
     if one.kind == other.kind == "directory":
-        return True
+        return one.pieces is None and other.pieces is None
     return one.text is not None and one.text == other.text
 
 
@@ -350,3 +456,7 @@ def _keep_known(record: EntryRecord, known: EntryRecord) -> None:
     record.url = record.url or known.url
     if record.metadata is None:
         record.metadata = known.metadata
+    record.looked = known.looked
+    record.connection = record.connection or known.connection
+    if record.pieces is None:
+        record.pieces = known.pieces

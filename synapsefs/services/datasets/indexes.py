@@ -51,15 +51,33 @@ class Indexes:
         return record if record.kind else await self.look(record, about)
 
     async def told(self, record: EntryRecord, about: str) -> EntryRecord:
-        """Look closer at an entry of which the listing tells no metadata."""
+        """Look closer at an entry of which the listing tells too little."""
+        if record.pinned or record.piece is not None:
+            return record
         record = self.holding(record).records.get(record.identifier, record)
-        return record if record.metadata is not None else await self.look(record, about)
+        return record if record.told else await self.look(record, about)
 
     async def look(self, record: EntryRecord, about: str) -> EntryRecord:
         """Ask for one entry by itself, which tells all there is to know of it."""
+        if record.pinned:
+            return await self.look_back(record, {"revision_id": record.revision or ""}, about)
         fresh = looked_at(await self._api.entry(record.identifier, about))
         self.holding(record).put(fresh)
-        return fresh
+        return fresh.like(record)
+
+    async def look_back(
+        self, record: EntryRecord, which: dict[str, str], about: str
+    ) -> EntryRecord:
+        """Ask for an entry as it was at a revision; listings go on showing the newest.
+
+        Parameters
+        ----------
+        which
+            ``version`` or ``revision_id``.
+        """
+        found = looked_at(await self._api.entry(record.identifier, about, **which))
+        found.dataset, found.pinned = record.dataset, True
+        return found
 
     def drop(self, identifier: str) -> None:
         """Forget a dataset that is gone."""

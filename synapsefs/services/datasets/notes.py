@@ -8,6 +8,7 @@ everything else is the user's.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,7 +22,7 @@ HIDDEN_TAG = "synapsefs-internal"
 
 MARK = "synapsefs"
 _SIZE = "size"
-NAMES = ("description", "tags", "metadata")
+NAMES = ("description", "tags", "metadata", "embedding")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +39,15 @@ class Notes:
         Anything that JSON can hold, by name.
     archive
         Whether the content is a zipped directory.
+    embedding
+        Numbers by which similar entries are found; only of a new entry.
     """
 
     description: str | None = None
     tags: tuple[str, ...] | None = None
     metadata: Mapping[str, Any] | None = field(default=None)
     archive: bool = False
+    embedding: tuple[float, ...] | None = None
 
     @classmethod
     def of(cls, options: Mapping[str, Any], path: str) -> Notes:
@@ -56,15 +60,28 @@ class Notes:
         """
         unknown = sorted(set(options) - {*NAMES, "base_version", ARCHIVE})
         problems = [f"{name} is not taken by datasets" for name in unknown]
-        description, tags, metadata = (options.get(name) for name in NAMES)
+        description, tags, metadata, embedding = (options.get(name) for name in NAMES)
         if description is not None and not isinstance(description, str):
             problems.append("description is text")
         problems += _wrong_tags(tags) if tags is not None else []
         problems += _wrong_metadata(metadata) if metadata is not None else []
+        problems += _wrong_embedding(embedding) if embedding is not None else []
         if problems:
             raise InvalidRequestError("; ".join(problems), path)
-        archive = bool(options.get(ARCHIVE))
-        return cls(description, None if tags is None else tuple(tags), metadata, archive)
+        return cls(
+            description,
+            None if tags is None else tuple(tags),
+            metadata,
+            archive=bool(options.get(ARCHIVE)),
+            embedding=None if embedding is None else tuple(map(float, embedding)),
+        )
+
+    def sent(self) -> dict[str, Any]:
+        """Give what a new entry says, as it is sent."""
+        metadata = None if self.metadata is None else marked(self.metadata, {})
+        embedding = None if self.embedding is None else list(self.embedding)
+        said = {"description": self.description, "metadata": metadata, "embedding": embedding}
+        return {**said, "tags": self.tag_list()}
 
     def tag_list(self) -> list[str] | None:
         """Give the tags as they are sent."""
@@ -91,6 +108,18 @@ def _wrong_tags(tags: Any) -> list[str]:
     if not all(isinstance(tag, str) and tag for tag in tags):
         return ["each tag is a text that is not empty"]
     return [f"the tag {HIDDEN_TAG!r} is reserved"] if HIDDEN_TAG in tags else []
+
+
+def _wrong_embedding(embedding: Any) -> list[str]:
+    rule = ["an embedding is a list of finite numbers"]
+    if isinstance(embedding, str | bytes | Mapping) or not hasattr(embedding, "__iter__"):
+        return rule
+    numbers = list(embedding)
+    try:
+        fit = all(math.isfinite(number) for number in numbers)
+    except TypeError:
+        return rule
+    return [] if numbers and fit else rule
 
 
 def _wrong_metadata(metadata: Any) -> list[str]:

@@ -110,7 +110,11 @@ class EntryPublisher:
             if found.kind != "directory":
                 raise NotAFolderError("a file is in the way of a directory", about)
             return found.identifier
-        return found.record.identifier if found is not None and found.record is not None else None
+        if found is None or found.record is None:
+            return None
+        if found.record.pieces is not None:
+            raise NotAFolderError("a registered source holds no other files", about)
+        return found.record.identifier
 
     async def _create_folder(
         self,
@@ -122,11 +126,9 @@ class EntryPublisher:
     ) -> str:
         entry = wire.EntryCreate(
             name=unescape(segments[-1]),
-            description=notes.description,
-            tags=notes.tag_list(),
-            metadata=None if notes.metadata is None else marked(notes.metadata, {}),
             dataset_id=dataset.identifier,
             parent_id=parent,
+            **notes.sent(),
         )
 
         async def create() -> str:
@@ -329,6 +331,7 @@ class EntryPublisher:
             file_path=name if not notes.archive or name.endswith(SUFFIX) else f"{name}{SUFFIX}",
             is_collection=notes.archive,
             description=notes.description,
+            embedding=None if notes.embedding is None else list(notes.embedding),
             dataset_id=dataset.identifier,
             parent_id=await self.ensure_folder(dataset, location.inner[:-1], location.path),
             metadata=marked(metadata, marks),
@@ -343,11 +346,9 @@ def _text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> w
         name=name,
         content=staged.handle.text,
         file_path=name,
-        description=notes.description,
-        tags=notes.tag_list(),
-        metadata=None if notes.metadata is None else marked(notes.metadata, {}),
         dataset_id=dataset.identifier,
         parent_id=parent,
+        **notes.sent(),
     )
 
 

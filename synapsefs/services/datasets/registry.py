@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from synapsefs.errors import NotFoundError, SynapseError
+from synapsefs.errors import InvalidRequestError, NotFoundError, SynapseError
 from synapsefs.limits import Locks
 from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
 from synapsefs.services.base import Entry, aware
@@ -121,9 +121,18 @@ class DatasetRegistry:
         return found
 
     async def create(self, location: Location, options: Mapping[str, Any]) -> DatasetRecord:
-        """Create a dataset; ``id`` and ``description`` may be given."""
+        """Create a dataset; ``id`` and ``description`` may be given.
+
+        Raises
+        ------
+        InvalidRequestError
+            When the id is no UUID; nothing was sent.
+        """
         name = unescape(location.container)
-        identifier = str(options.get("id") or uuid.uuid4())
+        try:
+            identifier = str(uuid.UUID(str(options.get("id") or uuid.uuid4())))
+        except ValueError:
+            raise InvalidRequestError("the id of a dataset is a UUID", location.path) from None
         description = options.get("description")
         made = await self._create(name, description, identifier, location.path)
         record = DatasetRecord(made.id, made.name, escape(made.name), made.description or "")

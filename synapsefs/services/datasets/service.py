@@ -13,27 +13,26 @@ from synapsefs.errors import (
     AlreadyExistsError,
     ChangedError,
     FolderError,
-    InvalidPathError,
     InvalidRequestError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, escape, unescape
+from synapsefs.location import Location, Root, id_of
 from synapsefs.objects import Content, object_size
-from synapsefs.services.base import Entry, Staged, aware, directory, measured_as, write_options
+from synapsefs.services.base import Entry, Staged, directory, measured_as, write_options
 from synapsefs.services.datasets.annotations import EntryAnnotations
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import (
-    EXTERNAL,
-    DatasetIndex,
-    EntryRecord,
-    looked_at,
-)
+from synapsefs.services.datasets.history import EntryHistory
+from synapsefs.services.datasets.index import DatasetIndex, EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes
+from synapsefs.services.datasets.places import checked_place
 from synapsefs.services.datasets.publish import EntryPublisher
+from synapsefs.services.datasets.references import EntryReferences
 from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
+from synapsefs.services.datasets.search import EntrySearch
+from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
 from synapsefs.services.tree import Folder
 from synapsefs.transport import Transport
@@ -43,7 +42,6 @@ logger = logging.getLogger("synapsefs")
 INLINE_SECONDS = 1.0
 """For how long text that came with a listing is served without asking again."""
 REVISION_ATTEMPTS = 5
-NAME_MAX = 255
 
 
 class DatasetsService:
@@ -72,6 +70,9 @@ class DatasetsService:
         self._indexes = Indexes(self.api, expiry)
         self._publisher = EntryPublisher(self.api, self._registry, self._indexes)
         self.annotations = EntryAnnotations(self.api, self._indexes)
+        self.history = EntryHistory(self.api, self._indexes)
+        self.searching = EntrySearch(self.api, self._registry, self._indexes)
+        self.references = EntryReferences(self.api, self._registry, self._indexes, self._publisher)
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -79,7 +80,12 @@ class DatasetsService:
         """Find a dataset, directory or file."""
         if not location.container:
             return directory(ROOT)
-        dataset = await self._registry.find(location, refresh=refresh)
+        try:
+            dataset = await self._registry.find(location, refresh=refresh)
+        except NotFoundError:
+            if location.inner or not id_of(location.container):
+                raise
+            return await self._by_id(location)
         if not location.inner:
             return dataset.entry()
         place = dataset.location.child(*location.inner)
@@ -92,10 +98,29 @@ class DatasetsService:
             raise NotFoundError("no such file or directory", location.path)
         return found
 
+    async def _by_id(self, location: Location) -> Entry:
+        """Find an entry by its id or short alias alone, in whatever dataset it is, or in none."""
+        identifier = id_of(location.container) or ""
+        found = looked_at(await self.api.entry(identifier, location.path))
+        if found.entry.dataset_id is None:
+            return found.entry_at(location)
+        place = ROOT.child(f"@{found.entry.dataset_id}", f"@{found.identifier}")
+        dataset = await self._registry.find(place)
+        index = await self._indexes.get(dataset)
+        if found.identifier not in index.paths:
+            index = await self._indexes.get(dataset, refresh=True)
+        return found.entry_at(
+            dataset.location.child(*index.paths.get(found.identifier, place.inner))
+        )
+
     async def _at(self, index: DatasetIndex, place: Location) -> Entry | None:
+        for depth in range(1, len(place.inner) + 1):
+            above = index.at(place.inner[:depth])
+            if isinstance(above, EntryRecord):
+                await self._indexes.decided(above, place.path)
         found = index.at(place.inner)
         if isinstance(found, EntryRecord):
-            return _entry(place, await self._indexes.decided(found, place.path))
+            return _entry(place, found)
         if found is None:
             return None
         return _entry(place, found.record) if found.record else directory(place)
@@ -107,7 +132,7 @@ class DatasetsService:
         found = await self.entry(location, refresh=refresh)
         if found.kind == "file":
             return [found]
-        folder = await self._folder(location, refresh=refresh and not location.inner)
+        folder = await self._folder(found.location, refresh=refresh and not location.inner)
         return [
             _entry(found.location.child(name), record)
             for name, record in (
@@ -126,7 +151,7 @@ class DatasetsService:
         above = await self.entry(location, refresh=refresh)
         if above.kind == "file":
             return []
-        folder = await self._folder(location, refresh=refresh and not location.inner)
+        folder = await self._folder(above.location, refresh=refresh and not location.inner)
         return [
             _entry(above.location.child(*segments), record if below is None else below.record)
             for segments, below, record in folder.walk()
@@ -171,12 +196,18 @@ class DatasetsService:
             raise _unreadable(record, about)
         return _content(entry, record, self)
 
+    async def looked(self, record: EntryRecord, about: str) -> EntryRecord:
+        """Look closer at a file, for another URL of the version that was opened."""
+        if record.revision is None or record.piece is not None:
+            return await self._indexes.look(record, about)
+        return await self._indexes.look_back(record, {"revision_id": record.revision}, about)
+
     # --- writing ---------------------------------------------------------------------------
 
     async def validate(self, locations: Sequence[Location], *, complete: bool) -> None:  # noqa: ARG002
         """Check the paths, that their datasets are there, and that no directory has their names."""
         for location in locations:
-            _check_place(location)
+            checked_place(location)
         for location in locations:
             dataset = await self._registry.find(location)
             await self._publisher.require_free(dataset, location)
@@ -194,9 +225,14 @@ class DatasetsService:
         options: Mapping[str, Any],
     ) -> DatasetUpload:
         """Begin to write a file."""
-        _check_place(location)
+        checked_place(location)
         notes = Notes.of(options, location.path)
         dataset = await self._registry.find(location)
+        if notes.embedding is not None:
+            index = await self._indexes.get(dataset)
+            if index.at(location.inner) is not None:
+                rule = "an embedding is taken only when a file is made: remove the old one first"
+                raise UnsupportedError(rule, location.path)
         if exclusive:
             await self._refuse_existing(location)
 
@@ -252,7 +288,7 @@ class DatasetsService:
             if not exist_ok:
                 raise AlreadyExistsError("the dataset is there already", location.path)
             return
-        _check_place(location)
+        checked_place(location)
         notes = Notes.of(write_options(options), location.path)
         await self._make_folder(dataset, location, notes, exist_ok=exist_ok, parents=parents)
 
@@ -288,7 +324,7 @@ class DatasetsService:
             await self._registry.delete(record)
             self._indexes.drop(record.identifier)
         gone = {entry.location.container for entry in datasets}
-        left = [entry for entry in entries if entry.location.container not in gone]
+        left = _owned([entry for entry in entries if entry.location.container not in gone])
         by_depth: dict[int, list[Entry]] = {}
         for entry in left:
             by_depth.setdefault(len(entry.location.segments), []).append(entry)
@@ -318,45 +354,27 @@ def _with_doubles(record: EntryRecord, indexes: Indexes) -> list[EntryRecord]:
     return [record, *indexes.holding(record).doubles(record)]
 
 
-def _check_place(location: Location) -> None:
-    """Refuse a path where no file can be.
+def _owned(entries: Sequence[Entry]) -> list[Entry]:
+    """Give what is an entry of its own; objects of a registered source go with its entry.
 
     Raises
     ------
-    InvalidPathError
-        Naming the path and every rule that it breaks.
-    FolderError
-        For a dataset itself.
+    UnsupportedError
+        For such an object alone.
     """
-    if not location.inner:
-        raise FolderError("a file needs a name below its dataset", location.path)
-    broken = []
-    if any(len(unescape(segment)) > NAME_MAX for segment in location.inner):
-        broken.append(f"each name has at most {NAME_MAX} characters")
-    wrong = [segment for segment in location.inner if escape(unescape(segment)) != segment]
-    if wrong and not wrong[0].startswith("@"):
-        broken.append(f"{wrong[0]!r} is written {escape(unescape(wrong[0]))!r}")
-    if any(segment.startswith("@") for segment in location.inner):
-        broken.append("'@' in front of a name addresses by id; write it %40")
-    if broken:
-        raise InvalidPathError("; ".join(broken), location.path)
+    found = [e for e in entries if e.record is not None and e.record.piece is None]
+    going = {entry.record.identifier for entry in found}
+    for entry in entries:
+        if entry.record is not None and entry.record.identifier not in going:
+            raise UnsupportedError(
+                "this object lies in a registered source: only the whole entry can be removed",
+                entry.location.path,
+            )
+    return found
 
 
 def _entry(place: Location, record: EntryRecord | None) -> Entry:
-    if record is None:
-        return directory(place)
-    is_file = record.kind != "directory"
-    return Entry(
-        location=place,
-        kind="file" if is_file else "directory",
-        size=record.size if is_file else 0,
-        checksum=record.md5 if is_file else None,
-        version=record.version if is_file else None,
-        created=aware(record.entry.created_at),
-        modified=aware(record.entry.modified_at),
-        record=record,
-        details=record.details(),
-    )
+    return directory(place) if record is None else record.entry_at(place)
 
 
 def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Content:
@@ -364,7 +382,7 @@ def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Con
 
     async def locate(renew: bool) -> str:
         if renew or not record.url:
-            fresh = looked_at(await service.api.entry(record.identifier, about))
+            fresh = await service.looked(record, about)
             if record.revision and fresh.revision != record.revision:
                 raise ChangedError("the file was replaced while it was read", about)
             record.url = fresh.url
@@ -384,8 +402,8 @@ def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Con
 
 
 def _unreadable(record: EntryRecord, about: str) -> SynapseError:
-    if record.storage_type in EXTERNAL:
-        return UnsupportedError(
-            f"this entry points to {record.storage_type}; its details are in info()", about
-        )
+    if record.connection is not None and record.storage_type in EXTERNAL:
+        return UnsupportedError(instead(record.connection), about)
+    if record.piece is not None:
+        return NotFoundError("the object is no longer in the registered source", about)
     return InvalidRequestError("the service gives neither content nor a URL", about)

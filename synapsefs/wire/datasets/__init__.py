@@ -71,6 +71,7 @@ from synapsefs.wire.datasets.requests import (
     UploadInitiate,
     WorkspaceUpdate,
 )
+from synapsefs.wire.datasets.sources import SOURCES, GcsSource, Source
 
 __all__ = [
     "API_PREFIX",
@@ -94,6 +95,7 @@ __all__ = [
     "SIMILARITY_PATH",
     "SMALL_TEXT_LIMIT",
     "SMALL_TEXT_SUFFIXES",
+    "SOURCES",
     "WORKSPACES_PATH",
     "ContentType",
     "Criterion",
@@ -108,6 +110,7 @@ __all__ = [
     "EntryResponse",
     "EntryState",
     "FilterLogic",
+    "GcsSource",
     "Location",
     "LocationPayload",
     "LoginAnswer",
@@ -125,6 +128,7 @@ __all__ = [
     "SearchRequest",
     "ShareStatus",
     "SimilarityRequest",
+    "Source",
     "Status",
     "StorageConfig",
     "StorageType",

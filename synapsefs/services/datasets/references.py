@@ -1,0 +1,166 @@
+"""Creating entries whose content lies outside the service: links and registered sources."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from synapsefs.errors import AlreadyExistsError, InvalidRequestError
+from synapsefs.location import Location, unescape
+from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.index import looked_at
+from synapsefs.services.datasets.indexes import Indexes
+from synapsefs.services.datasets.notes import Notes
+from synapsefs.services.datasets.places import checked_place
+from synapsefs.services.datasets.publish import EntryPublisher
+from synapsefs.services.datasets.registry import DatasetRegistry
+from synapsefs.wire import datasets as wire
+
+GS = "gs://"
+
+
+class EntryReferences:
+    """Links and registered sources.
+
+    Parameters
+    ----------
+    api
+        The service.
+    registry, indexes
+        What is there.
+    publisher
+        Makes the directories above.
+    """
+
+    def __init__(
+        self,
+        api: DatasetsApi,
+        registry: DatasetRegistry,
+        indexes: Indexes,
+        publisher: EntryPublisher,
+    ) -> None:
+        self._api = api
+        self._registry = registry
+        self._indexes = indexes
+        self._publisher = publisher
+
+    async def link(self, location: Location, target: str, options: Mapping[str, Any]) -> None:
+        """Create an entry that names a URL.
+
+        Parameters
+        ----------
+        options
+            ``instructions``, ``api_key``, and what is said of any entry.
+
+        Raises
+        ------
+        InvalidRequestError
+            When the target is no URL.
+        """
+        said = dict(options)
+        known = {name: said.pop(name, None) for name in ("instructions", "api_key")}
+        notes = Notes.of(said, location.path)
+        parts = urlsplit(target) if isinstance(target, str) else None
+        if parts is None or not (parts.scheme and (parts.netloc or parts.path)):
+            raise InvalidRequestError("a link leads to a URL with a scheme", location.path)
+        told = {name: value for name, value in known.items() if value is not None}
+        place = wire.LocationPayload(
+            storage_type=wire.StorageType.LINK.value,
+            content_type=wire.ContentType.TEXT.value,
+            location=target,
+            metadata={**(notes.metadata or {}), **told} or None,
+        )
+        await self._create(location, place, notes, content=target, is_collection=False)
+
+    async def register(self, location: Location, source: Mapping[str, Any]) -> None:
+        """Create an entry for a source that is there already.
+
+        Parameters
+        ----------
+        source
+            ``storage_type``, ``content_type``, ``metadata`` and ``location`` of the source, and
+            ``description`` and ``tags`` of the entry.
+
+        Raises
+        ------
+        InvalidRequestError
+            One error that names everything that is missing or wrong; nothing was sent.
+        """
+        given = {name: value for name, value in source.items() if value is not None}
+        names = [name for name in ("description", "tags") if name in given]
+        said: dict[str, Any] = {name: given.pop(name) for name in names}
+        notes = Notes.of(said, location.path)
+        model = _validated(given, location.path)
+        place = wire.LocationPayload(
+            storage_type=model.storage_type,
+            content_type=model.content_type.value,
+            content_schema=model.content_schema,
+            metadata=model.metadata.model_dump(exclude_none=True) or None,
+            location=model.location,
+        )
+        collection = isinstance(model, wire.GcsSource) and model.location is None
+        await self._create(location, place, notes, content=None, is_collection=collection)
+
+    async def _create(
+        self,
+        location: Location,
+        place: wire.LocationPayload,
+        notes: Notes,
+        *,
+        content: str | None,
+        is_collection: bool,
+    ) -> None:
+        about = location.path
+        checked_place(location)
+        dataset = await self._registry.find(location)
+        index = await self._indexes.get(dataset, refresh=True)
+        if index.at(location.inner) is not None:
+            raise AlreadyExistsError("something is there already", about)
+        entry = wire.EntryCreate(
+            name=unescape(location.name),
+            content=content,
+            is_collection=is_collection,
+            file_path=place.location if content is None else None,
+            existing_location=place,
+            dataset_id=dataset.identifier,
+            parent_id=await self._publisher.ensure_folder(dataset, location.inner[:-1], about),
+            **notes.sent(),
+        )
+        made = await self._api.create_entry(entry, about, replay=False)
+        index.put(looked_at(await self._api.entry(made.data_storage.id, about)))
+
+
+def _validated(given: dict[str, Any], about: str) -> wire.Source:
+    """Read what describes a source, a ``gs://`` location among it."""
+    kind = given.get("storage_type")
+    model = wire.SOURCES.get(kind) if isinstance(kind, str) else None
+    if model is None:
+        known = ", ".join(wire.SOURCES)
+        raise InvalidRequestError(f"storage_type is one of {known}, not {kind!r}", about)
+    if model is wire.GcsSource:
+        given = _of_bucket(given)
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problems = [f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in found]
+        raise InvalidRequestError("; ".join(problems), about) from None
+
+
+def _of_bucket(given: dict[str, Any]) -> dict[str, Any]:
+    """Take a ``gs://`` URL apart, and tell a file from a directory."""
+    location, metadata = given.get("location"), given.get("metadata")
+    if isinstance(location, str) and location.startswith(GS):
+        bucket, _, key = location.removeprefix(GS).partition("/")
+        metadata = {"bucket_name": bucket, **(metadata or {})}
+        given = {**given, "location": key or None, "metadata": metadata}
+    location = given.get("location")
+    if isinstance(location, str) and location.endswith("/") and isinstance(metadata, dict):
+        given = {**given, "location": None, "metadata": {"prefix": location, **metadata}}
+    if "content_type" not in given:
+        kind = wire.ContentType.DIRECTORY if not given.get("location") else wire.ContentType.FILE
+        given = {**given, "content_type": kind}
+    return given
