@@ -111,6 +111,26 @@ def test_telling(run: Run, call: Callable[..., Any], folder: Path) -> None:
     assert (code, out) == (0, b"alpha\r\n" + bytes(range(256)))
 
 
+def test_search_finds_by_words_and_criteria(
+    run: Run, call: Callable[..., Any], endpoint: str
+) -> None:
+    fs = SynapseFileSystem(endpoint_url=endpoint)
+    fs.mkdir("datasets/d")
+    fs.pipe_file("datasets/d/a.txt", b"river", tags=["raw"])
+    fs.pipe_file("datasets/d/sub/b.md", b"river", tags=["made", "2026"])
+    a, b = "synapse://datasets/d/a.txt", "synapse://datasets/d/sub/b.md"
+    assert sorted(run("search", "river")) == [a, b]
+    assert run("search", "river", "--in", "synapse://datasets/d/sub") == [b]
+    assert run("search", "--where", "tags equals raw") == [a]
+    assert run("search", "--where", "tags equals raw", "--where", "name ends_with .md") == []
+    either = ("--any", "--where", "tags in raw,none", "--where", "name ends_with .md")
+    assert sorted(run("search", *either, "--in", "synapse://datasets/d")) == [a, b]
+    assert len(run("search", "river", "--size", "1")) == 1
+    assert run("search", "river", "-l", "--where", "tags equals raw")[0].split()[0] == "5"
+    code, _, error = call("search", "--where", "tags")
+    assert (code, error) == (1, "synapsefs: tags: a criterion is 'field operator value'\n")
+
+
 def test_what_a_terminal_would_obey_is_written_out(run: Run, endpoint: str) -> None:
     fs = SynapseFileSystem(endpoint_url=endpoint)
     fs.mkdir("datasets/d")

@@ -53,7 +53,8 @@ class ArrangingVerbs(Core):
             Create what is missing above it.
         kwargs
             As the service's own creation call takes them: ``category``, ``description`` and
-            ``file_specifications`` for a collection, ``id`` and ``description`` for a dataset.
+            ``file_specifications`` for a collection, ``id`` and ``description`` for a dataset,
+            ``description``, ``tags`` and ``metadata`` for a directory in one.
 
         Raises
         ------

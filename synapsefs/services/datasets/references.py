@@ -17,6 +17,7 @@ from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.places import checked_place
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.registry import DatasetRegistry
+from synapsefs.services.tree import Folder
 from synapsefs.wire import datasets as wire
 
 GS = "gs://"
@@ -129,8 +130,17 @@ class EntryReferences:
             parent_id=await self._publisher.ensure_folder(dataset, location.inner[:-1], about),
             **notes.sent(),
         )
-        made = await self._api.create_entry(entry, about, replay=False)
-        index.put(looked_at(await self._api.entry(made.data_storage.id, about)))
+
+        async def create() -> str:
+            return (await self._api.create_entry(entry, about, replay=False)).data_storage.id
+
+        async def look() -> str | None:
+            found = (await self._indexes.get(dataset, refresh=True)).at(location.inner)
+            record = found.record if isinstance(found, Folder) else found
+            return record.identifier if record else None
+
+        made = await self._api.once(create, look)
+        index.put(looked_at(await self._api.entry(made, about)))
 
 
 def _validated(given: dict[str, Any], about: str) -> wire.Source:
