@@ -75,10 +75,11 @@ def require_inside(root: str, targets: Sequence[str]) -> None:
         Naming the first such path and the rule.
     """
     for target in targets:
-        below = target.removeprefix(root).lstrip("/" if not _WINDOWS else "/\\")
-        rule = None if target.startswith(root) else "lies outside of it"
-        for name in below.split("/") if below else []:
-            rule = rule or refused_here(name)
+        inside = target == root or target.startswith(f"{root}/")
+        below = target.removeprefix(root)
+        names = below.split("/")[1:] if inside else []
+        broken = (rule for name in names if (rule := refused_here(name)))
+        rule = next(broken, None) if inside else "lies outside of it"
         if rule is not None:
             shown = ascii(below)[1:-1]
             raise InvalidPathError(f"cannot be a local file: {shown!r} {rule}", ascii(root)[1:-1])
