@@ -206,7 +206,7 @@ class CollectionIndex:
 
     def _place(self, file: BoundFile) -> None:
         there = self.tree.file(file.segments)
-        if there is None or there.unit is file.unit:
+        if there is None or there.unit.identifier == file.unit.identifier:
             self.tree.put(file.segments, file)
             return
         older, newer = sorted((there, file), key=lambda found: found.unit.identifier)

@@ -7,7 +7,12 @@ import logging
 from collections.abc import Iterable, Sequence
 
 from synapsefs import limits
-from synapsefs.errors import InvalidRequestError, NotEmptyError, SynapseError
+from synapsefs.errors import (
+    AlreadyExistsError,
+    InvalidRequestError,
+    NotEmptyError,
+    SynapseError,
+)
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionRecord
 from synapsefs.services.collections.index import (
@@ -77,9 +82,11 @@ class UnitPublisher:
                 if bound.size is None:
                     bound.size = sizes.get((bound.specification, bound.name))
             index.insert(unit)
+        kept = {unit.identifier for unit in made}
         for draft in drafts:
             for unit in (*draft.replaced, *([draft.base] if draft.base else ())):
-                index.supersede(unit)
+                if unit.identifier not in kept:
+                    index.supersede(unit)
         await self.delete_superseded(collection, about)
 
     async def _create(
@@ -87,12 +94,18 @@ class UnitPublisher:
     ) -> list[UnitRecord]:
         """Create units batch by batch; a batch that fails takes the earlier ones back."""
         made: list[UnitRecord] = []
+        fresh: list[UnitRecord] = []
         try:
             for start in range(0, len(drafts), wire.UNIT_BATCH):
                 batch = drafts[start : start + wire.UNIT_BATCH]
-                made += await self._create_batch(collection, batch, about)
+                units = await self._create_batch(collection, batch, about)
+                made += units
+                pairs = list(zip(units, batch, strict=True))
+                fresh += [unit for unit, draft in pairs if _is_made(unit, draft)]
+                for unit, draft in pairs:
+                    _require_place(unit, draft, about)
         except (SynapseError, asyncio.CancelledError):
-            await asyncio.shield(self._delete_units(made, about))
+            await asyncio.shield(self._delete_units(fresh, about))
             raise
         return made
 
@@ -197,10 +210,33 @@ def require_publishable(drafts: Sequence[Draft], collection: CollectionRecord, a
         raise InvalidRequestError("; ".join(broken[:MOST_TOLD]) + more, about)
 
 
+def _is_made(unit: UnitRecord, draft: Draft) -> bool:
+    """Say whether a unit was made for this draft, not found to hold equal content."""
+    return bool(unit.mark.get("write") == draft.write)
+
+
+def _require_place(unit: UnitRecord, draft: Draft, about: str) -> None:
+    """Accept a unit that the service gave in place of a new one only where it holds these names.
+
+    Raises
+    ------
+    AlreadyExistsError
+        When the service keeps equal content just once, and has it under another name.
+    """
+    names = {specification: file.name for specification, file in unit.files.items()}
+    if not _is_made(unit, draft) and names != draft.names:
+        shown = ", ".join(f"{specification}/{name}" for specification, name in names.items())
+        raise AlreadyExistsError(
+            f"the service keeps one unit for equal content, and has it as {shown}", about
+        )
+
+
 def _complete(unit: UnitRecord, draft: Draft, request: wire.UnitToCreate) -> None:
     """Fill in what a creation's answer may leave out, from what was asked for."""
     if not unit.meta:
         unit.meta = request.meta or {}
+    if not _is_made(unit, draft):
+        return
     for specification, name in draft.names.items():
         file = unit.files.get(specification)
         if file is None:
