@@ -369,3 +369,25 @@ def test_commands_read_the_environment(tmp_path: Path) -> None:
         ["synapse://collections", "synapse://datasets"],
         "",
     )
+
+
+def test_units(run: Run, call: Callable[..., Any], endpoint: str) -> None:
+    fs = SynapseFileSystem(endpoint_url=endpoint, skip_instance_cache=True)
+    fs.mkdir("collections/pets")
+    for name, meta in (("a", {"label": "cat", "n": 1}), ("b", {"label": "dog", "n": 2})):
+        fs.put_unit("pets", {"data_1": b"x"}, key=f"g/{name}", meta=meta)
+    url = "synapse://collections/pets"
+    rows = [json.loads(line) for line in run("units", url)]
+    assert [(row["key"], row["meta.label"], row["groups"]) for row in rows] == [
+        ("g/a", "cat", ["g"]),
+        ("g/b", "dog", ["g"]),
+    ]
+    assert rows[0]["data_1"] == f"{url}/data_1/g/a"
+    chosen = ["--column", "key", "--column", "groups", "--csv"]
+    assert run("units", url, *chosen) == ["key,groups", 'g/a,"[""g""]"', 'g/b,"[""g""]"']
+    assert run("units", url, *chosen, "--where", "meta.n>1") == ["key,groups", 'g/b,"[""g""]"']
+    assert run("units", url, "--column", "id", "--where", "meta.label=cow") == []
+    code, _, err = call("units", url, "--where", "nonsense")
+    assert (code, "a condition is NAME=VALUE" in err) == (1, True)
+    code, _, err = call("units", url, "--column", "nothing")
+    assert (code, "there is no column nothing" in err) == (1, True)

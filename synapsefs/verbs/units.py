@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs import limits
+from synapsefs import bridge, limits
 from synapsefs.bridge import mirrored
 from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.location import PROTOCOL, Location, Root
@@ -18,7 +18,7 @@ from synapsefs.transfer import stage_bytes, stage_file
 from synapsefs.verbs.writing import WritingVerbs, exclusive_by
 
 
-@mirrored("put_unit")
+@mirrored("put_unit", "units")
 class UnitVerbs(WritingVerbs):
     """The verbs of the collections service that deal with units rather than files."""
 
@@ -82,15 +82,11 @@ class UnitVerbs(WritingVerbs):
             for name, source in contents.items()
         }
         with concerning(location.path):
-            plan = await service.plan_unit(
-                location,
-                names,
-                key=key,
-                meta=meta,
-                groups=groups,
-                exclusive=exclusive,
-                problems=problems,
+            plan = await service.units.plan(
+                location, names, key=key, meta=meta, groups=groups, problems=problems
             )
+            if exclusive:
+                await service.refuse_existing(list(plan.places.values()))
         callback.set_size(await asyncio.to_thread(_total, contents.values()))
         work = [
             self._stage_content(plan.places[name], source, exclusive, callback)
@@ -98,8 +94,89 @@ class UnitVerbs(WritingVerbs):
         ]
         staged = plan.bind(await limits.gather(work, self.options.max_concurrency))
         await self._publish_or_defer(staged)
-        found: dict[str, Any] = service.planned_info(plan)
+        found: dict[str, Any] = service.units.info(plan)
         return found
+
+    async def _units_batches(
+        self, collection: str, columns: Sequence[str] | None = None, filters: Any = None
+    ) -> AsyncGenerator[Any, None]:
+        """Give a collection's data units as Arrow record batches, in the memory of a page.
+
+        The whole listing is read first, to a temporary file: all batches have one schema, which
+        the metadata of all units decides.
+
+        Parameters
+        ----------
+        collection, columns, filters
+            As for :meth:`units`.
+
+        Yields
+        ------
+        pyarrow.RecordBatch
+            At least one, be it empty.
+
+        Raises
+        ------
+        InvalidRequestError
+            For a column that there is not, or a filter that does not fit the columns.
+        """
+        location = collection_location(collection)
+        service: Any = await self._service(location)
+        with concerning(location.path):
+            async for batch in service.units.batches(location, columns, filters):
+                yield batch
+
+    def units_batches(
+        self, collection: str, columns: Sequence[str] | None = None, filters: Any = None
+    ) -> Iterator[Any]:
+        """Give a collection's data units as Arrow record batches; see :meth:`units`."""
+        batches = self._units_batches(collection, columns, filters)
+
+        async def following() -> Any:
+            return await anext(batches, None)
+
+        try:
+            while (batch := bridge.run(self.loop, following())) is not None:
+                yield batch
+        finally:
+            bridge.run(self.loop, batches.aclose())
+
+    async def _units(
+        self, collection: str, columns: Sequence[str] | None = None, filters: Any = None
+    ) -> Any:
+        """Give a collection's data units as an Arrow table.
+
+        Its columns are ``id``, ``key``, ``groups``, ``created`` (UTC) and ``checksum`` of each
+        unit, then for each file specification the ``synapse://`` URL of the unit's file or null,
+        then the metadata, flattened: ``meta.box.x`` for ``{"box": {"x": …}}``. A metadata column
+        has the type that holds the values of all units: integers with floats become floats, and
+        what has no common type becomes text, with all but texts written as JSON. Types that the
+        collection's JSON Schema declares count as one more value.
+
+        Parameters
+        ----------
+        collection
+            The collection: its name, ``@<id>``, path or URL.
+        columns
+            Names of the columns wanted, in this order; all when left out.
+        filters
+            A ``pyarrow.compute`` expression, such as ``pc.field("meta.label") == "cat"``, or a
+            list of tuples as pandas and ``pyarrow.parquet`` take it.
+
+        Returns
+        -------
+        pyarrow.Table
+            A row for each unit.
+
+        Raises
+        ------
+        InvalidRequestError
+            For a column that there is not, or a filter that does not fit the columns.
+        """
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
+
+        batches = self._units_batches(collection, columns, filters)
+        return pa.Table.from_batches([batch async for batch in batches])
 
     async def _stage_content(
         self, place: Location, source: Any, exclusive: bool, callback: Any

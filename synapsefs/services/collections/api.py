@@ -8,18 +8,18 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from synapsefs.errors import NotFoundError
-from synapsefs.services.collections.calls import JSON_HEADERS, query_of
+from synapsefs.services.collections.calls import JSON_HEADERS
 from synapsefs.services.collections.sending import SendingApi
 from synapsefs.services.wireio import parsed
 from synapsefs.wire import collections as wire
 
 UNITS_PER_PAGE = 1000
-FILES_PER_PAGE = 200
 
 _COLLECTIONS = TypeAdapter(wire.CollectionPage)
 _UNITS = TypeAdapter(wire.UnitPage)
 _CREATED_UNITS = TypeAdapter(list[wire.Unit])
 _STORED_FILES = TypeAdapter(wire.ListEnvelope[wire.StoredFile])
+_GROUPS = TypeAdapter(wire.ListEnvelope[wire.Group])
 _DETAIL = TypeAdapter(wire.Envelope[wire.CollectionDetail])
 
 
@@ -88,29 +88,24 @@ class CollectionsApi(SendingApi):
 
     async def stored_sizes(self, collection: int, about: str) -> dict[str, int]:
         """Learn the sizes in bytes of a collection's files, by checksum (v2)."""
+        params = {"data_collection": str(collection)}
         found: dict[str, int] = {}
-        params = {"data_collection": str(collection), "per_page": str(FILES_PER_PAGE)}
-        seen: set[str] = set()
-        while True:
-            reply = await self._call("GET", "v2/data-files/", about, None, params=params)
-            page = parsed(_STORED_FILES, reply, about)
+        async for page in self._cursor_pages("v2/data-files/", params, _STORED_FILES, about):
             found.update(
-                (item.checksum, item.file_size) for item in page.data if item.file_size is not None
+                (item.checksum, item.file_size) for item in page if item.file_size is not None
             )
-            cursor = page.meta.pagination.next_cursor if page.meta.pagination else None
-            if not cursor or cursor in seen:
-                return found
-            seen.add(cursor)
-            params = {**params, "cursor": _cursor_value(cursor)}
+        return found
+
+    async def group_names(self, collection: int, about: str) -> dict[int, str]:
+        """Learn the names of a collection's groups, by id (v2)."""
+        route = f"v2/data-collections/{collection}/groups/"
+        pages = self._cursor_pages(route, {}, _GROUPS, about)
+        return {item.id: item.name async for page in pages for item in page}
 
     async def announces_extras(self) -> bool:
         """Say whether the server is an embedded one, which serves datasets as well."""
         reply = await self._call("GET", "health/", None, None)
         return "X-Synapsefs-Server" in reply.headers
-
-
-def _cursor_value(cursor: str) -> str:
-    return query_of(cursor).get("cursor", cursor) if cursor.startswith("http") else cursor
 
 
 def _json(value: Any) -> bytes:

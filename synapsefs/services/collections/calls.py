@@ -16,6 +16,7 @@ from synapsefs.transport import Body, Reply, Transport
 from synapsefs.wire import collections as wire
 
 PAGES_AT_A_TIME = 8
+PER_PAGE = 200
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -95,6 +96,21 @@ class Caller:
             for page in await limits.gather(map(fetch, batch), PAGES_AT_A_TIME):
                 yield page
 
+    async def _cursor_pages(
+        self, route: str, params: Mapping[str, str], adapter: TypeAdapter[Any], about: str
+    ) -> AsyncIterator[Any]:
+        """Go through a list of the second generation; gives what each page holds."""
+        params = {**params, "per_page": str(PER_PAGE)}
+        seen: set[str] = set()
+        while True:
+            page = parsed(adapter, await self._get(route, about, params), about)
+            yield page.data
+            cursor = page.meta.pagination.next_cursor if page.meta.pagination else None
+            if not cursor or cursor in seen:
+                return
+            seen.add(cursor)
+            params = {**params, "cursor": _cursor_value(cursor)}
+
     async def _get(self, route: str, about: str | None, params: Mapping[str, str]) -> Reply:
         return await self._call("GET", route, about, None, params=params)
 
@@ -144,3 +160,7 @@ class Caller:
 def query_of(url: str | None) -> dict[str, str]:
     """Read the parameters of a URL; empty for None."""
     return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)) if url else {}
+
+
+def _cursor_value(cursor: str) -> str:
+    return query_of(cursor).get("cursor", cursor) if cursor.startswith("http") else cursor

@@ -42,7 +42,7 @@ from synapsefs.services.collections.plan import (
 )
 from synapsefs.services.collections.publish import UnitPublisher, require_publishable
 from synapsefs.services.collections.sizes import Sizes
-from synapsefs.services.collections.units import UnitPlan, plan_unit
+from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
 from synapsefs.services.tree import Folder
 from synapsefs.transport import Transport
@@ -81,6 +81,7 @@ class CollectionsService:
         self._directory = CollectionDirectory(self.api, expiry)
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
         self._sizes = Sizes(transport, self.api, self._directory)
+        self.units = Units(self.api, self._directory, self._indexes)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
 
     # --- looking ---------------------------------------------------------------------------
@@ -231,7 +232,7 @@ class CollectionsService:
         collection = await self._directory.find(location)
         check_place(location, collection.specifications)
         if exclusive:
-            await self._refuse_existing([location])
+            await self.refuse_existing([location])
         return CollectionUpload(
             self.api,
             location,
@@ -242,7 +243,7 @@ class CollectionsService:
 
     async def publish(self, staged: Sequence[Staged]) -> None:
         """Make units of data files; what they replace is deleted afterwards."""
-        await self._refuse_existing([item.location for item in staged if item.exclusive])
+        await self.refuse_existing([item.location for item in staged if item.exclusive])
         files = {
             item.location: NewFile(item.location, item.handle.checksum, item.size, item.handle.wish)
             for item in staged
@@ -250,27 +251,14 @@ class CollectionsService:
         for collection, group in await self._by_collection(list(files)):
             await self._publisher.bind(collection, [files[location] for location in group])
 
-    async def plan_unit(
-        self,
-        location: Location,
-        sources: Mapping[str, str | None],
-        *,
-        key: str | None,
-        meta: Mapping[str, Any] | None,
-        groups: Sequence[str] | None,
-        exclusive: bool,
-        problems: Sequence[str],
-    ) -> UnitPlan:
-        """Plan a whole unit, or raise one error with everything that is wrong with it."""
-        collection = await self._directory.for_writing(location)
-        plan = plan_unit(collection, sources, key=key, meta=meta, groups=groups, problems=problems)
-        if exclusive:
-            await self._refuse_existing(list(plan.places.values()))
-        return plan
-
-    def planned_info(self, plan: UnitPlan) -> dict[str, Any]:
-        """Describe a planned unit; without its id while it is not published."""
-        return plan.info(self._indexes.held(plan.collection.identifier))
+    async def refuse_existing(self, locations: Sequence[Location]) -> None:
+        """Raise an error where a file is already."""
+        for location in locations:
+            try:
+                await self.entry(location, refresh=True)
+            except NotFoundError:
+                continue
+            raise AlreadyExistsError("there is a file already", location.path)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Bind the same data files again under other names; no byte moves."""
@@ -344,14 +332,6 @@ class CollectionsService:
         """Forget listings; what was written here and not yet listed is kept."""
         self._directory.forget()
         self._indexes.forget()
-
-    async def _refuse_existing(self, locations: Sequence[Location]) -> None:
-        for location in locations:
-            try:
-                await self.entry(location, refresh=True)
-            except NotFoundError:
-                continue
-            raise AlreadyExistsError("there is a file already", location.path)
 
     async def _by_collection(
         self, locations: Sequence[Location]

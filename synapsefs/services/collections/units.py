@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from synapsefs.errors import InvalidPathError, InvalidRequestError, SynapseError
 from synapsefs.location import Location, escape, escape_key, split_suffix
 from synapsefs.services.base import Staged
-from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.directory import CollectionDirectory, CollectionRecord
 from synapsefs.services.collections.index import CollectionIndex, UnitRecord
+from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.metadata import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.plan import StagedFile, Wish, check_place
+from synapsefs.services.collections.table import unit_batches
 from synapsefs.wire import collections as wire
 
 
@@ -32,14 +35,57 @@ class UnitPlan:
             replace(item, handle=StagedFile(item.handle.checksum, self.wish)) for item in staged
         ]
 
-    def info(self, index: CollectionIndex | None) -> dict[str, Any]:
+    def info(self, index: CollectionIndex) -> dict[str, Any]:
         """Describe the unit; without an id while it is not there yet."""
         for place in self.places.values():
-            found = index.at(place.inner) if index is not None else None
+            found = index.at(place.inner)
             if found is not None:
                 return unit_info(found.unit, self.collection)
         paths = {name: place.path for name, place in self.places.items()}
         return {"id": None, "key": self.key, "paths": paths}
+
+
+class Units:
+    """Units of any collection: planned, described, listed.
+
+    Parameters
+    ----------
+    api, directory, indexes
+        The service, its collections, and what they hold.
+    """
+
+    def __init__(
+        self, api: CollectionsApi, directory: CollectionDirectory, indexes: Indexes
+    ) -> None:
+        self._api = api
+        self._directory = directory
+        self._indexes = indexes
+
+    async def plan(
+        self,
+        location: Location,
+        sources: Mapping[str, str | None],
+        *,
+        key: str | None,
+        meta: Mapping[str, Any] | None,
+        groups: Sequence[str] | None,
+        problems: Sequence[str],
+    ) -> UnitPlan:
+        """Plan a whole unit, or raise one error with everything that is wrong with it."""
+        collection = await self._directory.for_writing(location)
+        return plan_unit(collection, sources, key=key, meta=meta, groups=groups, problems=problems)
+
+    def info(self, plan: UnitPlan) -> dict[str, Any]:
+        """Describe a planned unit; without its id while it is not published."""
+        return plan.info(self._indexes.held(plan.collection.identifier))
+
+    async def batches(
+        self, location: Location, columns: Sequence[str] | None, filters: Any
+    ) -> AsyncIterator[Any]:
+        """Give the units of a collection as record batches of one schema."""
+        collection = await self._directory.for_writing(location)
+        async for batch in unit_batches(self._api, collection, columns, filters):
+            yield batch
 
 
 def unit_info(unit: UnitRecord, collection: CollectionRecord) -> dict[str, Any]:

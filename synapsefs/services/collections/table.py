@@ -1,0 +1,301 @@
+"""The units of a collection as a table, in batches that all have one schema.
+
+The listing goes to a temporary file page by page before the first batch is made: only then is it
+known which types the metadata has, and which of several files of one name is the newest.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import tempfile
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import IO, Any
+
+from synapsefs.errors import InvalidRequestError, SynapseError
+from synapsefs.location import PROTOCOL
+from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.columns import (
+    NOTHING,
+    PREFIX,
+    arrow_type,
+    declared,
+    fitted,
+    flattened,
+    kind_of,
+    unified,
+)
+from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.index import BoundFile, UnitRecord, record_of
+from synapsefs.wire import collections as wire
+
+logger = logging.getLogger("synapsefs")
+FIXED = ("id", "key", "groups", "created", "checksum")
+LISTING_ATTEMPTS = 3
+"""How often units are looked for that moved between pages while these were read."""
+
+IN_MEMORY = 8 * 2**20
+"""Bytes of a listing that are held in memory; more go to a temporary file."""
+
+
+@dataclass(slots=True)
+class _Newest:
+    """The newest unit at one path."""
+
+    unit: int
+    marked: bool
+
+
+@dataclass(slots=True)
+class UnitListing:
+    """A collection's units, gathered page by page.
+
+    Attributes
+    ----------
+    collection
+        Whose units they are.
+    kinds
+        The kind of each metadata column.
+    foreign_groups
+        Ids of groups whose names must be asked for.
+    """
+
+    collection: CollectionRecord
+    kinds: dict[str, str] = field(default_factory=dict)
+    foreign_groups: set[int] = field(default_factory=set)
+    _seen: set[int] = field(default_factory=set)
+    _newest: dict[int, _Newest] = field(default_factory=dict)
+    _spool: IO[bytes] = field(default_factory=partial(tempfile.SpooledTemporaryFile, IN_MEMORY))
+
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def add(self, units: Iterable[wire.Unit]) -> None:
+        """Take one page; units that an earlier page had are passed over."""
+        fresh = {unit.id: unit for unit in units if unit.id not in self._seen}
+        self._seen.update(fresh)
+        rows = [self._row(record_of(unit)) for unit in fresh.values()]
+        self._spool.write(json.dumps(rows).encode() + b"\n")
+
+    def _row(self, unit: UnitRecord) -> dict[str, Any]:
+        for file in unit.files.values():
+            newest = self._newest.setdefault(_place(file), _Newest(unit.identifier, False))
+            if unit.identifier >= newest.unit:
+                newest.unit, newest.marked = unit.identifier, bool(unit.mark)
+        meta = dict(flattened(unit.own_meta))
+        for name, value in meta.items():
+            self.kinds[name] = unified(self.kinds.get(name, NOTHING), kind_of(value))
+        groups = unit.groups()
+        if not groups and isinstance(unit.group, int):
+            self.foreign_groups.add(unit.group)
+        return {
+            "id": unit.identifier,
+            "key": unit.key,
+            "groups": groups,
+            "group": unit.group if isinstance(unit.group, int) else None,
+            "created": unit.created.timestamp() if unit.created else None,
+            "checksum": unit.checksum,
+            "files": {name: file.name for name, file in unit.files.items()},
+            "meta": meta,
+        }
+
+    def rows(self) -> Iterator[list[dict[str, Any]]]:
+        """Give all pages again; units that others replaced are left out."""
+        self._spool.seek(0)
+        for line in self._spool:
+            shown = []
+            for row in json.loads(line):
+                paths = self._paths(row)
+                if paths or not row["files"]:
+                    shown.append({**row, "files": paths})
+            yield shown
+
+    def _paths(self, row: Mapping[str, Any]) -> dict[str, str]:
+        """Give the URLs of a unit's files, as the filesystem names them."""
+        unit = UnitRecord(row["id"], {}, None)
+        found = {}
+        for specification, name in row["files"].items():
+            file = BoundFile(unit, specification, name, "", "", None)
+            newest = self._newest[_place(file)]
+            if newest.unit == unit.identifier:
+                segments = file.segments
+            elif newest.marked:
+                continue
+            else:
+                segments = file.segments_with_id
+            place = self.collection.location.child(*segments)
+            found[specification] = f"{PROTOCOL}://{place.path}"
+        return found
+
+    def close(self) -> None:
+        """Let go of the temporary file."""
+        self._spool.close()
+
+
+def _place(file: BoundFile) -> int:
+    return hash((file.specification, file.name))
+
+
+class UnitTable:
+    """Turns a listing into record batches.
+
+    Parameters
+    ----------
+    listing
+        The whole listing.
+    group_names
+        Names of groups by id.
+    columns
+        Which columns to give, in this order; all of them when None.
+    filters
+        An Arrow expression over the columns, or the tuples that pyarrow and pandas take.
+
+    Raises
+    ------
+    InvalidRequestError
+        For a column that there is not, or a filter that fits none.
+    """
+
+    def __init__(
+        self,
+        listing: UnitListing,
+        group_names: Mapping[int, str],
+        columns: Sequence[str] | None,
+        filters: Any,
+    ) -> None:
+        self._listing = listing
+        self._group_names = group_names
+        self._about = listing.collection.location.path
+        rule = listing.collection.rule
+        kinds = dict(listing.kinds)
+        for name, kind in declared(rule.schema if rule else None):
+            kinds[name] = unified(kinds.get(name, NOTHING), kind)
+        self._kinds = {name: kinds[name] for name in sorted(kinds)}
+        self._specifications = {
+            _path_column(spec.name): spec.name for spec in listing.collection.specifications
+        }
+        self._schema = self._whole_schema()
+        unknown = sorted(set(columns or ()) - set(self._schema.names))
+        if unknown:
+            raise InvalidRequestError(
+                f"there is no column {', '.join(unknown)}; "
+                f"there are {', '.join(self._schema.names)}",
+                self._about,
+            )
+        self._columns = list(columns) if columns is not None else self._schema.names
+        self._filter = _expression(filters)
+
+    def _whole_schema(self) -> Any:
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
+
+        types = {
+            "id": pa.int64(),
+            "key": pa.string(),
+            "groups": pa.list_(pa.string()),
+            "created": pa.timestamp("us", tz="UTC"),
+            "checksum": pa.string(),
+            **dict.fromkeys(self._specifications, pa.string()),
+            **{name: arrow_type(kind) for name, kind in self._kinds.items()},
+        }
+        return pa.schema(list(types.items()))
+
+    def batches(self) -> Iterator[Any]:
+        """Give record batches, at least one, all of one schema."""
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
+
+        empty = True
+        for rows in self._listing.rows():
+            for batch in self._chosen(rows):
+                empty = False
+                yield batch
+        if empty:
+            chosen = pa.schema([self._schema.field(name) for name in self._columns])
+            yield pa.RecordBatch.from_pylist([], schema=chosen)
+
+    def _chosen(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
+        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
+
+        arrays = [
+            pa.array([self._value(row, name) for row in rows], self._schema.field(name).type)
+            for name in self._schema.names
+        ]
+        table = pa.Table.from_arrays(arrays, schema=self._schema)
+        if self._filter is not None:
+            try:
+                table = table.filter(self._filter)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError) as error:
+                words = f"the filter does not fit the columns: {error}"
+                raise InvalidRequestError(words, self._about) from None
+        yield from table.select(self._columns).to_batches()
+
+    def _value(self, row: Mapping[str, Any], column: str) -> Any:
+        if column in self._kinds:
+            return fitted(row["meta"].get(column), self._kinds[column])
+        if column in self._specifications:
+            return row["files"].get(self._specifications[column])
+        if column == "created":
+            return None if row["created"] is None else round(row["created"] * 1_000_000)
+        if column == "groups":
+            return self._groups(row)
+        return row[column]
+
+    def _groups(self, row: Mapping[str, Any]) -> list[str]:
+        """Give a unit's groups; one whose name the service does not tell as ``@id``."""
+        if row["groups"] or row["group"] is None:
+            return list(row["groups"])
+        return [self._group_names.get(row["group"], f"@{row['group']}")]
+
+
+def _path_column(specification: str) -> str:
+    """Name the column of a specification's paths: after it, unless another column has the name."""
+    taken = specification in FIXED or specification.startswith(f"{PREFIX}.")
+    return f"path.{specification}" if taken else specification
+
+
+def _expression(filters: Any) -> Any:
+    if filters is None:
+        return None
+    import pyarrow.compute as pc  # noqa: PLC0415 - heavy, and only here
+    from pyarrow.parquet import filters_to_expression  # noqa: PLC0415 - as above
+
+    return filters if isinstance(filters, pc.Expression) else filters_to_expression(filters)
+
+
+async def unit_batches(
+    api: CollectionsApi,
+    collection: CollectionRecord,
+    columns: Sequence[str] | None,
+    filters: Any,
+) -> AsyncIterator[Any]:
+    """List a collection and give its units as record batches."""
+    about = collection.location.path
+    listing = UnitListing(collection)
+    try:
+        for _ in range(LISTING_ATTEMPTS):
+            count = 0
+            async for page in api.unit_pages(collection.identifier, about):
+                count = page.count or 0
+                await asyncio.to_thread(listing.add, page.results)
+            if len(listing) >= count:
+                break
+        names = {}
+        if listing.foreign_groups:
+            names = await _group_names(api, collection)
+        table = await asyncio.to_thread(UnitTable, listing, names, columns, filters)
+        batches = table.batches()
+        while (batch := await asyncio.to_thread(next, batches, None)) is not None:
+            yield batch
+    finally:
+        listing.close()
+
+
+async def _group_names(api: CollectionsApi, collection: CollectionRecord) -> dict[int, str]:
+    about = collection.location.path
+    try:
+        return await api.group_names(collection.identifier, about)
+    except SynapseError as error:
+        logger.info("%s: no list of groups: %s", about, error)
+        return {}
