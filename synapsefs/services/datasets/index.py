@@ -127,6 +127,13 @@ class EntryRecord:
             piece=piece,
         )
 
+    def tree(self) -> Folder[EntryRecord]:
+        """Give the objects of a registered collection as a directory."""
+        found = Folder(self)
+        for piece in self.pieces or ():
+            found.put(piece.segments, self.part(piece))
+        return found
+
     def like(self, other: EntryRecord) -> EntryRecord:
         """Give of this entry what ``other``, read before, stands for: it or one of its objects.
 
@@ -421,8 +428,8 @@ class DatasetIndex:
         if not segments:
             return self.tree
         if segments[-1].startswith("@"):
-            identifier = segments[-1][1:].lower()
-            place = self.paths.get(self._aliases().get(identifier, identifier))
+            key = segments[-1][1:].lower()
+            place = self.paths.get(key) or self.paths.get(self._aliases().get(key, key))
             segments = place or segments
         return self.tree.file(segments) or self.tree.folder(segments)
 

@@ -83,7 +83,7 @@ class DatasetsService:
         try:
             dataset = await self._registry.find(location, refresh=refresh)
         except NotFoundError:
-            if location.inner or not id_of(location.container):
+            if not id_of(location.container):
                 raise
             return await self._by_id(location)
         if not location.inner:
@@ -99,19 +99,26 @@ class DatasetsService:
         return found
 
     async def _by_id(self, location: Location) -> Entry:
-        """Find an entry by its id or short alias alone, in whatever dataset it is, or in none."""
-        identifier = id_of(location.container) or ""
-        found = looked_at(await self.api.entry(identifier, location.path))
+        """Find an entry, or what is below it, by its id or short alias alone."""
+        found = await self._identified(location)
         if found.entry.dataset_id is None:
-            return found.entry_at(location)
+            below = found.tree()
+            part = below.file(location.inner) if location.inner else found
+            if part is None and below.folder(location.inner) is None:
+                raise NotFoundError("no such file or directory", location.path)
+            return _entry(location, part)
         place = ROOT.child(f"@{found.entry.dataset_id}", f"@{found.identifier}")
         dataset = await self._registry.find(place)
         index = await self._indexes.get(dataset)
         if found.identifier not in index.paths:
             index = await self._indexes.get(dataset, refresh=True)
-        return found.entry_at(
-            dataset.location.child(*index.paths.get(found.identifier, place.inner))
-        )
+        segments = index.paths.get(found.identifier, place.inner)
+        place = dataset.location.child(*segments, *location.inner)
+        return await self.entry(place) if location.inner else found.entry_at(place)
+
+    async def _identified(self, location: Location) -> EntryRecord:
+        identifier = id_of(location.container) or ""
+        return looked_at(await self.api.entry(identifier, location.path))
 
     async def _at(self, index: DatasetIndex, place: Location) -> Entry | None:
         for depth in range(1, len(place.inner) + 1):
@@ -159,7 +166,10 @@ class DatasetsService:
 
     async def _folder(self, location: Location, *, refresh: bool) -> Folder[EntryRecord]:
         """Give the tree below a directory that is known to exist, every kind decided."""
-        dataset = await self._registry.find(location)
+        try:
+            dataset = await self._registry.find(location)
+        except NotFoundError:
+            return (await self._identified(location)).tree().folder(location.inner) or Folder()
         index = await self._indexes.get(dataset, refresh=refresh)
         unsure = [record for record in index.records.values() if record.kind is None]
         work = (self._indexes.look(record, location.path) for record in unsure)
@@ -177,7 +187,7 @@ class DatasetsService:
 
     async def _measure(self, entry: Entry) -> int | None:
         record: EntryRecord = entry.record
-        if record.size is None:
+        if record.size is None and not record.looked:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
             record.size = await object_size(self._transport, _content(entry, record, self))
