@@ -47,6 +47,14 @@ class Endpoint:
     tenant: str = ""
     assumed: bool = False
 
+    def __post_init__(self) -> None:
+        if (
+            not (self.secret + self.tenant).isascii()
+            or not (self.secret + self.tenant).isprintable()
+        ):
+            rule = "a token, key or tenant holds printable ASCII characters only"
+            raise InvalidRequestError(rule, self.url)
+
 
 @dataclass(frozen=True, slots=True)
 class NetworkOptions:
@@ -120,6 +128,7 @@ def resolve(
         For a URL that is neither ``http(s)`` nor ``file``.
     """
     environ = os.environ if environ is None else environ
+    token, datasets_token = (token or "").strip(), (datasets_token or "").strip()
     login = _stored_login(environ, home)
     if endpoint_url and endpoint_url.startswith("file:"):
         settings = Settings(embedded=_directory(endpoint_url))
@@ -140,7 +149,7 @@ def resolve(
 def _datasets(
     settings: Settings, url: str | None, key: str | None, environ: Mapping[str, str]
 ) -> Endpoint | None:
-    stored_key = environ.get("EDISON_PLATFORM_API_KEY", "")
+    stored_key = environ.get("EDISON_PLATFORM_API_KEY", "").strip()
     if url and not url.startswith("file:"):
         base = _base_url(url)
         return Endpoint(base, key or (stored_key if base == DATASETS_DEFAULT_URL else ""))
@@ -158,10 +167,12 @@ def _datasets(
 def _stored_login(environ: Mapping[str, str], home: Path | None) -> Endpoint:
     if environ.get("SYNAPSE_HOST") or environ.get("SYNAPSE_ACCESS_TOKEN"):
         host = environ.get("SYNAPSE_HOST", "")
-        return Endpoint(_base_url(host) if host else "", environ.get("SYNAPSE_ACCESS_TOKEN", ""))
+        return Endpoint(
+            _base_url(host) if host else "", environ.get("SYNAPSE_ACCESS_TOKEN", "").strip()
+        )
     stored = _read_login_file((home or Path.home()) / LOGIN_FILE)
     host = str(stored.get("host") or "")
-    return Endpoint(_base_url(host) if host else "", str(stored.get("access_token") or ""))
+    return Endpoint(_base_url(host) if host else "", str(stored.get("access_token") or "").strip())
 
 
 def _read_login_file(path: Path) -> dict[str, Any]:

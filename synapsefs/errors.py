@@ -42,6 +42,7 @@ from typing import Any
 _URL_QUERY = re.compile(r"(\w+://[^\s?\"'<>]+)\?[^\s\"'<>]*")
 _CREDENTIAL = re.compile(r"(?i)\b(bearer|token)\s+[\w.~+/=-]{6,}")
 _LONGEST_WORDS = 600
+_DEEPEST_WORDS = 20
 _SHOWN_PROBLEMS = 20
 
 
@@ -253,22 +254,24 @@ def service_words(body: bytes) -> str:
     text = body[: 4 * _LONGEST_WORDS].decode("utf-8", "replace").strip()
     try:
         found = _words_in(json.loads(body))
-    except ValueError:
+    except (ValueError, RecursionError):
         code = re.search(r"<Code>(.*?)</Code>", text)
         found = code[1] if code else re.sub(r"<[^>]*>", " ", text)
     return scrub(" ".join(found.split())[:_LONGEST_WORDS]) or "no further words"
 
 
-def _words_in(value: Any) -> str:
+def _words_in(value: Any, depth: int = 0) -> str:
+    if depth > _DEEPEST_WORDS:
+        return "…"
     if isinstance(value, dict):
         for key in ("detail", "error", "message"):
             if value.get(key):
-                words = _words_in(value[key])
+                words = _words_in(value[key], depth + 1)
                 details = value.get("details")
-                return f"{words}: {_words_in(details)}" if details else words
-        return "; ".join(f"{key}: {_words_in(item)}" for key, item in value.items())
+                return f"{words}: {_words_in(details, depth + 1)}" if details else words
+        return "; ".join(f"{key}: {_words_in(item, depth + 1)}" for key, item in value.items())
     if isinstance(value, list):
-        return "; ".join(_words_in(item) for item in value)
+        return "; ".join(_words_in(item, depth + 1) for item in value)
     return str(value)
 
 

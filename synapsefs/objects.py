@@ -141,8 +141,7 @@ class _Fetch:
             if response.status >= 400:
                 await self._refuse(response)
                 return
-            skip, length = self._judge(response)
-            await self._receive(response, skip, length)
+            await self._receive(response, self._judge(response))
         if not self._done():
             raise UnreachableError(
                 f"the answer ended at byte {self._position}, not {self._end}", content.path
@@ -168,8 +167,8 @@ class _Fetch:
         words = service_words(await response.content.read(4096))
         raise from_status(response.status, words, self._content.path)
 
-    def _judge(self, response: aiohttp.ClientResponse) -> tuple[int, int | None]:
-        """Check an answer's headers; give the bytes to skip in front and the body's length."""
+    def _judge(self, response: aiohttp.ClientResponse) -> int:
+        """Check an answer's headers; give the bytes to skip in front."""
         if response.headers.get("Content-Encoding", "identity") != "identity":
             raise IntegrityError("the storage sends an encoding of the file", self._content.path)
         self._pin(response.headers.get("ETag"))
@@ -177,13 +176,17 @@ class _Fetch:
         if response.status != 206:
             if length is not None:
                 self._learn_size(length)
-            return self._position, length
+            elif self._content.size is None:
+                raise IntegrityError(
+                    "the storage does not tell the file's size", self._content.path
+                )
+            return self._position
         found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
         if found is None or found[1] is None or int(found[1]) != self._position:
             raise IntegrityError("the storage answers another range than asked", self._content.path)
         if found[3] != "*":
             self._learn_size(int(found[3]))
-        return 0, int(found[2]) - int(found[1]) + 1
+        return 0
 
     def _pin(self, etag: str | None) -> None:
         if etag is None or etag.startswith("W/"):
@@ -202,9 +205,7 @@ class _Fetch:
             )
         self._end = size if self._end is None else min(self._end, size)
 
-    async def _receive(
-        self, response: aiohttp.ClientResponse, skip: int, length: int | None
-    ) -> None:
+    async def _receive(self, response: aiohttp.ClientResponse, skip: int) -> None:
         received = 0
         async for chunk in response.content.iter_any():
             received += len(chunk)
@@ -220,8 +221,6 @@ class _Fetch:
                 await self._sink.write(data)
             if self._done():
                 return
-        if self._end is None and length is None:
-            self._end = self._content.size = self._position
 
 
 class Buffer:

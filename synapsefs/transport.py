@@ -38,6 +38,12 @@ logger = logging.getLogger("synapsefs")
 T = TypeVar("T")
 
 SLICE = 2**20
+LARGEST_ANSWER = 2**28
+"""Bytes of an answer of a service; a page of a listing has a hundredth."""
+
+PATIENCE = 10
+"""How many times ``read_timeout`` an answer of a service may take from its head to its end."""
+
 LONGEST_RETRY_AFTER = 60.0
 LONGEST_BACKOFF = 20.0
 FIRST_BACKOFF = 0.2
@@ -174,14 +180,14 @@ class Transport:
             limits.shared().connections,
             session.request(
                 method,
-                URL(url, encoded=True),
+                _parsed(url, about),
                 params=params,
                 data=data,
                 headers={**headers, **extra},
                 allow_redirects=False,
             ) as response,
         ):
-            received = await response.read()
+            received = await self._read(response, about)
         self.counts["bytes_sent"] += _size(body)
         self.counts["bytes_received"] += len(received)
         if response.status in REDIRECTS:
@@ -198,7 +204,7 @@ class Transport:
 
         The caller reads the body and judges the status.
         """
-        target = URL(url, encoded=True)
+        target = _parsed(url, about)
         session = self._sessions.get().objects
         async with translated(about, replay=True), limits.shared().connections:
             for _ in range(MAX_REDIRECTS):
@@ -207,7 +213,7 @@ class Transport:
                     if response.status not in REDIRECTS or "Location" not in response.headers:
                         yield response
                         return
-                    target = target.join(URL(response.headers["Location"], encoded=True))
+                    target = target.join(_parsed(response.headers["Location"], about))
             raise from_status(508, "too many redirects", about)
 
     async def put_object(
@@ -223,13 +229,13 @@ class Transport:
                 translated(about, replay=True),
                 limits.shared().connections,
                 session.put(
-                    URL(url, encoded=True),
+                    _parsed(url, about),
                     data=data,
                     headers={**headers, **extra},
                     allow_redirects=False,
                 ) as response,
             ):
-                received = await response.read()
+                received = await self._read(response, about)
             self.counts["bytes_sent"] += _size(body)
             reply = Reply(response.status, response.headers, received)
             if reply.status in REDIRECTS:
@@ -237,6 +243,19 @@ class Transport:
             return _checked(reply, about, replay=True)
 
         return await self.retrying(attempt, replay=True)
+
+    async def _read(self, response: aiohttp.ClientResponse, about: str | None) -> bytes:
+        """Read an answer whole, which is neither endless nor drips for ever."""
+        pieces: list[bytes] = []
+        left = LARGEST_ANSWER
+        async with asyncio.timeout(PATIENCE * self.options.read_timeout):
+            async for piece in response.content.iter_any():
+                pieces.append(piece)
+                left -= len(piece)
+                if left < 0:
+                    words = f"the service's answer is larger than {LARGEST_ANSWER} bytes"
+                    raise IntegrityError(words, about)
+        return b"".join(pieces)
 
     async def retrying(self, attempt: Callable[[], Awaitable[T]], *, replay: bool) -> T:
         """Run ``attempt`` until it succeeds, fails for good, or the retries are used up.
@@ -352,12 +371,12 @@ def _checked(reply: Reply, about: str | None, replay: bool) -> Reply:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
-    value = headers.get("Retry-After", "").strip()
-    if value.isdigit():
+    value = headers.get("Retry-After", "").strip()[:64]
+    if value.isdecimal():
         return min(float(value), LONGEST_RETRY_AFTER)
     try:
         moment = email.utils.parsedate_to_datetime(value).timestamp()
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return 0.0
     return min(max(moment - time.time(), 0.0), LONGEST_RETRY_AFTER)
 
@@ -368,6 +387,14 @@ _backoff = tenacity.wait_random_exponential(multiplier=FIRST_BACKOFF, max=LONGES
 def _wait(state: tenacity.RetryCallState) -> float:
     error = state.outcome.exception() if state.outcome else None
     return max(getattr(error, "retry_after", 0.0), _backoff(state))
+
+
+def _parsed(url: str, about: str | None) -> URL:
+    """Read a URL, which another party wrote and which is not to be changed."""
+    try:
+        return URL(url, encoded=True)
+    except ValueError:
+        raise IntegrityError("the service gives something that is no URL", about) from None
 
 
 def _payload(body: bytes | Body | None) -> tuple[Any, dict[str, str]]:

@@ -63,8 +63,11 @@ class Folder(Generic[R]):
         self, above: tuple[str, ...] = ()
     ) -> Iterator[tuple[tuple[str, ...], Folder[R] | None, R | None]]:
         """Go through everything below: path segments, and either a folder or a record."""
-        for name, record in self.files.items():
-            yield (*above, name), None, record
-        for name, folder in self.folders.items():
-            yield (*above, name), folder, None
-            yield from folder.walk((*above, name))
+        waiting: list[tuple[tuple[str, ...], Folder[R]]] = [(above, self)]
+        while waiting:
+            place, here = waiting.pop()
+            if here is not self:
+                yield place, here, None
+            for name, record in here.files.items():
+                yield (*place, name), None, record
+            waiting += [((*place, name), here.folders[name]) for name in reversed(here.folders)]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from synapsefs.server.settings import ServerSettings
 
 TOKEN, TENANT, API_KEY = "syn_observed-token", "acme", "key_observed-secret"
 LOGIN = "/auth/login"
+_seen: ContextVar[Seen] = ContextVar("seen")
 
 
 @dataclass
@@ -83,12 +85,12 @@ async def _start(server: ObservedServer, settings: ServerSettings) -> web.AppRun
     async def note(request: web.Request, handler: Any) -> web.StreamResponse:
         seen = Seen(request.method, request.path, _span(request), dict(request.headers))
         server.requests.append(seen)
-        request["seen"] = seen
+        _seen.set(seen)
         return await handler(request)
 
-    async def note_answer(request: web.Request, response: web.StreamResponse) -> None:
-        request["seen"].status = response.status
-        request["seen"].size = response.content_length or 0
+    async def note_answer(_: web.Request, response: web.StreamResponse) -> None:
+        seen = _seen.get()
+        seen.status, seen.size = response.status, response.content_length or 0
 
     app = create_app(settings)
     app.middlewares.insert(0, note)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
@@ -10,13 +10,14 @@ from pydantic import BaseModel, TypeAdapter
 
 from synapsefs import limits
 from synapsefs.config import Endpoint
-from synapsefs.errors import NotFoundError
+from synapsefs.errors import IntegrityError, NotFoundError
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Body, Reply, Transport
 from synapsefs.wire import collections as wire
 
 PAGES_AT_A_TIME = 8
 PER_PAGE = 200
+STALE_PAGES = 3
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -63,16 +64,18 @@ class Caller:
     ) -> AsyncIterator[Any]:
         page = parsed(adapter, await self._get(route, about, params), about)
         yield page
+        repeats = Repeats(about)
+        repeats.check(page.results)
         query = query_of(page.next)
         if query.get("page") == "2" and page.count is not None and page.results:
             numbers = range(2, -(-page.count // len(page.results)) + 1)
             async for page in self._numbered(route, query, numbers, adapter, about):
+                repeats.check(page.results)
                 yield page
             query = query_of(page.next)
-        seen: list[dict[str, str]] = []
-        while query and query not in seen:
-            seen.append(query)
+        while query:
             page = parsed(adapter, await self._get(route, about, query), about)
+            repeats.check(page.results)
             yield page
             query = query_of(page.next)
 
@@ -95,20 +98,22 @@ class Caller:
             batch = numbers[start : start + PAGES_AT_A_TIME]
             for page in await limits.gather(map(fetch, batch), PAGES_AT_A_TIME):
                 yield page
+                if not page.results:
+                    return
 
     async def _cursor_pages(
         self, route: str, params: Mapping[str, str], adapter: TypeAdapter[Any], about: str
     ) -> AsyncIterator[Any]:
         """Go through a list of the second generation; gives what each page holds."""
         params = {**params, "per_page": str(PER_PAGE)}
-        seen: set[str] = set()
+        repeats = Repeats(about)
         while True:
             page = parsed(adapter, await self._get(route, about, params), about)
             yield page.data
             cursor = page.meta.pagination.next_cursor if page.meta.pagination else None
-            if not cursor or cursor in seen:
+            if not cursor:
                 return
-            seen.add(cursor)
+            repeats.check(page.data)
             params = {**params, "cursor": _cursor_value(cursor)}
 
     async def _get(self, route: str, about: str | None, params: Mapping[str, str]) -> Reply:
@@ -164,3 +169,33 @@ def query_of(url: str | None) -> dict[str, str]:
 
 def _cursor_value(cursor: str) -> str:
     return query_of(cursor).get("cursor", cursor) if cursor.startswith("http") else cursor
+
+
+class Repeats:
+    """Notices a listing that never ends because it goes in circles.
+
+    Parameters
+    ----------
+    about
+        Path that the error names.
+    """
+
+    def __init__(self, about: str) -> None:
+        self._about = about
+        self._seen: set[int] = set()
+        self._stale = 0
+
+    def check(self, results: Sequence[Any]) -> None:
+        """Look at the next page. One may repeat what an insertion meanwhile has moved there.
+
+        Raises
+        ------
+        IntegrityError
+            When several pages in a row hold nothing that was not on an earlier page.
+        """
+        fresh = {item.id for item in results} - self._seen
+        self._seen |= fresh
+        self._stale = 0 if fresh else self._stale + 1
+        if self._stale >= STALE_PAGES:
+            words = "the service's listing repeats itself without an end"
+            raise IntegrityError(words, self._about)

@@ -212,7 +212,7 @@ class CollectionDirectory:
         before, self._by_segment = self._by_id, {}
         self._by_id = {}
         for record in sorted(records, key=lambda record: -record.identifier):
-            if record.segment in self._by_segment:
+            while record.segment in self._by_segment:
                 record.segment = with_id(record.segment, str(record.identifier))
             known = before.get(record.identifier)
             if known is not None and not record.specifications:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 from pydantic import BaseModel, TypeAdapter
 
 from synapsefs.config import Endpoint
+from synapsefs.errors import IntegrityError
 from synapsefs.limits import Locks
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Reply, Transport
@@ -102,6 +104,8 @@ class BearerToken:
             headers=_JSON_HEADERS,
         )
         token = parsed(_LOGIN, reply, about).access_token
+        if not token.isascii() or not token.isprintable():
+            raise IntegrityError("the service's login gives no bearer token", about)
         return _Session(token, time.monotonic(), ANNOUNCEMENT in reply.headers)
 
 
@@ -137,7 +141,7 @@ class DatasetsApi:
 
     async def dataset(self, identifier: str, about: str) -> wire.DatasetWithEntries:
         """Get a dataset with its entries of every depth."""
-        reply = await self._call("GET", f"{wire.DATASETS_PATH}/{identifier}", about)
+        reply = await self._call("GET", f"{wire.DATASETS_PATH}/{_segment(identifier)}", about)
         return parsed(_DATASET, reply, about)
 
     async def create_dataset(
@@ -150,11 +154,11 @@ class DatasetsApi:
 
     async def delete_dataset(self, identifier: str, about: str) -> None:
         """Delete a dataset with all its entries."""
-        await self._call("DELETE", f"{wire.DATASETS_PATH}/{identifier}", about)
+        await self._call("DELETE", f"{wire.DATASETS_PATH}/{_segment(identifier)}", about)
 
     async def entry(self, identifier: str, about: str, **query: str) -> wire.EntryResponse:
         """Get an entry with its locations; ``version`` or ``revision_id`` for an older one."""
-        route = f"{wire.ENTRIES_PATH}/{identifier}"
+        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}"
         reply = await self._call("GET", route, about, params=query or None)
         return parsed(_RESPONSE, reply, about)
 
@@ -162,7 +166,7 @@ class DatasetsApi:
         self, identifier: str, about: str, *, limit: int, offset: int, drafts: bool
     ) -> wire.RevisionList:
         """List revisions of an entry, newest first; with ``drafts`` what is not published too."""
-        route = f"{wire.ENTRIES_PATH}/{identifier}/revisions"
+        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}/revisions"
         params = {
             "limit": str(limit),
             "offset": str(offset),
@@ -182,25 +186,25 @@ class DatasetsApi:
     ) -> wire.EntryResponse:
         """Change an entry: its status, its tags, or by a revision."""
         body = wire.EntryPatch.model_validate(changes)
-        route = f"{wire.ENTRIES_PATH}/{identifier}"
+        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}"
         reply = await self._call("PATCH", route, about, body, unset=False)
         return parsed(_RESPONSE, reply, about)
 
     async def delete_entry(self, identifier: str, about: str) -> None:
         """Delete an entry."""
-        await self._call("DELETE", f"{wire.ENTRIES_PATH}/{identifier}", about)
+        await self._call("DELETE", f"{wire.ENTRIES_PATH}/{_segment(identifier)}", about)
 
     async def initiate(
         self, identifier: str, part_hashes: Sequence[str], about: str
     ) -> wire.UploadInitiated:
         """Announce the base64 MD5 of every part; the answer has a signed URL for each."""
         body = wire.UploadInitiate(part_hashes=list(part_hashes))
-        route = f"{wire.ENTRIES_PATH}/{identifier}/multipart-upload/initiate"
+        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/initiate"
         return parsed(_INITIATED, await self._call("POST", route, about, body), about)
 
     async def complete(self, identifier: str, done: wire.UploadComplete, about: str) -> None:
         """Put the parts together; doing it again gives the same."""
-        route = f"{wire.ENTRIES_PATH}/{identifier}/multipart-upload/complete"
+        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/complete"
         await self._call("POST", route, about, done)
 
     async def search(
@@ -238,3 +242,8 @@ class DatasetsApi:
             body=content,
             headers=_JSON_HEADERS,
         )
+
+
+def _segment(identifier: str) -> str:
+    """Write an id, which may be anything, as one segment of a route."""
+    return quote(identifier, safe="").replace(".", "%2E")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -384,6 +384,7 @@ class DatasetIndex:
         for record in self.records.values():
             parent = record.entry.parent_id
             below.setdefault(parent if parent in self.records else None, []).append(record)
+        _cut_cycles(below, self.records)
         waiting: list[tuple[list[str | None], tuple[str, ...]]] = [([None], ())]
         while waiting:
             parents, above = waiting.pop()
@@ -398,7 +399,7 @@ class DatasetIndex:
         for record in sorted(children, key=_newest_first):
             name = escape(record.entry.name) if record.entry.name else ""
             segment = name or f"@{escape(record.identifier)}"
-            if segment in held and not _same(held[segment][0], record):
+            while segment in held and not _same(held[segment][0], record):
                 segment = with_id(segment, record.identifier)
             held.setdefault(segment, []).append(record)
         for segment, records in held.items():
@@ -436,6 +437,24 @@ class DatasetIndex:
 
 def _shown(entry: wire.Entry) -> bool:
     return entry.status == wire.Status.ACTIVE and HIDDEN_TAG not in (entry.tags or ())
+
+
+def _cut_cycles(
+    below: dict[str | None, list[EntryRecord]], records: Mapping[str, EntryRecord]
+) -> None:
+    """Move what lies in itself, directly or not, to the top: an entry of each cycle."""
+    rooted: set[str] = set()
+    for start in records:
+        trail: dict[str, None] = {}
+        here: str | None = start
+        while here is not None and here in records and here not in rooted and here not in trail:
+            trail[here] = None
+            here = records[here].entry.parent_id
+        if here is not None and here in trail:
+            record = records[here]
+            below[record.entry.parent_id].remove(record)
+            below.setdefault(None, []).append(record)
+        rooted.update(trail)
 
 
 def _newest_first(record: EntryRecord) -> tuple[float, str]:

@@ -176,7 +176,11 @@ def claimed(metadata: Any, response: wire.EntryResponse) -> dict[str, Any]:
     if response.version != 0 and marks.get("revision") != response.revision_id:
         return {}
     size, md5 = marks.get(_SIZE), marks.get("md5")
-    if isinstance(size, int) and isinstance(md5, str) and len(md5) == 32:
+    if _is_size(size) and isinstance(md5, str) and len(md5) == 32:
         return {_SIZE: size, "md5": md5}
     size = metadata.get(_SIZE) if isinstance(metadata, Mapping) else None
-    return {_SIZE: size} if isinstance(size, int) and not isinstance(size, bool) else {}
+    return {_SIZE: size} if _is_size(size) else {}
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -238,7 +238,7 @@ class DatasetRegistry:
         self._by_segment = {}
         for record in sorted(self._by_id.values(), key=_newest_first):
             record.segment = escape(record.name) or f"@{escape(record.identifier)}"
-            if record.segment in self._by_segment:
+            while record.segment in self._by_segment:
                 record.segment = with_id(record.segment, record.identifier)
             self._by_segment[record.segment] = record
 

@@ -97,7 +97,7 @@ class DataFile(Wire):
     id: int
     checksum: str
     file: str | None = None
-    size: int | None = None
+    size: int | None = Field(default=None, ge=0)
     created_at: datetime | None = None
     updated_at: datetime | None = None
 
@@ -130,7 +130,7 @@ class ChunkedUpload(Wire):
     filename: str | None = None
     file: str | None = None
     checksum: str | None = None
-    size: int | None = None
+    size: int | None = Field(default=None, ge=0)
     status: int | None = None
     created_at: str | None = None
     completed_at: str | None = None
@@ -298,7 +298,7 @@ class UnitFile(Wire):
     url: str | None = None
     id: int | None = None
     checksum: str | None = None
-    size: int | None = None
+    size: int | None = Field(default=None, ge=0)
     file_name_original: str | None = None
     filename: str | None = None
     name: str | None = None

@@ -233,7 +233,7 @@ class StoredFile(Wire):
 
     id: int
     checksum: str
-    file_size: int | None = None
+    file_size: int | None = Field(default=None, ge=0)
     created: datetime | None = None
     storage_id: int | None = None
     meta: Any = None

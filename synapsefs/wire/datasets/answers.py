@@ -58,7 +58,7 @@ class Entry(Model):
     metadata: dict[str, Any] | None = None
     storage_type: str | None = None
     content_type: str | None = None
-    size: int | None = None
+    size: int | None = Field(default=None, ge=0)
     md5: str | None = None
     version: int | None = None
     current_revision_id: str | None = None
