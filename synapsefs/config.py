@@ -48,11 +48,8 @@ class Endpoint:
     assumed: bool = False
 
     def __post_init__(self) -> None:
-        if (
-            not (self.secret + self.tenant).isascii()
-            or not (self.secret + self.tenant).isprintable()
-        ):
-            rule = "a token, key or tenant holds printable ASCII characters only"
+        if not (self.secret + self.tenant).isprintable():
+            rule = "a token, key or tenant holds no control characters"
             raise InvalidRequestError(rule, self.url)
 
 
