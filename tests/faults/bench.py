@@ -53,17 +53,19 @@ class Bench:
 
     def __init__(self, proxies: Proxies, url: str, credentials: dict[str, str], tmp: Path) -> None:
         self._proxies = proxies
-        self._url = url
+        self.url = url
         self._credentials = credentials
         self._tmp = tmp
+
+    def options(self, url: str | None = None, **options: Any) -> dict[str, Any]:
+        """Give the options of an instance; without a URL it goes straight to the server."""
+        common = {"block_size": COLLECTION_PART, "retries": RETRIES}
+        return {"endpoint_url": url or self.url, **self._credentials, **common, **options}
 
     @contextmanager
     def client(self, url: str | None = None, **options: Any) -> Iterator[SynapseFileSystem]:
         """Make an instance that knows nothing yet; without a URL it goes straight to the server."""
-        given = {"block_size": COLLECTION_PART, "retries": RETRIES} | options
-        fs = SynapseFileSystem(
-            url or self._url, **self._credentials, **given, skip_instance_cache=True
-        )
+        fs = SynapseFileSystem(**self.options(url, **options), skip_instance_cache=True)
         try:
             yield fs
         finally:
@@ -115,6 +117,13 @@ class Bench:
         self._judge(operation, place, value, outcome)
         self._repeat(operation, place, outcome)
         return outcome
+
+    def aftermath(self, operation: Operation, place: Place, error: OSError) -> list[str]:
+        """Say what is wrong after the end of an operation's process, and after its repetition."""
+        outcome = Outcome(error=error)
+        self._judge(operation, place, None, outcome)
+        self._repeat(operation, place, outcome)
+        return outcome.wrong
 
     def _judge(self, operation: Operation, place: Place, value: Any, outcome: Outcome) -> None:
         now, after = self.state(place, outcome), _after(operation)

@@ -39,6 +39,12 @@ def several_parts(root: str) -> bytes:
     return noise(2 * COLLECTION_PART + 1000 if root == "collections" else DATASET_PART + 1000)
 
 
+def five_parts(root: str) -> bytes:
+    """Give content of five parts."""
+    part = COLLECTION_PART if root == "collections" else DATASET_PART
+    return noise(4 * part + 1000)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where one case takes place: a folder of its own, in a container that it may share."""
@@ -120,6 +126,21 @@ def _write(fs: SynapseFileSystem, place: Place) -> None:
     with fs.open(place.at("a.bin"), "wb") as file:
         for start in range(0, len(data), 50_000):
             file.write(data[start : start + 50_000])
+
+
+def _write_five(fs: SynapseFileSystem, place: Place) -> None:
+    data = five_parts(place.root)
+    with fs.open(place.at("a.bin"), "wb") as file:
+        for start in range(0, len(data), MIB):
+            file.write(data[start : start + MIB])
+
+
+def _one_by_one(fs: SynapseFileSystem, place: Place) -> None:
+    """Write files, and note on disk which of them the service has acknowledged."""
+    for name, data in TREE.items():
+        fs.pipe_file(place.at(name), data)
+        with (place.local / "acknowledged").open("a") as log:
+            log.write(f"{name}\n")
 
 
 def _put(fs: SynapseFileSystem, place: Place) -> None:
@@ -273,6 +294,21 @@ def _multipart(root: str) -> dict[str, Operation]:
         "replace parts": Operation(_write, {"a.bin": SMALL}, after),
         "put parts": Operation(_put, after=after),
     }
+
+
+def lasting(root: str) -> dict[str, Operation]:
+    """Give the operations during which processes are killed."""
+    five = {"a.bin": five_parts(root)}
+    found = {
+        "write five parts": Operation(_write_five, after=five),
+        "replace by five parts": Operation(_write_five, {"a.bin": SMALL}, five),
+        "put tree": WRITES["put tree"],
+        "transaction": WRITES["transaction"],
+        "one by one": Operation(_one_by_one, after=TREE, together=False),
+    }
+    if root == "collections":
+        found["transaction of units"] = WRITES["transaction of units"]
+    return found
 
 
 def operations(root: str) -> dict[str, Operation]:

@@ -1,12 +1,14 @@
-"""Servers that can be killed, as by ``kill -9``, and are back in an instant."""
+"""Servers and clients that can be killed, as by ``kill -9``, and are back in an instant."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from tests.support.running import environment
 
@@ -59,15 +61,74 @@ class Nursery:
 @contextlib.contextmanager
 def nursery() -> Iterator[Nursery]:
     """Run a nursery; the servers it started must have been killed before the end."""
-    command = [sys.executable, "-c", NURSERY]
+    with _running(NURSERY) as process:
+        yield Nursery(process)
+
+
+CLIENTS = """
+import importlib, json, os, sys
+from pathlib import Path
+from synapsefs import SynapseFileSystem
+
+for line in sys.stdin:
+    job = json.loads(line)
+    ready, go = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        os.read(ready, 1)
+        module = importlib.import_module(job["module"])
+        getattr(module, job["function"])(SynapseFileSystem(**job["options"]), *job["arguments"])
+        os._exit(0)
+    print(pid, flush=True)
+    sys.stdin.readline()
+    os.write(go, b"!")
+    print(os.waitpid(pid, 0)[1], flush=True)
+    os.close(ready), os.close(go)
+"""
+"""Imports the client once and forks for each job, which begins when it is told to."""
+
+
+class Clients:
+    """Runs functions of a module in processes of their own, which may be killed meanwhile."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+
+    def prepare(
+        self, module: str, function: str, options: dict[str, Any], arguments: list[Any]
+    ) -> int:
+        """Make a process that will call ``module.function(filesystem, *arguments)``."""
+        job = {"module": module, "function": function, "options": options, "arguments": arguments}
+        return int(self._ask(json.dumps(job)))
+
+    def run(self) -> int:
+        """Let the process begin, and wait for its end; give its wait status."""
+        return int(self._ask("go"))
+
+    def _ask(self, line: str) -> str:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(line, file=self._process.stdin, flush=True)
+        return self._process.stdout.readline().strip()
+
+
+@contextlib.contextmanager
+def clients() -> Iterator[Clients]:
+    """Run a nursery of clients."""
+    with _running(CLIENTS) as process:
+        yield Clients(process)
+
+
+@contextlib.contextmanager
+def _running(script: str) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
-        command,
+        [sys.executable, "-c", script],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env=environment(),
     ) as process:
         try:
-            yield Nursery(process)
+            yield process
         finally:
             process.kill()

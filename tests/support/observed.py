@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,6 +45,7 @@ class ObservedServer:
     url: str
     root: Path
     requests: list[Seen] = field(default_factory=list)
+    on_answer: Callable[[Seen], None] = lambda seen: None
 
     @property
     def options(self) -> dict[str, Any]:
@@ -91,6 +92,7 @@ async def _start(server: ObservedServer, settings: ServerSettings) -> web.AppRun
     async def note_answer(_: web.Request, response: web.StreamResponse) -> None:
         seen = _seen.get()
         seen.status, seen.size = response.status, response.content_length or 0
+        server.on_answer(seen)
 
     app = create_app(settings)
     app.middlewares.insert(0, note)
