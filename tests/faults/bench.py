@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,16 +51,19 @@ class Outcome:
 class Bench:
     """A server, proxies before it, and containers to work in."""
 
-    def __init__(self, proxies: Proxies, url: str, credentials: dict[str, str], tmp: Path) -> None:
+    def __init__(
+        self, proxies: Proxies, url: Callable[[], str], credentials: dict[str, str], tmp: Path
+    ) -> None:
         self._proxies = proxies
         self.url = url
         self._credentials = credentials
         self._tmp = tmp
+        self.read_timeout = READ_TIMEOUT
 
     def options(self, url: str | None = None, **options: Any) -> dict[str, Any]:
         """Give the options of an instance; without a URL it goes straight to the server."""
         common = {"block_size": COLLECTION_PART, "retries": RETRIES}
-        return {"endpoint_url": url or self.url, **self._credentials, **common, **options}
+        return {"endpoint_url": url or self.url(), **self._credentials, **common, **options}
 
     @contextmanager
     def client(self, url: str | None = None, **options: Any) -> Iterator[SynapseFileSystem]:
@@ -76,7 +79,7 @@ class Bench:
         self, plan: Plan | None, **options: Any
     ) -> Iterator[tuple[Proxy, SynapseFileSystem]]:
         """Make an instance behind a proxy that follows a plan."""
-        given = {"read_timeout": READ_TIMEOUT, **options}
+        given = {"read_timeout": self.read_timeout, **options}
         with self._proxies.proxy() as proxy, self.client(proxy.url, **given) as fs:
             proxy.arm(plan)
             yield proxy, fs

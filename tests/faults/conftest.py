@@ -18,8 +18,8 @@ CREDENTIALS = {"token": "syn_faults", "datasets_token": "key_faults"}
 @pytest.fixture(scope="session")
 def bench(tmp_path_factory: pytest.TempPathFactory, strict: bool) -> Iterator[Bench]:
     root: Path = tmp_path_factory.mktemp("faults")
-    with server_process(root / "served", strict=strict) as url, proxies(url) as made:
-        yield Bench(made, url, CREDENTIALS, root)
+    with server_process(root / "served", strict=strict) as url, proxies(lambda: url) as made:
+        yield Bench(made, lambda: url, CREDENTIALS, root)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -6,11 +6,10 @@ import errno
 import os
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from synapsefs import SynapseFileSystem
+from tests.faults import operations
 from tests.faults.bench import Bench
 from tests.faults.operations import COLLECTION_PART, Place, lasting
 from tests.faults.report import COUNTS
@@ -25,12 +24,6 @@ CASES = [(root, name) for root in ("collections", "datasets") for name in lastin
 def nursery() -> Iterator[Clients]:
     with clients() as found:
         yield found
-
-
-def act(fs: SynapseFileSystem, name: str, container: str, folder: str, local: str) -> None:
-    """Do an operation; this runs in the process that is killed."""
-    place = Place(container, folder, Path(local))
-    lasting(place.root)[name].act(fs, place)
 
 
 def _death(pid: int, number: int, *, after: bool) -> Plan:
@@ -61,7 +54,7 @@ def test_killed_at_every_request(
         arguments = [name, container, place.folder, str(place.local)]
         with bench.through(None) as (proxy, _):
             options = bench.options(proxy.url, block_size=COLLECTION_PART)
-            pid = nursery.prepare(__name__, "act", options, arguments)
+            pid = nursery.prepare(operations.__name__, "act", options, arguments)
             proxy.arm(_death(pid, number, after=after))
             survived = nursery.run() == 0
             request = proxy.seen[number] if number < len(proxy.seen) else "the end"

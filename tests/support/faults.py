@@ -132,7 +132,7 @@ Plan = Callable[[Exchange], Fault | None]
 class Proxy:
     """Where the proxy is, what it was asked, and what it does about it."""
 
-    upstream: str
+    upstream: Callable[[], str]
     url: str = ""
     plan: Plan | None = None
     seen: list[str] = field(default_factory=list)
@@ -157,7 +157,7 @@ class Proxy:
 
     async def ask(self, request: Message) -> Message:
         """Send a request to the server on a connection of its own; read the answer whole."""
-        place = urlsplit(self.upstream)
+        place = urlsplit(self.upstream())
         reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=2**20)
         try:
             headers = [item for item in request.headers if item[0].lower() != "connection"]
@@ -352,9 +352,9 @@ def since(position: int, fault: Fault) -> Plan:
 
 
 class Proxies:
-    """Makes proxies before one server, all in one thread."""
+    """Makes proxies before one server, which may move, all in one thread."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, upstream: str) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, upstream: Callable[[], str]) -> None:
         self._loop = loop
         self._upstream = upstream
 
@@ -372,7 +372,7 @@ class Proxies:
 
 
 @contextlib.contextmanager
-def proxies(upstream: str) -> Iterator[Proxies]:
+def proxies(upstream: Callable[[], str]) -> Iterator[Proxies]:
     """Run a thread for proxies before a server."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)

@@ -67,16 +67,16 @@ def nursery() -> Iterator[Nursery]:
 
 CLIENTS = """
 import importlib, json, os, sys
-from pathlib import Path
 from synapsefs import SynapseFileSystem
+import synapsefs.services.collections.service, synapsefs.services.datasets.service
 
 for line in sys.stdin:
     job = json.loads(line)
+    module = importlib.import_module(job["module"])
     ready, go = os.pipe()
     pid = os.fork()
     if pid == 0:
         os.read(ready, 1)
-        module = importlib.import_module(job["module"])
         getattr(module, job["function"])(SynapseFileSystem(**job["options"]), *job["arguments"])
         os._exit(0)
     print(pid, flush=True)
