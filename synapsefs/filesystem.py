@@ -235,9 +235,11 @@ class SynapseFileSystem(
         location = Location.parse(path)
         service = await self._service(location)
         with concerning(location.path):
-            await service.validate([location], complete=lone)
+            options = write_options(given)
+            service.require_options(location, options)
+            await service.validate([location], complete=lone, options={location: options})
             upload = await service.upload(
-                location, size=None, exclusive="x" in mode, options=write_options(given)
+                location, size=None, exclusive="x" in mode, options=options
             )
         if block_size:
             upload.part_size = max(block_size, upload.smallest_part)

@@ -227,7 +227,13 @@ class Service(Protocol):
     async def content(self, entry: Entry) -> Content:
         """Open a file's bytes for reading."""
 
-    async def validate(self, locations: Sequence[Location], *, complete: bool) -> None:
+    async def validate(
+        self,
+        locations: Sequence[Location],
+        *,
+        complete: bool,
+        options: Mapping[Location, Mapping[str, Any]] | None = None,
+    ) -> None:
         """Check, before any byte is sent, that files may be written at these places.
 
         Raises one error that names the first offending path and every rule broken. With

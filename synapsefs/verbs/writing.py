@@ -137,7 +137,7 @@ class WritingVerbs(Core):
         values = {path: value} if isinstance(path, str) else path
         exclusive = exclusive_by(mode)
         places = {Location.parse(name): content for name, content in values.items()}
-        await self._validate(list(places))
+        await self._validate(*[(place, options) for place in places])
         work = [self._stage_bytes(place, places[place], exclusive, options) for place in places]
         await self._stage_and_publish(work, batch_size)
 
@@ -258,7 +258,7 @@ class WritingVerbs(Core):
                 await self._require_sayable(folder, said)
         made = await self._make_container(*next(iter(folders.items()))) if folders else None
         try:
-            await self._validate([item.target for item in sends])
+            await self._validate(*[(item.target, item.options) for item in sends])
         except BaseException:
             if made is not None:
                 await self._rmdir(made)
@@ -305,18 +305,22 @@ class WritingVerbs(Core):
             options=item.options,
         )
 
-    async def _validate(self, places: Sequence[Location]) -> None:
+    async def _validate(self, *wanted: tuple[Location, Mapping[str, Any]]) -> None:
         """Check all places before any byte is sent; in a transaction units may still grow."""
-        twice = [place.path for place, count in Counter(places).items() if count > 1]
-        if twice:
-            raise InvalidRequestError("two files for one path", min(twice))
+        twice = Counter(place for place, _ in wanted)
+        if twice and max(twice.values()) > 1:
+            path = min(place.path for place, count in twice.items() if count > 1)
+            raise InvalidRequestError("two files for one path", path)
+        options = {place: given for place, given in wanted if given}
+        for place, given in options.items():
+            (await self._service(place)).require_options(place, given)
         for root in Root:
-            group = [place for place in places if place.root is root]
+            group = [place for place, _ in wanted if place.root is root]
             if group:
                 service = await self._service(group[0])
                 with concerning(group[0].path):
-                    await service.validate(group, complete=not self._intrans)
-        for place in places:
+                    await service.validate(group, complete=not self._intrans, options=options)
+        for place, _ in wanted:
             if place.root is None:
                 await self._service(place)
 

@@ -60,8 +60,10 @@ class ObservedServer:
 
 
 @contextlib.contextmanager
-def observed_server(root: Path, **settings: Any) -> Iterator[ObservedServer]:
-    """Run a server in a thread of its own."""
+def observed_server(
+    root: Path, middleware: Any = None, **settings: Any
+) -> Iterator[ObservedServer]:
+    """Run a server in a thread of its own, with an aiohttp middleware that answers for it."""
     given = {"tokens": (TOKEN,), "tenant": TENANT, "api_keys": (API_KEY,)} | settings
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -71,7 +73,7 @@ def observed_server(root: Path, **settings: Any) -> Iterator[ObservedServer]:
         return asyncio.run_coroutine_threadsafe(work, loop).result(30)
 
     server = ObservedServer("", root)
-    runner = wait_for(_start(server, ServerSettings(root=root, **given)))
+    runner = wait_for(_start(server, ServerSettings(root=root, **given), middleware))
     try:
         yield server
     finally:
@@ -81,7 +83,9 @@ def observed_server(root: Path, **settings: Any) -> Iterator[ObservedServer]:
         loop.close()
 
 
-async def _start(server: ObservedServer, settings: ServerSettings) -> web.AppRunner:
+async def _start(
+    server: ObservedServer, settings: ServerSettings, middleware: Any
+) -> web.AppRunner:
     @web.middleware
     async def note(request: web.Request, handler: Any) -> web.StreamResponse:
         seen = Seen(request.method, request.path, _span(request), dict(request.headers))
@@ -95,6 +99,8 @@ async def _start(server: ObservedServer, settings: ServerSettings) -> web.AppRun
         server.on_answer(seen)
 
     app = create_app(settings)
+    if middleware is not None:
+        app.middlewares.insert(0, middleware)
     app.middlewares.insert(0, note)
     app.on_response_prepare.append(note_answer)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=1.0, auto_decompress=False)

@@ -79,6 +79,11 @@ class CollectionsApi(SendingApi):
             return [parsed(TypeAdapter(wire.Unit), reply, about)]
         return parsed(_CREATED_UNITS, reply, about)
 
+    async def set_metadata(self, identifier: int, meta: Mapping[str, Any], about: str) -> None:
+        """Replace a unit's metadata (v2); its files stay as they are."""
+        body = _json({"meta": meta})
+        await self._call("PATCH", f"v2/data-units/{identifier}/", about, body, headers=JSON_HEADERS)
+
     async def delete_unit(self, identifier: int, about: str) -> None:
         """Delete a unit (v2); one that is gone already is fine."""
         try:

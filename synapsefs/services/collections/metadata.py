@@ -57,3 +57,26 @@ def settable_problems(meta: Mapping[Any, Any]) -> Iterable[str]:
         json.dumps(meta, allow_nan=False)
     except (TypeError, ValueError) as error:
         yield f"meta: it cannot be written as JSON: {error}"
+
+
+def changed_metadata(
+    before: Mapping[str, Any], changes: Mapping[str, Any], rule: MetadataRule | None
+) -> tuple[dict[str, Any], list[str]]:
+    """Apply changes to a unit's metadata, where None takes a key away.
+
+    Returns
+    -------
+    tuple
+        The metadata as it would be, our own note with it, and all that is wrong with it.
+    """
+    problems = list(settable_problems(changes))
+    problems += [
+        f"meta: {name} follows from the path: move the files instead"
+        for name in NAMING_KEYS
+        if name in changes and changes[name] != before.get(name)
+    ]
+    meta = {**before, **changes}
+    meta = {name: value for name, value in meta.items() if name not in changes or value is not None}
+    if not problems and rule is not None:
+        problems = rule.problems({name: value for name, value in meta.items() if name != MARK})
+    return meta, problems

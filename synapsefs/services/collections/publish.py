@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from synapsefs import limits
 from synapsefs.errors import (
@@ -33,6 +34,9 @@ from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
 MOST_TOLD = 20
+NO_SUCH_ROUTE = frozenset({405, 501})
+ChangedMetadata = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Gives a unit's metadata as it shall be, from what it is."""
 
 
 class UnitPublisher:
@@ -156,6 +160,40 @@ class UnitPublisher:
                 index.remove(unit)
 
         await limits.gather(map(delete, units), self._at_a_time)
+
+    async def set_metadata(
+        self, collection: CollectionRecord, unit: UnitRecord, changed: ChangedMetadata, about: str
+    ) -> None:
+        """Change a unit's metadata as it is now, not as it was listed.
+
+        Where the service cannot change a unit, another with the same files takes its place.
+        """
+        async with self._writing.get(collection.identifier):
+            index = self._indexes.held(collection.identifier)
+            now = record_of(await self._api.unit(unit.identifier, about))
+            meta = changed(now.meta)
+            try:
+                await self._api.set_metadata(unit.identifier, meta, about)
+            except InvalidRequestError as error:
+                if error.status not in NO_SUCH_ROUTE:
+                    raise
+                await self._make_anew(collection, now, meta, about)
+                return
+            unit.meta = meta
+            held = index.units.get(unit.identifier, unit)
+            held.meta = meta
+            index.insert(held)
+
+    async def _make_anew(
+        self, collection: CollectionRecord, unit: UnitRecord, meta: dict[str, Any], about: str
+    ) -> None:
+        index = await self._indexes.get(collection)
+        draft = Draft.of(unit)
+        draft.base = UnitRecord(unit.identifier, meta, unit.created)
+        made = await self._create(collection, [draft], about)
+        await self._delete_units([unit], about, index)
+        for new in made:
+            index.insert(new)
 
     async def unbind(
         self, collection: CollectionRecord, files: Sequence[BoundFile], about: str

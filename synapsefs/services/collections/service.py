@@ -31,7 +31,7 @@ from synapsefs.services.collections.index import (
     record_of,
 )
 from synapsefs.services.collections.indexes import Indexes
-from synapsefs.services.collections.metadata import NAMING_KEYS
+from synapsefs.services.collections.metadata import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.plan import (
     NewFile,
     StagedFile,
@@ -51,6 +51,7 @@ from synapsefs.wire import collections as wire
 logger = logging.getLogger("synapsefs")
 EXPIRY_PER_LOAD = 10.0
 LISTING_ATTEMPTS = 3
+METADATA = "metadata"
 
 
 class CollectionsService:
@@ -77,12 +78,12 @@ class CollectionsService:
         self._transport = transport
         self.api = CollectionsApi(transport, endpoint)
         self.history = self.references = self.searching = None
-        self.annotations = UnitAnnotations()
         self._directory = CollectionDirectory(self.api, expiry)
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
         self._sizes = Sizes(transport, self.api, self._directory)
         self.units = Units(self.api, self._directory, self._indexes)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
+        self.annotations = UnitAnnotations(self._directory, self._publisher)
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -204,9 +205,17 @@ class CollectionsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(self, locations: Sequence[Location], *, complete: bool) -> None:
+    async def validate(
+        self,
+        locations: Sequence[Location],
+        *,
+        complete: bool,
+        options: Mapping[Location, Mapping[str, Any]] | None = None,
+    ) -> None:
         """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
-        await self._check([NewFile(location) for location in locations], complete=complete)
+        wishes = {place: _wish(given) for place, given in (options or {}).items()}
+        files = [NewFile(location, wish=wishes.get(location)) for location in locations]
+        await self._check(files, complete=complete)
 
     async def _check(self, files: Sequence[NewFile], *, complete: bool) -> None:
         by_place = {file.location: file for file in files}
@@ -219,8 +228,11 @@ class CollectionsService:
                 require_publishable(drafts, collection, group[0].path)
 
     def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
-        """Refuse all options: a zip archive is a file like any other here."""
-        wrong = [f"{name} is not taken by collections" for name in options if name != ARCHIVE]
+        """Refuse what a unit cannot say; a zip archive is a file like any other here."""
+        taken = {ARCHIVE, METADATA}
+        wrong = [f"{name} is not taken by collections" for name in options if name not in taken]
+        given = options.get(METADATA, {})
+        wrong += settable_problems(given) if isinstance(given, Mapping) else ["metadata: a mapping"]
         if wrong:
             raise InvalidRequestError("; ".join(wrong), location.path)
 
@@ -239,6 +251,7 @@ class CollectionsService:
             part_size=self._transport.options.block_size,
             size=size,
             exclusive=exclusive,
+            wish=_wish(options),
         )
 
     async def publish(self, staged: Sequence[Staged]) -> None:
@@ -367,6 +380,14 @@ def _file_entry(place: Location, file: BoundFile) -> Entry:
         record=file,
         details={"unit": file.unit.identifier, "specification": file.specification},
     )
+
+
+def _wish(options: Mapping[str, Any]) -> Wish | None:
+    """Read what the options of a write ask of the unit."""
+    given = options.get(METADATA)
+    if not given:
+        return None
+    return Wish({name: value for name, value in given.items() if name not in NAMING_KEYS})
 
 
 def _copy_of(file: BoundFile) -> StagedFile:

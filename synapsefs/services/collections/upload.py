@@ -22,7 +22,7 @@ from synapsefs.errors import ChecksumError, IntegrityError, InvalidRequestError,
 from synapsefs.location import Location
 from synapsefs.services.base import Staged
 from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.plan import StagedFile
+from synapsefs.services.collections.plan import StagedFile, Wish
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.wire import collections as wire
 
@@ -46,6 +46,8 @@ class CollectionUpload:
         Bytes in all where known beforehand.
     exclusive
         Whether publishing may replace nothing.
+    wish
+        What its unit shall carry.
     """
 
     smallest_part = 1
@@ -58,11 +60,13 @@ class CollectionUpload:
         part_size: int,
         size: int | None,
         exclusive: bool,
+        wish: Wish | None = None,
     ) -> None:
         self.part_size = part_size
         self._api = api
         self._location = location
         self._exclusive = exclusive
+        self._wish = wish
         self._size = size
         self._sent = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -94,7 +98,9 @@ class CollectionUpload:
             self._file = await self._chunks.finish(self._md5.hexdigest())
         if self._file is None:
             raise IntegrityError("the file was finished without a last part", about)
-        return Staged(self._location, self._sent, self._exclusive, StagedFile(self._file.checksum))
+        return Staged(
+            self._location, self._sent, self._exclusive, StagedFile(self._file.checksum, self._wish)
+        )
 
     async def abort(self) -> None:
         """Stop sending. The service has no route to end a chunked upload; it expires unseen."""

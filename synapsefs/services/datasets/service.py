@@ -214,7 +214,13 @@ class DatasetsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(self, locations: Sequence[Location], *, complete: bool) -> None:  # noqa: ARG002
+    async def validate(
+        self,
+        locations: Sequence[Location],
+        *,
+        complete: bool,  # noqa: ARG002 - each file is whole by itself
+        options: Mapping[Location, Mapping[str, Any]] | None = None,  # noqa: ARG002 - asked apart
+    ) -> None:
         """Check the paths, that their datasets are there, and that no directory has their names."""
         for location in locations:
             checked_place(location)
