@@ -179,7 +179,8 @@ class SynapseFileSystem(
             what the file was then, as :meth:`revisions` lists it. For writing in datasets:
             ``description`` (text), ``tags`` (list of texts), ``metadata`` (mapping); left out,
             those of a file that is replaced stay; and ``embedding`` (numbers) of a new file.
-            ``base_version``: the ``version`` in :meth:`info` that is to be replaced, and no other.
+            ``base_version``: the ``version`` in :meth:`info`, or its ``revision``, a number, that
+            is to be replaced, and no other.
 
         Raises
         ------

@@ -96,7 +96,7 @@ class Staged:
     size: int
     exclusive: bool
     handle: Any
-    base: str | None = None
+    base: str | int | None = None
 
 
 class Upload(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from pathlib import Path
 from typing import Any
@@ -142,6 +143,20 @@ def test_copies_and_moves_say_what_the_file_says(
         for path in (f"{dataset}/copy-{name}", f"{dataset}/moved/{name}"):
             assert told(another, path) == NOTES
             assert another.cat_file(path) == data
+
+
+def test_asynchronous_writers_say_it_too(options: dict[str, Any], dataset: str) -> None:
+    async def main() -> None:
+        fs = SynapseFileSystem(**options, asynchronous=True, skip_instance_cache=True)
+        async with fs:
+            async with await fs.open_async(f"{dataset}/a.bin", "wb", **NOTES) as file:
+                await file.write(BYTES)
+            info = await fs._info(f"{dataset}/a.bin")
+            assert {name: info[name] for name in NOTES} == NOTES
+            await fs._mkdir(f"{dataset}/folder", description="d")
+            assert await fs._getxattr(f"{dataset}/folder", "description") == "d"
+
+    asyncio.run(main())
 
 
 def test_a_dataset_tells_its_description(

@@ -274,6 +274,47 @@ def test_a_link_is_noted_and_not_followed(
     assert fs.ls(f"{dataset}/sub", refresh=True) == []
 
 
+def test_what_has_no_bytes_is_copied_and_moved_as_a_note(
+    fs: SynapseFileSystem, another: SynapseFileSystem, dataset: str
+) -> None:
+    said: dict[str, Any] = {"description": "d", "tags": ["t"]}
+    fs.link("https://example.org", f"{dataset}/a/link", api_key="k", metadata={"m": 1}, **said)
+    table = {"project_id": "p", "dataset_id": "d", "table_id": "t"}
+    fs.register(f"{dataset}/a/table", "bigquery", metadata=table, **said)
+    fs.pipe_file(f"{dataset}/a/text.txt", b"text")
+    fs.copy(f"{dataset}/a", f"{dataset}/b", recursive=True)
+    fs.mv(f"{dataset}/a", f"{dataset}/c", recursive=True)
+    assert another.find(dataset) == [
+        f"{dataset}/{folder}/{name}" for folder in "bc" for name in ("link", "table", "text.txt")
+    ]
+    for folder in "bc":
+        link, copied = (another.info(f"{dataset}/{folder}/{name}") for name in ("link", "table"))
+        assert (link["destination"], link["description"]) == ("https://example.org", "d")
+        assert another.getxattr(link["name"], "api_key") == "k"
+        assert another.getxattr(link["name"], "m") == 1
+        assert copied["connection"].items() >= table.items()
+        assert copied["tags"] == link["tags"] == ["t"]
+
+
+def test_nothing_is_written_through_a_link_or_source(
+    fs: SynapseFileSystem, another: SynapseFileSystem, dataset: str, bucket: str
+) -> None:
+    fs.link("https://example.org", f"{dataset}/link")
+    fs.register(f"{dataset}/one.txt", "gcs", location=f"gs://{bucket}/train/one.txt")
+    for name in ("link", "one.txt"):
+        for instance in (fs, another):
+            with pytest.raises(UnsupportedError, match="remove the entry first"):
+                instance.pipe_file(f"{dataset}/{name}", b"other")
+    with pytest.raises(UnsupportedError, match="keeps what it was registered with"):
+        another.setxattrs(f"{dataset}/one.txt", k=1)
+    assert another.cat_file(f"{dataset}/one.txt") == b"one"
+    another.rm(f"{dataset}/one.txt")
+    another.pipe_file(f"{dataset}/one.txt", b"other")
+    assert fs.cat_file(f"{dataset}/one.txt") in {b"one", b"other"}
+    fs.invalidate_cache()
+    assert fs.cat_file(f"{dataset}/one.txt") == b"other"
+
+
 @pytest.mark.parametrize("target", ["", "nowhere", "//host/x", 3])
 def test_a_link_leads_to_a_url(fs: SynapseFileSystem, dataset: str, target: Any) -> None:
     with pytest.raises(InvalidRequestError, match="URL"):

@@ -9,8 +9,15 @@ from typing import Any
 
 import pytest
 
-from synapsefs import InvalidRequestError, NotFoundError, SynapseFileSystem, UnsupportedError
+from synapsefs import (
+    ChangedError,
+    InvalidRequestError,
+    NotFoundError,
+    SynapseFileSystem,
+    UnsupportedError,
+)
 from synapsefs.errors import FolderError
+from synapsefs.services.datasets import history
 
 TEXTS = [b"one\r\n", b"two two\n", b"three three three"]
 OBJECTS = [b"\xff\x00one", b"\xff\x00two" * 3, b"\xff\x00three" * 9]
@@ -62,6 +69,28 @@ def test_an_older_revision_is_read_by_id_and_by_number(
             assert (tmp_path / "got").read_bytes() == expected
     assert another.cat_file(path) == contents[-1]
     assert another.info(path)["metadata"] == {"number": 2}
+
+
+def test_many_revisions_are_listed_page_by_page(
+    fs: SynapseFileSystem, dataset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(history, "PAGE", 2)
+    for number in range(5):
+        fs.pipe_file(f"{dataset}/f.txt", str(number).encode())
+    found = fs.revisions(f"{dataset}/f.txt")
+    assert [one["revision"] for one in found] == [4, 3, 2, 1, 0]
+
+
+def test_a_write_may_name_its_base_by_number(
+    fs: SynapseFileSystem, another: SynapseFileSystem, dataset: str
+) -> None:
+    path = f"{dataset}/f.txt"
+    fs.pipe_file(path, b"0")
+    fs.pipe_file(path, b"1", base_version=0)
+    with pytest.raises(ChangedError):
+        another.pipe_file(path, b"2", base_version=0)
+    another.pipe_file(path, b"2", base_version=1)
+    assert fs.cat_file(path, version=2) == b"2"
 
 
 def test_an_old_text_is_read_as_text(another: SynapseFileSystem, dataset: str) -> None:

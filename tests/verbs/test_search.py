@@ -6,11 +6,19 @@ import asyncio
 import time
 import uuid
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from synapsefs import InvalidRequestError, SynapseFileSystem, UnsupportedError
+from synapsefs import (
+    AccessDeniedError,
+    InvalidRequestError,
+    NotFoundError,
+    SynapseFileSystem,
+    UnsupportedError,
+)
+from tests.support.observed import TOKEN, observed_server
 
 SECONDS = 15.0
 
@@ -200,3 +208,28 @@ def test_asynchronously(options: dict[str, Any], papers: str, word: str) -> None
             assert [hit["name"] for hit in near] == [f"{papers}/sub/b.md"]
 
     asyncio.run(main())
+
+
+def test_what_others_share_is_found_and_read_by_its_id(tmp_path: Path, word: str) -> None:
+    with observed_server(tmp_path, api_keys=("key_a", "key_b"), strict=True) as server:
+        options = {"token": TOKEN, "skip_instance_cache": True}
+        ours = SynapseFileSystem(server.url, datasets_token="key_a", **options)
+        theirs = SynapseFileSystem(server.url, datasets_token="key_b", **options)
+        ours.mkdir("datasets/d")
+        for name in ("shown.txt", "hidden.txt"):
+            ours.pipe_file(f"datasets/d/{name}", f"{word} {name}".encode())
+        info = ours.share("datasets/d/shown.txt", "public")
+        found = f"datasets/@{info['dataset_id']}/shown.txt"
+        eventually(lambda: names(theirs, query=word), {found})
+        assert theirs.cat_file(found) == f"{word} shown.txt".encode()
+        assert theirs.cat_file(f"datasets/@{info['id']}") == f"{word} shown.txt".encode()
+        assert theirs.info(f"datasets/@{info['short_alias']}")["share_status"] == "public"
+        hidden = ours.info("datasets/d/hidden.txt")["id"]
+        with pytest.raises(NotFoundError):
+            theirs.cat_file(f"datasets/@{hidden}")
+        with pytest.raises((AccessDeniedError, NotFoundError)):
+            theirs.rm(f"datasets/@{info['id']}")
+        ours.share("datasets/d/shown.txt", "private")
+        theirs.invalidate_cache()
+        with pytest.raises(NotFoundError):
+            theirs.cat_file(f"datasets/@{info['id']}")

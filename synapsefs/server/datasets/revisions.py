@@ -109,6 +109,8 @@ def _create(
     entry: sqlite3.Row,
     patch: EntryPatch,
 ) -> None:
+    if entry["location"] is not None or entry["location_metadata"] is not None:
+        raise unprocessable("The content of a registered source is not kept here")
     _require_current(entry, patch.base_revision_id)
     key = (patch.revision_id or "").lower()
     revision = {

@@ -17,6 +17,7 @@ from synapsefs.errors import (
     NotAFolderError,
     NotFoundError,
     SynapseError,
+    UnsupportedError,
 )
 from synapsefs.limits import Locks
 from synapsefs.location import Location, unescape
@@ -71,6 +72,24 @@ class EntryPublisher:
                 found = await self._indexes.decided(found, location.path)
                 if found.kind == "file":
                     raise NotAFolderError("a file is in the way of a directory", location.path)
+
+    async def require_own(self, dataset: DatasetRecord, location: Location, notes: Notes) -> None:
+        """Refuse to write where the service would not show what was written.
+
+        Raises
+        ------
+        UnsupportedError
+            When a link or registered source is there, or an embedding is given to a file that is.
+        """
+        found = (await self._indexes.get(dataset)).at(location.inner)
+        if not isinstance(found, EntryRecord):
+            return
+        if notes.embedding is not None:
+            rule = "an embedding is taken only when a file is made: remove the old one first"
+            raise UnsupportedError(rule, location.path)
+        if (await self._indexes.told(found, location.path)).connection is not None:
+            rule = "nothing is written to a link or registered source: remove the entry first"
+            raise UnsupportedError(rule, location.path)
 
     async def ensure_folder(
         self,
@@ -262,10 +281,10 @@ class EntryPublisher:
                     raise
         raise ConflictError("somebody else keeps changing the file", about)
 
-    async def _base(self, record: EntryRecord, wanted: str, about: str) -> str | None:
+    async def _base(self, record: EntryRecord, wanted: str | int, about: str) -> str | None:
         """Give the revision that ``wanted`` names, if it is the newest."""
         fresh = await self._indexes.look(record, about)
-        if wanted not in {fresh.revision, fresh.version, fresh.moment}:
+        if wanted not in {fresh.revision, fresh.version, fresh.moment, fresh.number}:
             raise ChangedError(CHANGED, about)
         return fresh.revision
 

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from synapsefs.errors import AlreadyExistsError, InvalidRequestError
 from synapsefs.location import Location, unescape
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import looked_at
+from synapsefs.services.datasets.index import EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.places import checked_place
@@ -104,6 +104,20 @@ class EntryReferences:
         )
         collection = isinstance(model, wire.GcsSource) and model.location is None
         await self._create(location, place, notes, content=None, is_collection=collection)
+
+    async def repeat(self, record: EntryRecord, location: Location) -> None:
+        """Create an entry for the same source as another entry's, saying the same."""
+        known = {**(record.connection or {})}
+        names = ("storage_type", "content_type", "location", "content_schema")
+        told = {name: known.pop(name, None) for name in names}
+        place = wire.LocationPayload(**told, metadata=known or None)
+        entry = record.entry
+        metadata = record.metadata or None
+        notes = Notes(
+            entry.description, None if entry.tags is None else tuple(entry.tags), metadata
+        )
+        content = told["location"] if record.storage_type == wire.StorageType.LINK else None
+        await self._create(location, place, notes, content=content, is_collection=False)
 
     async def _create(
         self,

@@ -244,11 +244,7 @@ class DatasetsService:
         checked_place(location)
         notes = Notes.of(options, location.path)
         dataset = await self._registry.find(location)
-        if notes.embedding is not None:
-            index = await self._indexes.get(dataset)
-            if index.at(location.inner) is not None:
-                rule = "an embedding is taken only when a file is made: remove the old one first"
-                raise UnsupportedError(rule, location.path)
+        await self._publisher.require_own(dataset, location, notes)
         if exclusive:
             await self._refuse_existing(location)
 
@@ -282,8 +278,16 @@ class DatasetsService:
         await limits.gather(work, self._transport.options.max_concurrency)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
-        """Leave every copy to bytes: the service cannot bind content a second time."""
-        return [(source, target) for source, target in pairs if source.location != target]
+        """Note links and other sources without bytes anew; the service binds no bytes twice."""
+        left = []
+        for source, target in pairs:
+            if isinstance(source.record, EntryRecord) and source.kind == "file":
+                record = await self._indexes.told(source.record, source.location.path)
+                if record.connection is not None and record.storage_type in EXTERNAL:
+                    await self.references.repeat(record, target)
+                    continue
+            left.append((source, target))
+        return [(source, target) for source, target in left if source.location != target]
 
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]

@@ -92,7 +92,7 @@ class DatasetUpload:
         part_size: int,
         exclusive: bool,
         notes: Notes,
-        base: str | None,
+        base: str | int | None,
         pending: PendingEntry,
     ) -> None:
         self.part_size = max(part_size, self.smallest_part)
