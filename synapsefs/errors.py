@@ -249,6 +249,17 @@ def concerning(path: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def naming(target: str) -> Iterator[None]:
+    """Let an error of the system that names no file, such as of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is not None and error.filename is None:
+            error.filename = target
+        raise
+
+
 def service_words(body: bytes) -> str:
     """Read the human text out of an error body: v1, v2, datasets or S3 style."""
     text = body[: 4 * _LONGEST_WORDS].decode("utf-8", "replace").strip()

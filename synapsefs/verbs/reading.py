@@ -14,7 +14,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from synapsefs import limits
 from synapsefs.archive import UnpackLimits
 from synapsefs.bridge import mirrored
-from synapsefs.errors import FolderError, UnsupportedError
+from synapsefs.errors import FolderError, UnsupportedError, naming
 from synapsefs.services.base import Entry
 from synapsefs.transfer import ByteRange, download, read, read_ranges
 from synapsefs.verbs.archives import fetch_unpacked, unpack_limits, unpacked_at
@@ -196,7 +196,8 @@ class ReadingVerbs(Core):
 
     async def _download(self, entry: Entry, callback: Any, target: str) -> None:
         content = await (await self._service(entry.location)).content(entry)
-        await download(self.transport, content, target, callback.relative_update)
+        with naming(target):
+            await download(self.transport, content, target, callback.relative_update)
 
     async def _sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
         """Give a URL that reads a file without credentials.
