@@ -63,7 +63,7 @@ async def authenticate(request: web.Request, handler: Handler) -> web.StreamResp
     unknown = request.match_info.http_exception is not None
     if not (unknown or path in OPEN_PATHS or path.startswith(BLOB_PREFIX)):
         bearer = path.startswith(BEARER_PREFIXES)
-        who = _bearer(request) if bearer else await _access_token(request)
+        who = _bearer(request) if bearer else _access_token(request)
         _asking.set(who)
     return await handler(request)
 
@@ -142,7 +142,7 @@ def _bearer(request: web.Request) -> Identity:
     return Identity(user, request.app[SETTINGS].tenant)
 
 
-async def _access_token(request: web.Request) -> Identity:
+def _access_token(request: web.Request) -> Identity:
     """Check the access token, or else the older token, which must come with its tenant."""
     settings = request.app[SETTINGS]
     if not settings.tokens:
@@ -152,7 +152,7 @@ async def _access_token(request: web.Request) -> Identity:
     credential = token or legacy
     if not credential:
         raise Problem(401, "Authentication credentials were not provided.")
-    if not (_one_of(credential, settings.tokens) or await _is_created(request.app, credential)):
+    if not (_one_of(credential, settings.tokens) or _is_created(request.app, credential)):
         raise Problem(401, "Invalid token.")
     tenant = _bare(request.headers.get(TENANT_HEADER))
     if (tenant or token) and tenant in (None, settings.tenant):
@@ -160,14 +160,14 @@ async def _access_token(request: web.Request) -> Identity:
     raise Problem(403, "The tenant is missing or not yours.")
 
 
-async def _is_created(app: web.Application, token: str) -> bool:
+def _is_created(app: web.Application, token: str) -> bool:
     def look(connection: sqlite3.Connection) -> bool:
         found = connection.execute(
             "SELECT 1 FROM access_tokens WHERE digest = ?", (_digest(token),)
         )
         return found.fetchone() is not None
 
-    return await app[DATABASE].read(look)
+    return app[DATABASE].look(look)
 
 
 def _bare(header: str | None) -> str | None:

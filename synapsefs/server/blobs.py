@@ -8,20 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
-import hashlib
 import os
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, BinaryIO, Final, Self, TypeVar
 
 from aiohttp import web
 
+from synapsefs.server.digests import ALL_DIGESTS, Blob, Digests
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Iterator, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -29,69 +30,21 @@ T = TypeVar("T")
 BLOCK = 1024 * 1024
 """Bytes that are hashed and written at a time."""
 
+COPY = 64 * BLOCK
+"""Bytes that the kernel copies at a time."""
+
+NOT_COPIED = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP})
+"""Says that the filesystem has no such way of copying; nothing was copied then."""
+
 THREADS = 4
-ALL_DIGESTS = ("md5", "sha1", "sha256")
-SHARED = 256 * 1024
-"""Bytes from which on an update is worth a second thread."""
+"""Threads that hash."""
+
+WAITING_THREADS = 16
+"""Threads that write and flush; the filesystem flushes for several of them at once."""
 
 
 class TooLargeError(Exception):
     """More bytes arrived than were allowed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Blob:
-    """A stored object: its checksums in hex and its size in bytes."""
-
-    sha256: str
-    sha1: str
-    md5: str
-    size: int
-
-
-class Digests:
-    """Running checksums of a stream.
-
-    Parameters
-    ----------
-    names
-        Algorithms to compute.
-    helper
-        Takes over a share of large updates, so that two threads compute them.
-    """
-
-    def __init__(
-        self, names: Sequence[str] = ALL_DIGESTS, helper: ThreadPoolExecutor | None = None
-    ) -> None:
-        self._hashes = {name: hashlib.new(name, usedforsecurity=False) for name in names}
-        self._helper = helper
-        self.size = 0
-
-    def __copy__(self) -> Digests:
-        twin = Digests((), self._helper)
-        twin._hashes = {name: running.copy() for name, running in self._hashes.items()}
-        twin.size = self.size
-        return twin
-
-    def update(self, blocks: Sequence[bytes]) -> None:
-        """Add bytes to all checksums."""
-        size = sum(map(len, blocks))
-        first, *others = self._hashes.values()
-        if self._helper is None or size < SHARED or not others:
-            _update([first, *others], blocks)
-        else:
-            helped = self._helper.submit(_update, others, blocks)
-            _update([first], blocks)
-            helped.result()
-        self.size += size
-
-    def hex(self, name: str) -> str:
-        """Return one checksum of what was added so far."""
-        return self._hashes[name].hexdigest()
-
-    def blob(self) -> Blob:
-        """Return the checksums as a blob; all three algorithms must be running."""
-        return Blob(self.hex("sha256"), self.hex("sha1"), self.hex("md5"), self.size)
 
 
 class Staged:
@@ -123,12 +76,25 @@ class Staged:
 
     def flush(self, blocks: Sequence[bytes] = ()) -> None:
         """Hash and write what was added, and then `blocks`."""
-        if self._file is None:
-            self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by discard
+        file = self._open()
         unwritten, self._unwritten = [*self._unwritten, *blocks], []
         self.digests.update(unwritten)
         for block in unwritten:
-            write_fully(self._file, block)
+            write_fully(file, block)
+
+    def copy(self, sources: Sequence[Path]) -> None:
+        """Append files without hashing them; the kernel copies, or shares the blocks."""
+        file = self._open()
+        for source in sources:
+            with open(source, "rb", buffering=0) as content:
+                try:
+                    while os.copy_file_range(content.fileno(), file.fileno(), COPY):
+                        pass
+                except OSError as error:
+                    if error.errno not in NOT_COPIED:
+                        raise
+                    while block := content.read(BLOCK):
+                        write_fully(file, block)
 
     def commit(self) -> Blob:
         """Make it an object.
@@ -170,6 +136,11 @@ class Staged:
             self._forget()
             self._path.unlink(missing_ok=True)
 
+    def _open(self) -> BinaryIO:
+        if self._file is None:
+            self._file = open(self._path, "xb", buffering=0)  # noqa: SIM115 - closed by discard
+        return self._file
+
     def _forget(self) -> None:
         """Close the file, which has a lasting name by now or is to be removed."""
         if self._file is not None:
@@ -199,7 +170,7 @@ class BlobStore:
         for directory in (self._objects, self._staging, self.uploads):
             directory.mkdir(exist_ok=True)
         sync_directory(root)
-        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="synapsefs-blob")
+        self._threads = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="synapsefs-blob")
         self._helper = ThreadPoolExecutor(THREADS, thread_name_prefix="synapsefs-digest")
 
     async def run(self, work: Callable[[], T]) -> T:
@@ -377,10 +348,15 @@ class BlobStore:
             The new object.
         """
         with self.stage() as staged:
-            for part in parts:
-                with open(part, "rb", buffering=0) as file:
-                    while block := file.read(BLOCK):
-                        staged.write(block)
+            copying = self._helper.submit(staged.copy, parts)
+            try:
+                for part in parts:
+                    with open(part, "rb", buffering=0) as file:
+                        while block := file.read(BLOCK):
+                            staged.digests.update([block])
+            finally:
+                wait([copying])
+            copying.result()
             return staged.commit()
 
     def sweep(self, age: float) -> None:
@@ -445,12 +421,6 @@ async def pump(
         if writing is not None:
             await asyncio.shield(writing)
     return pieces
-
-
-def _update(hashes: Iterable[hashlib._Hash], blocks: Sequence[bytes]) -> None:
-    for running in hashes:
-        for block in blocks:
-            running.update(block)
 
 
 def write_fully(file: BinaryIO, data: bytes | memoryview) -> None:

@@ -76,6 +76,21 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._readers, self._read, work)
 
+    def look(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run `work` at once, in the calling thread: a visit to another costs more than it.
+
+        Parameters
+        ----------
+        work
+            Looks up a few rows by their keys. Like that of :meth:`read` otherwise.
+
+        Returns
+        -------
+        object
+            What `work` returned.
+        """
+        return self._read(work)
+
     async def write(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` in the writer thread and return when it is on disk.
 

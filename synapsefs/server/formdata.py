@@ -60,7 +60,8 @@ class FormPart:
 
 def is_form(request: web.Request) -> bool:
     """Return whether the body of a request is a multipart form."""
-    return request.content_type == "multipart/form-data"
+    kind = request.headers.get("Content-Type", "").partition(";")[0]
+    return kind.strip().lower() == "multipart/form-data"
 
 
 async def form_parts(request: web.Request, announced: int = 0) -> AsyncIterator[FormPart]:

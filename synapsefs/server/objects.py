@@ -25,7 +25,7 @@ from synapsefs.wire import BLOB_PREFIX
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synapsefs.server.blobs import Blob
+    from synapsefs.server.digests import Blob
 
 INLINE = 1024 * 1024
 """Largest answer in bytes that is read and sent at once; a larger one goes by sendfile."""

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from synapsefs.server.blobs import ALL_DIGESTS, BLOBS, Blob
+from synapsefs.server.blobs import BLOBS
 from synapsefs.server.database import DATABASE
+from synapsefs.server.digests import ALL_DIGESTS, Blob
 from synapsefs.server.objects import check_signature, signed_url
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
@@ -127,16 +128,15 @@ async def uploaded_parts(app: web.Application, upload_ids: Sequence[str]) -> dic
     """Return the parts that have arrived, in order, of each upload that has any."""
 
     def look(connection: sqlite3.Connection) -> dict[str, list[Part]]:
-        found: dict[str, list[Part]] = {}
-        for upload_id in upload_ids:
-            rows = connection.execute(
-                "SELECT * FROM parts WHERE upload_id = ? ORDER BY number", (upload_id,)
-            )
-            if parts := [_part(row) for row in rows]:
-                found[upload_id] = parts
-        return found
+        found = {upload_id: _parts_of(connection, upload_id) for upload_id in upload_ids}
+        return {upload_id: parts for upload_id, parts in found.items() if parts}
 
     return await app[DATABASE].read(look)
+
+
+def parts_of(app: web.Application, upload_id: str) -> list[Part]:
+    """Return the parts of one upload that have arrived, in order."""
+    return app[DATABASE].look(lambda connection: _parts_of(connection, upload_id))
 
 
 async def assemble(app: web.Application, parts: Sequence[Part]) -> Blob:
@@ -290,6 +290,13 @@ async def remove_files(app: web.Application, files: Sequence[str]) -> None:
             (blobs.uploads / file).unlink(missing_ok=True)
 
     await blobs.run(unlink)
+
+
+def _parts_of(connection: sqlite3.Connection, upload_id: str) -> list[Part]:
+    rows = connection.execute(
+        "SELECT * FROM parts WHERE upload_id = ? ORDER BY number", (upload_id,)
+    )
+    return [_part(row) for row in rows]
 
 
 def _part(row: sqlite3.Row) -> Part:

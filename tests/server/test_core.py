@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import hashlib
 import os
 import sqlite3
 import stat
@@ -279,3 +280,26 @@ def test_forms_come_apart_again(values, size):
     assert asyncio.run(read(body)) == [(str(i), 'a"b', v) for i, v in enumerate(values)]
     with pytest.raises(Problem):
         asyncio.run(read(body[:-4]))
+
+
+@pytest.mark.parametrize("refused", [None, errno.ENOSYS, errno.EXDEV])
+def test_files_are_joined(tmp_path, monkeypatch, refused):
+    store = BlobStore(tmp_path)
+    pieces = [os.urandom(size) for size in (3_000_000, 0, 1, 2_000_001)]
+    paths = [tmp_path / f"part-{number}" for number in range(len(pieces))]
+    for path, piece in zip(paths, pieces, strict=True):
+        path.write_bytes(piece)
+
+    def refuse(*_):
+        raise OSError(refused, "not here")
+
+    if refused:
+        monkeypatch.setattr(os, "copy_file_range", refuse)
+    blob = store.join(paths)
+    content = b"".join(pieces)
+    assert store.path(blob.sha256).read_bytes() == content
+    assert (blob.size, blob.md5) == (len(content), hashlib.md5(content).hexdigest())
+    with pytest.raises(FileNotFoundError):
+        store.join([*paths, tmp_path / "gone"])
+    assert list((tmp_path / "staging").iterdir()) == []
+    store.close()

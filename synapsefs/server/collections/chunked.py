@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from synapsefs.server.auth import identity
-from synapsefs.server.blobs import BLOBS, Blob, Digests
+from synapsefs.server.blobs import BLOBS
 from synapsefs.server.bodies import answer_json, read_model
 from synapsefs.server.collections import chunkfile, views
 from synapsefs.server.collections.chunkfile import ChunkFile
 from synapsefs.server.collections.intake import receive_form
 from synapsefs.server.collections.units import base_name
 from synapsefs.server.database import DATABASE
+from synapsefs.server.digests import Blob, Digests
 from synapsefs.server.formdata import form_parts, is_form
 from synapsefs.server.objects import object_url, origin
 from synapsefs.server.problems import Problem, invalid, not_found
@@ -80,18 +81,18 @@ async def put_chunk(request: web.Request) -> web.Response:
 
 async def get_state(request: web.Request) -> web.Response:
     """Answer ``GET chunked_upload/{id}/``."""
-    return answer_json(_state(request, await _row(request, request.match_info["id"])))
+    return answer_json(_state(request, _row(request, request.match_info["id"])))
 
 
 async def finalise(request: web.Request) -> web.Response:
     """Answer ``POST chunked_upload/{id}/``: verify the MD5 and make the bytes an object."""
     key, wanted = request.match_info["id"], await _md5(request)
-    row = await _row(request, key)
+    row = _row(request, key)
     if row["completed"] is None:
         try:
             row = await _complete(request, key, wanted)
         except Problem:
-            row = await _row(request, key)
+            row = _row(request, key)
             if row["completed"] is None:
                 raise
     if row["md5"] != wanted:
@@ -128,7 +129,7 @@ async def finished(request: web.Request, key: str) -> tuple[Blob, str]:
         400, when there is no such upload or it is not finished.
     """
     try:
-        row = await _row(request, key)
+        row = _row(request, key)
     except Problem:
         raise invalid("chunked_upload", f"Invalid pk {key!r} - object does not exist.") from None
     if row["completed"] is None:
@@ -174,9 +175,9 @@ async def _begin(request: web.Request, filename: str, span: Span, part: FormPart
 async def _append(request: web.Request, key: str, span: Span, part: FormPart) -> sqlite3.Row:
     """Add a chunk to an upload."""
     strict = request.app[SETTINGS].strict
-    _require_open(await _row(request, key))
+    _require_open(_row(request, key))
     async with _open(request, key) as file:
-        row = await _row(request, key)
+        row = _row(request, key)
         _require_open(row)
         if strict and span.total != row["total"]:
             raise Problem(400, "File size doesn't match headers")
@@ -196,7 +197,7 @@ async def _complete(request: web.Request, key: str, wanted: str) -> sqlite3.Row:
     """Publish the bytes of an upload if they are those that were meant."""
     app = request.app
     async with _open(request, key) as file:
-        row = await _row(request, key)
+        row = _row(request, key)
         if row["completed"] is not None:
             return row
         blob = (await _digests(app, key, file, row["offset"])).blob()
@@ -261,9 +262,9 @@ async def _advance(request: web.Request, key: str, span: Span) -> sqlite3.Row:
     return await request.app[DATABASE].write(advance)
 
 
-async def _row(request: web.Request, key: str) -> sqlite3.Row:
+def _row(request: web.Request, key: str) -> sqlite3.Row:
     """Return an upload of this user, or refuse with 404."""
-    row = await request.app[DATABASE].read(lambda connection: _find(connection, key))
+    row = request.app[DATABASE].look(lambda connection: _find(connection, key))
     if not row or row["user"] != identity(request).user:
         raise not_found()
     if _status(row, request.app[SETTINGS]) == EXPIRED:

@@ -10,14 +10,16 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Self
 
-from synapsefs.server.blobs import BLOCK, Digests, TooLargeError, pump, sync_directory, write_fully
+from synapsefs.server.blobs import BLOCK, TooLargeError, pump, sync_directory, write_fully
+from synapsefs.server.digests import Digests
 from synapsefs.server.problems import Problem
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
     from pathlib import Path
 
-    from synapsefs.server.blobs import Blob, BlobStore
+    from synapsefs.server.blobs import BlobStore
+    from synapsefs.server.digests import Blob
 
 LOCK_SECONDS = 10.0
 LOCK_POLL = 0.05

@@ -6,7 +6,7 @@ import json
 import time
 from typing import TYPE_CHECKING, Any
 
-from synapsefs.server.blobs import Blob
+from synapsefs.server.digests import Blob
 from synapsefs.wire.collections import CHECKSUM_ALGORITHMS
 
 if TYPE_CHECKING:

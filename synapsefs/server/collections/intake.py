@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from synapsefs.server.blobs import BLOBS, Blob
+from synapsefs.server.blobs import BLOBS
 from synapsefs.server.collections.units import base_name
+from synapsefs.server.digests import Blob
 from synapsefs.server.formdata import form_parts
 from synapsefs.server.settings import SETTINGS
 

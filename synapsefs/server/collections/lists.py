@@ -60,7 +60,7 @@ async def get_collection(request: web.Request) -> web.Response:
         row = catalogue.get(connection, tenant, key)
         return row, catalogue.specifications(connection, [key])[key]
 
-    row, specifications = await request.app[DATABASE].read(look)
+    row, specifications = request.app[DATABASE].look(look)
     return answer_json(views.collection_v1(row, specifications, expanded=_expanded(request)))
 
 
@@ -108,7 +108,7 @@ async def get_unit(request: web.Request) -> web.Response:
     def look(connection: sqlite3.Connection) -> tuple[sqlite3.Row, list[sqlite3.Row]]:
         return units.get(connection, tenant, key), units.files_of(connection, [key])[key]
 
-    row, files = await request.app[DATABASE].read(look)
+    row, files = request.app[DATABASE].look(look)
     return answer_json(views.unit_v1(request, row, files))
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from synapsefs.server.blobs import Blob
+    from synapsefs.server.digests import Blob
     from synapsefs.server.parts import Part
     from synapsefs.wire.collections import FileToConfirm, FileToPresign
 

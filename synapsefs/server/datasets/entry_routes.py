@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
@@ -18,7 +17,7 @@ from synapsefs.server.datasets.context import (
     renderer_for,
 )
 from synapsefs.server.datasets.records import now
-from synapsefs.server.parts import assemble, forget_parts, part_url, uploaded_parts
+from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.datasets import (
@@ -27,6 +26,7 @@ from synapsefs.wire.datasets import (
     EntryCreate,
     EntryPatch,
     EntryState,
+    StorageType,
     UploadComplete,
     UploadInitiate,
     UploadInitiated,
@@ -35,8 +35,8 @@ from synapsefs.wire.datasets import (
 if TYPE_CHECKING:
     import sqlite3
 
-    from synapsefs.server.blobs import Blob
     from synapsefs.server.datasets.entries import ObjectInSource
+    from synapsefs.server.digests import Blob
     from synapsefs.server.parts import Part
 
 Found = tuple["sqlite3.Row", "list[ObjectInSource]"]
@@ -63,19 +63,25 @@ async def get_entry(request: web.Request) -> web.Response:
     version = number(request, "version", None)
     revision = request.query.get("revision_id")
 
-    def work(connection: sqlite3.Connection) -> Found:
-        row = entries.find(
+    def work(connection: sqlite3.Connection) -> sqlite3.Row:
+        return entries.find(
             connection, caller, key, version=version, revision_id=revision and revision.lower()
         )
-        return _with_objects(connection, row)
 
-    return answered(_response(request, await request.app[DATABASE].read(work)))
+    row = request.app[DATABASE].look(work)
+    registered = row["storage_type"] == StorageType.GCS and row["sha256"] is None
+    objects = (
+        await request.app[DATABASE].read(lambda db: entries.objects_of(db, row["id"]))
+        if registered
+        else []
+    )
+    return answered(_response(request, (row, objects)))
 
 
 async def get_status(request: web.Request) -> web.Response:
     """Answer ``GET`` of the state of an entry."""
     caller, key = caller_of(request), request.match_info["entry"]
-    row = await request.app[DATABASE].read(lambda db: entries.find(db, caller, key))
+    row = request.app[DATABASE].look(lambda db: entries.find(db, caller, key))
     return answered(EntryState(id=row["id"], status=row["status"]))
 
 
@@ -141,12 +147,11 @@ async def complete_upload(request: web.Request) -> web.Response:
     caller, key = caller_of(request), request.match_info["entry"]
     wanted = await received(request, UploadComplete)
     upload_id = wanted.upload_id
-    (hashes, done), arrived = await asyncio.gather(
-        request.app[DATABASE].read(lambda db: uploads.expected(db, caller, key, upload_id)),
-        uploaded_parts(request.app, [upload_id]),
+    hashes, done = request.app[DATABASE].look(
+        lambda db: uploads.expected(db, caller, key, upload_id)
     )
     if not done:
-        parts = arrived.get(upload_id, [])
+        parts = parts_of(request.app, upload_id)
         uploads.check(hashes, wanted.parts)
         uploads.check_arrived(hashes, wanted.parts, parts)
         blob = await _assembled(request.app, parts)

@@ -7,8 +7,8 @@ import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from synapsefs.server.blobs import Blob
 from synapsefs.server.datasets.records import decoded
+from synapsefs.server.digests import Blob
 from synapsefs.wire.datasets import ContentType, StorageType
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from synapsefs.wire.datasets import Status
 if TYPE_CHECKING:
     import sqlite3
 
-    from synapsefs.server.blobs import Blob
     from synapsefs.server.datasets.access import Caller
+    from synapsefs.server.digests import Blob
     from synapsefs.server.parts import Part
     from synapsefs.wire.datasets import PartDone
 
