@@ -74,6 +74,16 @@ def start(loop: asyncio.AbstractEventLoop, make: Callable[[], Coroutine[Any, Any
         loop.call_soon_threadsafe(begin)
 
 
+async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
+    """Run blocking work in a thread to its end, so that a cancelled caller cleans up after it."""
+    running = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.gather(running, return_exceptions=True)
+        raise
+
+
 def synced(name: str, asynchronous: Callable[..., Any]) -> Callable[..., Any]:
     """Make the synchronous twin of the coroutine method ``name``."""
 

@@ -78,6 +78,9 @@ class SynapseFileSystem(
         Connections, and files or parts in flight, at a time.
     trust_env
         Take proxies from the environment.
+    resume
+        Let ``put`` and ``get`` of files of more than one part go on where an interrupted call of an
+        earlier process stopped.
     listings_expiry_time
         Seconds for which a listing is believed; 5 when left out, longer for collections that take
         long to list.
@@ -114,6 +117,7 @@ class SynapseFileSystem(
         max_connections: int = 64,
         max_concurrency: int = 16,
         trust_env: bool = False,
+        resume: bool = True,
         listings_expiry_time: float | None = None,
         use_listings_cache: bool = True,
         asynchronous: bool = False,
@@ -145,7 +149,7 @@ class SynapseFileSystem(
             datasets_token=datasets_token,
         )
         expiry = listings_expiry_time if use_listings_cache else 0.0
-        self._prepare(settings, options, dict(datasets or {}), expiry)
+        self._prepare(settings, options, dict(datasets or {}), expiry, resume=resume)
 
     # --- files -----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from synapsefs.errors import ChecksumError
 
@@ -32,6 +32,23 @@ def compare(digest: Any, checksum: str | None, path: str) -> None:
         raise ChecksumError(
             f"the bytes have {digest.name} {digest.hexdigest()}, the service says {checksum}", path
         )
+
+
+def hash_range(file: IO[bytes], digest: Any, start: int, end: int) -> None:
+    """Feed a part of a file to a hash object.
+
+    Raises
+    ------
+    ValueError
+        When the file is shorter.
+    """
+    file.seek(start)
+    while start < end:
+        block = file.read(min(2**20, end - start))
+        if not block:
+            raise ValueError("the file is shorter than it was")
+        digest.update(block)
+        start += len(block)
 
 
 class Pipeline:

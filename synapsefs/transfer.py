@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
+import logging
 import os
-import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import Any
 
 from fsspec.utils import merge_offset_ranges
 
-from synapsefs import integrity, limits
+from synapsefs import bridge, integrity, limits
 from synapsefs.errors import InvalidRequestError, RangeNotSatisfiableError
 from synapsefs.location import Location
 from synapsefs.objects import Buffer, Content, Pieces, fetch, object_size
-from synapsefs.services.base import Service, Staged, Upload
+from synapsefs.resume import HOPELESS, Arrival, Keeping, Sending
+from synapsefs.services.base import Service, Source, Staged, Upload
 from synapsefs.transport import Transport
 
+logger = logging.getLogger("synapsefs")
 Progress = Callable[[int], None]
 MAX_GAP = 64 * 2**10
 MAX_MERGED = 64 * 2**20
@@ -135,40 +136,53 @@ class _Tee:
             await sink.write(data)
 
 
-async def download(transport: Transport, content: Content, target: str, progress: Progress) -> None:
+async def download(
+    transport: Transport,
+    content: Content,
+    target: str,
+    progress: Progress,
+    keeping: Keeping | None = None,
+) -> None:
     """Fetch a whole file to disk: verified under a temporary name, then put in place.
 
     What was at ``target`` stays until then, and for good when anything fails.
+
+    Parameters
+    ----------
+    keeping
+        Names the transfer for a later process that continues it after a failure.
 
     Raises
     ------
     ChecksumError
         When the bytes are not what the service says.
     """
-    directory, name = os.path.split(target)
-    temporary = os.path.join(directory, f".{name[:64]}.{secrets.token_hex(6)}.part")
-    try:
-        with await asyncio.to_thread(open, temporary, "xb") as file:
-            await _receive(transport, content, file, progress)
-        await asyncio.to_thread(os.replace, temporary, target)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(temporary)
-        raise
+    while True:
+        arrival = Arrival(content, target, transport.options.block_size, keeping)
+        try:
+            await bridge.in_thread(arrival.begin)
+            progress(arrival.offset)
+            await _receive(transport, content, arrival, progress)
+            await bridge.in_thread(arrival.settle)
+            return
+        except BaseException as error:
+            await bridge.in_thread(arrival.give_up, error)
+            if not (arrival.continued and isinstance(error, HOPELESS)):
+                raise
+            logger.info("%s: starting over: %s", target, error)
+            progress(-arrival.offset)
+            content.etag = None
 
 
 async def _receive(
-    transport: Transport, content: Content, file: IO[bytes], progress: Progress
+    transport: Transport, content: Content, arrival: Arrival, progress: Progress
 ) -> None:
-    digest = integrity.hasher(content.checksum)
-    consumers: list[Callable[[bytes], Any]] = [file.write]
-    pipeline = integrity.Pipeline(*consumers, *([digest.update] if digest else []))
+    pipeline = integrity.Pipeline(arrival.take)
     try:
-        await fetch(transport, content, 0, None, _Tee(pipeline, _Reporting(progress)))
+        await fetch(transport, content, arrival.offset, None, _Tee(pipeline, _Reporting(progress)))
         await pipeline.finish()
     finally:
         await pipeline.stop()
-    integrity.compare(digest, content.checksum, content.path)
 
 
 class _Reporting:
@@ -187,8 +201,14 @@ async def stage_file(
     exclusive: bool,
     progress: Progress,
     options: Mapping[str, Any],
+    keeping: Keeping | None = None,
 ) -> Staged:
     """Send a local file; it is not visible before it is published.
+
+    Parameters
+    ----------
+    keeping
+        Names the transfer for a later process that continues it after a failure.
 
     Raises
     ------
@@ -198,36 +218,73 @@ async def stage_file(
         When it cannot be read.
     """
     before = await asyncio.to_thread(_readable, path)
-    upload = await service.upload(
-        location, size=before.st_size, exclusive=exclusive, options=options
-    )
-    try:
-        if await upload.adopt(path, before.st_size):
-            staged = await upload.finish()
-            progress(before.st_size)
-        else:
-            await _send_parts(upload, path, before.st_size, progress)
-            staged = await upload.finish()
-        _unchanged(before, await asyncio.to_thread(os.stat, path), path)
-    except BaseException:
-        await asyncio.shield(upload.abort())
-        raise
-    return staged
+    counted = _Counted(progress)
+    memory = Sending(keeping, before, path)
+    while True:
+        upload = await service.upload(
+            location, size=before.st_size, exclusive=exclusive, options=options
+        )
+        try:
+            if before.st_size > upload.part_size:
+                await bridge.in_thread(memory.claim)
+            source = Source(path, before.st_size, counted, memory)
+            staged = await _send_file(upload, source)
+            _unchanged(before, await asyncio.to_thread(os.stat, path), path)
+            staged.journal = memory.journal
+            return staged
+        except BaseException as error:
+            anew = memory.begins_anew(error)
+            await asyncio.shield(_stop(upload, memory, error))
+            if not anew:
+                raise
+            counted.take_back()
 
 
-async def _send_parts(upload: Upload, path: str, size: int, progress: Progress) -> None:
-    held = min(2 * upload.part_size, size)
+async def _send_file(upload: Upload, source: Source) -> Staged:
+    start = await upload.adopt(source)
+    if start < source.size or not source.size:
+        await _send_parts(upload, source, start)
+    return await upload.finish()
+
+
+async def _stop(upload: Upload, memory: Sending, error: BaseException) -> None:
+    """End an upload that failed: what is of use to a later process stays."""
+    if memory.outlives(error):
+        await upload.pause()
+    else:
+        await upload.abort()
+    await bridge.in_thread(memory.end, error)
+
+
+async def _send_parts(upload: Upload, source: Source, start: int) -> None:
+    held = min(2 * upload.part_size, source.size - start)
     async with limits.shared().buffered.hold(held):
-        with await asyncio.to_thread(open, path, "rb") as file:
-            sent = 0
+        with await asyncio.to_thread(open, source.path, "rb") as file:
+            file.seek(start)
+            sent = start
             while True:
                 part = await asyncio.to_thread(file.read, upload.part_size)
-                last = sent + len(part) >= size
+                last = sent + len(part) >= source.size
                 await upload.write(part, last=last)
                 sent += len(part)
-                progress(len(part))
+                source.progress(len(part))
                 if last or not part:
                     return
+
+
+class _Counted:
+    """Reports progress, and takes it back when all begins anew."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._total = 0
+
+    def __call__(self, amount: int) -> None:
+        self._total += amount
+        self._progress(amount)
+
+    def take_back(self) -> None:
+        self(-self._total)
 
 
 async def stage_bytes(

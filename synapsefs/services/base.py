@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+from synapsefs.journal import Journal
 from synapsefs.location import Location
 from synapsefs.objects import Content
 
@@ -90,6 +91,10 @@ class Staged:
         The service's own; opaque to others.
     base
         The version that the new one shall follow, and no other; None to follow whatever is there.
+    journal
+        Remembers the file until it is published; None for files that are not worth it.
+    abandon
+        Clears it away when it shall not be published after all; None where the service has no way.
     """
 
     location: Location
@@ -97,6 +102,45 @@ class Staged:
     exclusive: bool
     handle: Any
     base: str | int | None = None
+    journal: Journal | None = None
+    abandon: Callable[[], Awaitable[None]] | None = None
+
+
+class Memory(Protocol):
+    """What outlives the process: how far the sending of one file has come."""
+
+    @property
+    def noted(self) -> Mapping[str, Any]:
+        """What an earlier process noted; empty where there is nothing to continue."""
+
+    @property
+    def stale(self) -> Mapping[str, Any]:
+        """What an earlier process noted about a file that has changed since."""
+
+    async def note(self, **facts: Any) -> None:
+        """Note ids, offsets and checksums for a later process; never a secret."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A local file to send.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    size
+        Bytes.
+    progress
+        Called with the number of bytes that have arrived, as they do.
+    memory
+        What an earlier process came to; None where that is not wanted.
+    """
+
+    path: str
+    size: int
+    progress: Callable[[int], None]
+    memory: Memory | None = None
 
 
 class Upload(Protocol):
@@ -112,14 +156,20 @@ class Upload(Protocol):
         The buffer belongs to the upload until the next call returns.
         """
 
-    async def adopt(self, path: str, size: int) -> bool:
-        """Take a whole local file instead of parts; False where parts are wanted."""
+    async def adopt(self, source: Source) -> int:
+        """Take a local file, or what an earlier process sent of it.
+
+        Gives the byte from which on parts are wanted: the size where none are.
+        """
 
     async def finish(self) -> Staged:
         """Wait until all bytes have arrived and are verified."""
 
     async def abort(self) -> None:
         """Give up; what was sent is never visible."""
+
+    async def pause(self) -> None:
+        """Stop, and leave what was sent to a later process."""
 
 
 class Annotations(Protocol):

@@ -15,6 +15,7 @@ from synapsefs.config import Endpoint, NetworkOptions, Settings
 from synapsefs.errors import FolderError, UnsupportedError, concerning
 from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.objects import Content, object_size
+from synapsefs.resume import Keeping, left_for_later
 from synapsefs.services.base import Entry, History, Service, Staged
 from synapsefs.transport import Transport
 
@@ -41,6 +42,8 @@ class Core(AsyncFileSystem):
         options: NetworkOptions,
         datasets: Mapping[str, str],
         expiry: float | None,
+        *,
+        resume: bool,
     ) -> None:
         self.settings = settings
         self.options = options
@@ -48,6 +51,7 @@ class Core(AsyncFileSystem):
         self.tails = TailCache()
         self._named_datasets = datasets
         self._expiry = expiry
+        self._resume = resume
         self._services: dict[Root, Service] = {}
         self._services_pid = os.getpid()
 
@@ -208,6 +212,22 @@ class Core(AsyncFileSystem):
             measured.update((entry.location, entry) for entry in await self._measured(group))
         return [measured[entry.location] for entry in entries]
 
+    def _keeping(self, location: Location, resume: bool | None) -> Keeping | None:
+        """Name a transfer for a later process; None where none shall continue it.
+
+        Parameters
+        ----------
+        resume
+            As the call has it; None for what the instance was made with.
+        """
+        if not (self._resume if resume is None else resume):
+            return None
+        settings = self.settings
+        if settings.embedded is not None:
+            return Keeping(settings.embedded.absolute().as_uri(), location.path)
+        here = settings.collections if location.root is Root.COLLECTIONS else settings.datasets
+        return Keeping(f"{here.url} {here.tenant}" if here else "", location.path)
+
     async def publish(self, staged: list[Staged]) -> None:
         """Make finished files visible, those of one service together."""
         by_root: dict[Root | None, list[Staged]] = {}
@@ -216,6 +236,16 @@ class Core(AsyncFileSystem):
         for group in by_root.values():
             with concerning(group[0].location.path):
                 await (await self._service(group[0].location)).publish(group)
+            for item in group:
+                if item.journal is not None:
+                    await asyncio.to_thread(item.journal.drop)
+
+    async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
+        """Clear away finished files that are not published, but what ``error`` lets continue."""
+        for item in staged:
+            kept = await asyncio.to_thread(left_for_later, item.journal, error)
+            if item.abandon is not None and not kept:
+                await item.abandon()
 
 
 def as_asked(location: Location, entries: Sequence[Entry]) -> list[Entry]:

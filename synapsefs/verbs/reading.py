@@ -15,6 +15,7 @@ from synapsefs import limits
 from synapsefs.archive import UnpackLimits
 from synapsefs.bridge import mirrored
 from synapsefs.errors import FolderError, UnsupportedError, naming
+from synapsefs.resume import Keeping
 from synapsefs.services.base import Entry
 from synapsefs.transfer import ByteRange, download, read, read_ranges
 from synapsefs.verbs.archives import fetch_unpacked, unpack_limits, unpacked_at
@@ -25,10 +26,11 @@ from synapsefs.verbs.pairing import pairs_to_get
 
 @dataclass(frozen=True, slots=True)
 class _Fetch:
-    """A file to get: from where, to which local path."""
+    """A file to get: from where, to which local path, continued or not."""
 
     source: str
     target: str
+    resume: bool | None
 
 
 _fetches: Batch[_Fetch] = Batch("fetches")
@@ -111,6 +113,7 @@ class ReadingVerbs(Core):
 
         Each file is verified under a temporary name and put in place whole; what was there stays
         when that fails. ``callback`` counts bytes. No remote name leads out of the local target.
+        ``resume`` is that of :meth:`get_file`.
 
         Parameters
         ----------
@@ -151,6 +154,7 @@ class ReadingVerbs(Core):
         lpath: Any,
         callback: Any = DEFAULT_CALLBACK,
         version: str | int | None = None,
+        resume: bool | None = None,
         **kwargs: Any,
     ) -> None:
         """Fetch one file to disk, verified and put in place whole.
@@ -163,6 +167,9 @@ class ReadingVerbs(Core):
             Counts bytes.
         version
             Fetch what the file was then, as ``revisions`` lists it.
+        resume
+            Go on where an interrupted call of an earlier process stopped, and let a later one do
+            so; for files of more than one part. As the filesystem was made when left out.
 
         Raises
         ------
@@ -171,7 +178,7 @@ class ReadingVerbs(Core):
         ChecksumError
             When the bytes are not what the service says.
         """
-        item = _Fetch(self._strip_protocol(rpath), os.fspath(lpath))
+        item = _Fetch(self._strip_protocol(rpath), os.fspath(lpath), resume)
         if not _fetches.add(item):
             entry = await self._entry_at(rpath, version)
             if callback is not DEFAULT_CALLBACK:
@@ -192,12 +199,15 @@ class ReadingVerbs(Core):
         if await asyncio.to_thread(os.path.isdir, item.target):
             raise FolderError("the local target is a directory", item.target)
         await asyncio.to_thread(os.makedirs, os.path.dirname(item.target) or ".", exist_ok=True)
-        await self._download(entry, callback, item.target)
+        keeping = self._keeping(entry.location, item.resume)
+        await self._download(entry, callback, item.target, keeping)
 
-    async def _download(self, entry: Entry, callback: Any, target: str) -> None:
+    async def _download(
+        self, entry: Entry, callback: Any, target: str, keeping: Keeping | None = None
+    ) -> None:
         content = await (await self._service(entry.location)).content(entry)
         with naming(target):
-            await download(self.transport, content, target, callback.relative_update)
+            await download(self.transport, content, target, callback.relative_update, keeping)
 
     async def _sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
         """Give a URL that reads a file without credentials.

@@ -28,12 +28,13 @@ from synapsefs.verbs.pairing import LocalTree, said_of, tree_to_put
 
 @dataclass(frozen=True, slots=True)
 class _Send:
-    """A local file to put: from where, to which path, in which mode."""
+    """A local file to put: from where, to which path, and how."""
 
     source: str
     target: Location
     exclusive: bool
     options: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool | None = None
 
     def saying(self, said: Said) -> _Send:
         """Give the same with what a manifest says of it, which goes before what all files say."""
@@ -80,8 +81,11 @@ class SynapseTransaction(Transaction):
         try:
             if commit and staged:
                 bridge.run(fs.loop, fs.publish(staged))
-        except BaseException:
+            elif staged:
+                bridge.run(fs.loop, fs.discard(staged))
+        except BaseException as error:
             commit = False
+            bridge.run(fs.loop, fs.discard(staged, error))
             raise
         finally:
             for file in files:
@@ -152,6 +156,7 @@ class WritingVerbs(Core):
 
         All places are checked before the first byte goes, and all files appear together when all
         have arrived: in collections as whole units. ``callback`` counts bytes. Links are followed.
+        ``mode`` and ``resume`` are those of :meth:`put_file`.
 
         Parameters
         ----------
@@ -212,7 +217,7 @@ class WritingVerbs(Core):
         item = _Send(tree.items[0].path, target, exclusive_by(mode), options)
         await self._make_ready([item], {})
         async with packed(tree.items) as archive:
-            await self._send([replace(item, source=archive)], callback)
+            await self._send([replace(item, source=archive, resume=False)], callback)
 
     async def _put_file(
         self,
@@ -220,9 +225,18 @@ class WritingVerbs(Core):
         rpath: str,
         mode: str = "overwrite",
         callback: Any = DEFAULT_CALLBACK,
+        resume: bool | None = None,
         **kwargs: Any,
     ) -> None:
         """Send one local file.
+
+        Parameters
+        ----------
+        mode
+            ``overwrite``, or ``create`` to refuse to replace what is there.
+        resume
+            Go on where an interrupted call of an earlier process stopped, and let a later one do
+            so; for files of more than one part. As the filesystem was made when left out.
 
         Raises
         ------
@@ -232,7 +246,7 @@ class WritingVerbs(Core):
             When the local file cannot be read.
         """
         target, options = Location.parse(rpath), write_options(kwargs)
-        item = _Send(os.fspath(lpath), target, exclusive_by(mode), options)
+        item = _Send(os.fspath(lpath), target, exclusive_by(mode), options, resume)
         if _sends.add(item):
             return
         if await asyncio.to_thread(os.path.isdir, item.source):
@@ -303,6 +317,7 @@ class WritingVerbs(Core):
             exclusive=item.exclusive,
             progress=callback.relative_update,
             options=item.options,
+            keeping=self._keeping(item.target, item.resume),
         )
 
     async def _validate(self, *wanted: tuple[Location, Mapping[str, Any]]) -> None:
@@ -327,16 +342,29 @@ class WritingVerbs(Core):
     async def _stage_and_publish(
         self, work: Sequence[Coroutine[Any, Any, Staged]], batch_size: int | None
     ) -> None:
-        await self._publish_or_defer(
-            await limits.gather(work, batch_size or self.options.max_concurrency)
-        )
+        staged: dict[int, Staged] = {}
+
+        async def arrive(number: int, coroutine: Coroutine[Any, Any, Staged]) -> None:
+            staged[number] = await coroutine
+
+        try:
+            arrivals = (arrive(number, coroutine) for number, coroutine in enumerate(work))
+            await limits.gather(arrivals, batch_size or self.options.max_concurrency)
+        except BaseException as error:
+            await asyncio.shield(self.discard(list(staged.values()), error))
+            raise
+        await self._publish_or_defer([staged[number] for number in sorted(staged)])
 
     async def _publish_or_defer(self, staged: list[Staged]) -> None:
         """Make files visible, or leave that to the transaction's end."""
         if self._intrans:
             self.transaction.files.extend(map(_Deferred, staged))
-        else:
+            return
+        try:
             await self.publish(staged)
+        except BaseException as error:
+            await asyncio.shield(self.discard(staged, error))
+            raise
 
     async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Create an empty file, or empty the one that is there.

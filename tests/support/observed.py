@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,11 @@ class Seen:
     size: int = 0
 
     @property
+    def sent(self) -> int:
+        """Bytes of the request's body."""
+        return int(self.headers.get("Content-Length", 0))
+
+    @property
     def is_object(self) -> bool:
         """Whether it went to a signed object URL rather than to an API."""
         return self.path.startswith("/_blob")
@@ -46,6 +51,8 @@ class ObservedServer:
     root: Path
     requests: list[Seen] = field(default_factory=list)
     on_answer: Callable[[Seen], None] = lambda seen: None
+    hook: Callable[[Seen], Awaitable[None]] | None = None
+    """Runs before a request is answered, on the server's loop."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -91,6 +98,8 @@ async def _start(
         seen = Seen(request.method, request.path, _span(request), dict(request.headers))
         server.requests.append(seen)
         _seen.set(seen)
+        if server.hook is not None:
+            await server.hook(seen)
         return await handler(request)
 
     async def note_answer(_: web.Request, response: web.StreamResponse) -> None:

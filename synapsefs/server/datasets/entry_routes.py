@@ -131,7 +131,7 @@ async def initiate_upload(request: web.Request) -> web.Response:
     caller, key = caller_of(request), request.match_info["entry"]
     hashes = (await received(request, UploadInitiate)).part_hashes
     upload_id = await request.app[DATABASE].write(
-        lambda db: uploads.initiate(db, caller, key, hashes)
+        lambda db: uploads.initiate(db, caller, key, hashes, strict=is_strict(request))
     )
     settings = request.app[SETTINGS]
     lifetime = settings.url_lifetime if settings.strict else settings.upload_lifetime
@@ -143,22 +143,33 @@ async def initiate_upload(request: web.Request) -> web.Response:
 
 
 async def complete_upload(request: web.Request) -> web.Response:
-    """Answer ``POST …/multipart-upload/complete``; a repeat finds it done."""
-    caller, key = caller_of(request), request.match_info["entry"]
+    """Answer ``POST …/multipart-upload/complete``; a repeat finds it done, or waits for nobody."""
     wanted = await received(request, UploadComplete)
-    upload_id = wanted.upload_id
-    hashes, done = request.app[DATABASE].look(
-        lambda db: uploads.expected(db, caller, key, upload_id)
-    )
-    if not done:
-        parts = parts_of(request.app, upload_id)
-        uploads.check(hashes, wanted.parts)
-        uploads.check_arrived(hashes, wanted.parts, parts)
-        blob = await _assembled(request.app, parts)
-        await request.app[DATABASE].write(lambda db: uploads.finish(db, upload_id, blob))
-        if len(parts) > 1:
-            await forget_parts(request.app, [upload_id])
+    try:
+        await _complete(request, wanted)
+    except Problem:
+        if not _expected(request, wanted.upload_id)[1]:
+            raise
     return answered({"status": "completed"})
+
+
+async def _complete(request: web.Request, wanted: UploadComplete) -> None:
+    upload_id = wanted.upload_id
+    hashes, done = _expected(request, upload_id)
+    if done:
+        return
+    parts = parts_of(request.app, upload_id)
+    uploads.check(hashes, wanted.parts)
+    uploads.check_arrived(hashes, wanted.parts, parts)
+    blob = await _assembled(request.app, parts)
+    await request.app[DATABASE].write(lambda db: uploads.finish(db, upload_id, blob))
+    if len(parts) > 1:
+        await forget_parts(request.app, [upload_id])
+
+
+def _expected(request: web.Request, upload_id: str) -> tuple[list[str], bool]:
+    caller, key = caller_of(request), request.match_info["entry"]
+    return request.app[DATABASE].look(lambda db: uploads.expected(db, caller, key, upload_id))
 
 
 def _with_objects(connection: sqlite3.Connection, row: sqlite3.Row) -> Found:

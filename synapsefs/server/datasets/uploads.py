@@ -22,9 +22,14 @@ if TYPE_CHECKING:
 
 
 def initiate(
-    connection: sqlite3.Connection, caller: Caller, key: str, part_hashes: list[str]
+    connection: sqlite3.Connection,
+    caller: Caller,
+    key: str,
+    part_hashes: list[str],
+    *,
+    strict: bool,
 ) -> str:
-    """Begin an upload for a pending entry.
+    """Begin an upload for a pending entry, or give the one that was begun for the same parts.
 
     Parameters
     ----------
@@ -36,11 +41,14 @@ def initiate(
         Id or short alias of the entry.
     part_hashes
         Base64 MD5 of every part, in order.
+    strict
+        Begin a new upload each time.
 
     Returns
     -------
     str
-        Id of the upload; each upload of an entry has its own.
+        Id of the upload. Asked again about the same parts, a client has lost the URLs, not the
+        parts: what has arrived still counts.
 
     Raises
     ------
@@ -50,6 +58,14 @@ def initiate(
     entry = entries.editable(connection, caller, key)
     if entry["status"] != Status.PENDING:
         raise conflict("This data storage entry does not wait for an upload")
+    if not strict:
+        begun = connection.execute(
+            """SELECT id FROM ds_uploads WHERE entry_id = ? AND part_hashes = ? AND sha256 IS NULL
+               ORDER BY rowid DESC LIMIT 1""",
+            (entry["id"], encoded(part_hashes)),
+        ).fetchone()
+        if begun is not None:
+            return str(begun["id"])
     upload_id = secrets.token_hex(16)
     values = {
         "id": upload_id,

@@ -14,13 +14,22 @@ import asyncio
 import hashlib
 import logging
 import tempfile
-from typing import IO
+from collections.abc import Mapping
+from typing import IO, Annotated, Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from synapsefs.errors import ChecksumError, IntegrityError, InvalidRequestError, SynapseError
+from synapsefs import integrity
+from synapsefs.errors import (
+    ChecksumError,
+    ExpiredError,
+    IntegrityError,
+    InvalidRequestError,
+    NotFoundError,
+    SynapseError,
+)
 from synapsefs.location import Location
-from synapsefs.services.base import Staged
+from synapsefs.services.base import Memory, Source, Staged
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.plan import StagedFile, Wish
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
@@ -28,7 +37,23 @@ from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
 RESYNC_ATTEMPTS = 4
+HOPELESS = (NotFoundError, ExpiredError, InvalidRequestError)
 _REFUSAL = TypeAdapter(wire.OffsetRefused)
+
+
+class _Earlier(BaseModel):
+    """What an earlier process noted: the upload, and the MD5 of the bytes that had arrived."""
+
+    id: int | Annotated[str, Field(pattern=r"^[\w-]+$")]
+    offset: int = Field(gt=0)
+    md5: str
+
+
+def _earlier(noted: Mapping[str, Any]) -> _Earlier | None:
+    try:
+        return _Earlier.model_validate(noted) if noted else None
+    except ValidationError:
+        return None
 
 
 class CollectionUpload:
@@ -71,11 +96,12 @@ class CollectionUpload:
         self._sent = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._file: wire.DataFile | None = None
-        self._chunks: _Chunks | None = None
+        self._chunks: Chunks | None = None
         self._first: bytes | memoryview | None = None
         self._spool: IO[bytes] | None = None
         self._flight: asyncio.Task[None] | None = None
         self._failure: SynapseError | None = None
+        self._memory: Memory | None = None
 
     async def write(self, part: bytes | memoryview, *, last: bool) -> None:
         """Take the next part; it is hashed and sent while the caller fills the one after it."""
@@ -84,9 +110,33 @@ class CollectionUpload:
         if last:
             await self._landed()
 
-    async def adopt(self, path: str, size: int) -> bool:  # noqa: ARG002
-        """Ask for parts."""
-        return False
+    async def adopt(self, source: Source) -> int:
+        """Ask for parts, from where an earlier process stopped: the service says where."""
+        if source.size <= self.part_size or source.memory is None:
+            return 0
+        self._memory = source.memory
+        earlier = _earlier(source.memory.noted)
+        if earlier is None:
+            return 0
+        chunks = Chunks(self._api, self._location)
+        offset = await chunks.reopen(earlier, source.size)
+        if offset is None or not await asyncio.to_thread(self._agree, source.path, earlier, offset):
+            logger.info("%s: starting over: the earlier upload is gone", self._location.path)
+            return 0
+        self._chunks, self._sent = chunks, offset
+        source.progress(offset)
+        return offset
+
+    def _agree(self, path: str, earlier: _Earlier, offset: int) -> bool:
+        """Hash what was sent before; False where the file begins with other bytes by now."""
+        digest = hashlib.md5(usedforsecurity=False)
+        with open(path, "rb") as file:
+            integrity.hash_range(file, digest, 0, earlier.offset)
+            if digest.hexdigest() != earlier.md5:
+                return False
+            integrity.hash_range(file, digest, earlier.offset, offset)
+        self._md5 = digest
+        return True
 
     async def finish(self) -> Staged:
         """Wait for the last part, compare checksums, and give the data file."""
@@ -111,6 +161,10 @@ class CollectionUpload:
             self._spool.close()
         self._first = self._flight = None
 
+    async def pause(self) -> None:
+        """Stop sending; the service keeps what it has, for a day or so."""
+        await self.abort()
+
     async def _landed(self) -> None:
         if self._failure is not None:
             raise self._failure
@@ -132,6 +186,10 @@ class CollectionUpload:
         self._sent += len(part)
         if whole and self._file is not None:
             await _compare(self._file.checksum, self._md5.hexdigest(), part, self._location)
+        if self._memory is not None and self._chunks is not None:
+            await self._memory.note(
+                id=self._chunks.identifier, offset=self._sent, md5=self._md5.hexdigest()
+            )
 
     async def _send_whole(self, part: bytes | memoryview) -> None:
         name = self._location.name
@@ -142,7 +200,7 @@ class CollectionUpload:
             await asyncio.to_thread(self._spool.write, part)
             return
         if self._chunks is None:
-            self._chunks = _Chunks(self._api, self._location)
+            self._chunks = Chunks(self._api, self._location)
         total = self._size or self._sent + len(part)
         try:
             await self._chunks.send(part, self._sent, total)
@@ -162,7 +220,7 @@ class CollectionUpload:
     async def _send_spooled(self) -> None:
         spool, self._spool = self._spool, None
         assert spool is not None  # noqa: S101 - the caller looked
-        self._chunks = _Chunks(self._api, self._location)
+        self._chunks = Chunks(self._api, self._location)
         with spool:
             for first in range(0, self._sent, self.part_size):
                 await asyncio.to_thread(spool.seek, first)
@@ -170,7 +228,7 @@ class CollectionUpload:
                 await self._chunks.send(part, first, self._sent)
 
 
-class _Chunks:
+class Chunks:
     """A chunked upload of the service: where it stands, and how to find out when that is unsure."""
 
     def __init__(self, api: CollectionsApi, location: Location) -> None:
@@ -178,7 +236,20 @@ class _Chunks:
         self._about = location.path
         self._name = location.name
         self._url = CHUNKED_ROUTE
-        self._identifier: int | str | None = None
+        self.identifier: int | str | None = None
+
+    async def reopen(self, earlier: _Earlier, size: int) -> int | None:
+        """Find an upload of an earlier process again; give its offset, None where it is lost."""
+        try:
+            state = await self._api.chunk_state(earlier.id, self._about)
+        except HOPELESS:
+            return None
+        offset = size if state.completed_at and state.offset is None else state.offset
+        if offset is None or not earlier.offset <= offset <= size:
+            return None
+        self.identifier = earlier.id
+        self._url = f"{CHUNKED_ROUTE}{earlier.id}/"
+        return offset
 
     async def send(self, part: bytes | memoryview, first: int, total: int) -> None:
         """Send one chunk, and whatever of it is still missing after a fault."""
@@ -190,9 +261,9 @@ class _Chunks:
 
         async def look() -> int | None:
             nonlocal offset
-            if self._identifier is None:
+            if self.identifier is None:
                 return None
-            state = await self._api.chunk_state(self._identifier, self._about)
+            state = await self._api.chunk_state(self.identifier, self._about)
             offset = self._within(state.offset, first, end)
             return offset if offset == end else None
 
@@ -213,7 +284,7 @@ class _Chunks:
             if expected in {None, offset}:
                 raise
             return expected
-        self._identifier = state.id
+        self.identifier = state.id
         self._url = state.url or f"{CHUNKED_ROUTE}{state.id}/"
         return state.offset if state.offset is not None else offset + len(rest)
 
@@ -243,9 +314,9 @@ class _Chunks:
 
     async def _finalised(self) -> wire.ChunkedUpload | None:
         """Look whether the upload is complete already."""
-        if self._identifier is None:
+        if self.identifier is None:
             return None
-        state = await self._api.chunk_state(self._identifier, self._about)
+        state = await self._api.chunk_state(self.identifier, self._about)
         return state if state.completed_at else None
 
 

@@ -8,7 +8,6 @@ import uuid
 from collections.abc import Sequence
 from typing import Any
 
-from synapsefs.archive import SUFFIX
 from synapsefs.errors import (
     ChangedError,
     ConflictError,
@@ -25,7 +24,7 @@ from synapsefs.services.base import Staged
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import DatasetIndex, EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes, marked
+from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
 from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.upload import StagedObject, StagedText
 from synapsefs.services.tree import Folder
@@ -333,30 +332,6 @@ class EntryPublisher:
                 await self._api.patch_entry(source.id, disabled, about)
             except SynapseError as error:
                 logger.info("%s: source %s stays: %s", about, source.id, error)
-
-    async def pending(
-        self, dataset: DatasetRecord, location: Location, marks: dict[str, Any], notes: Notes
-    ) -> wire.EntryResponse:
-        """Create the entry that parts go to: the new file, or the source of a revision."""
-        found = (await self._indexes.get(dataset)).at(location.inner)
-        name = unescape(location.name)
-        tags, metadata = notes.tag_list(), notes.metadata
-        if isinstance(found, EntryRecord):
-            tags = [HIDDEN_TAG]
-            if metadata is None:
-                metadata = (await self._indexes.told(found, location.path)).metadata
-        entry = wire.EntryCreate(
-            name=name,
-            file_path=name if not notes.archive or name.endswith(SUFFIX) else f"{name}{SUFFIX}",
-            is_collection=notes.archive,
-            description=notes.description,
-            embedding=None if notes.embedding is None else list(notes.embedding),
-            dataset_id=dataset.identifier,
-            parent_id=await self.ensure_folder(dataset, location.inner[:-1], location.path),
-            metadata=marked(metadata, marks),
-            tags=tags,
-        )
-        return await self._api.create_entry(entry, location.path, replay=True)
 
 
 def _text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> wire.EntryCreate:

@@ -27,6 +27,7 @@ from synapsefs.services.datasets.history import EntryHistory
 from synapsefs.services.datasets.index import DatasetIndex, EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes
+from synapsefs.services.datasets.pending import PendingEntries
 from synapsefs.services.datasets.places import checked_place
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.references import EntryReferences
@@ -36,7 +37,6 @@ from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
 from synapsefs.services.tree import Folder
 from synapsefs.transport import Transport
-from synapsefs.wire import datasets as wire
 
 logger = logging.getLogger("synapsefs")
 INLINE_SECONDS = 1.0
@@ -247,10 +247,6 @@ class DatasetsService:
         await self._publisher.require_own(dataset, location, notes)
         if exclusive:
             await self._refuse_existing(location)
-
-        async def pending(marks: dict[str, Any]) -> wire.EntryResponse:
-            return await self._publisher.pending(dataset, location, marks, notes)
-
         return DatasetUpload(
             self.api,
             self._transport,
@@ -259,7 +255,9 @@ class DatasetsService:
             exclusive=exclusive,
             notes=notes,
             base=options.get("base_version"),
-            pending=pending,
+            pending=PendingEntries(
+                self.api, self._publisher, self._indexes, dataset, location, notes
+            ),
         )
 
     async def _refuse_existing(self, location: Location) -> None:

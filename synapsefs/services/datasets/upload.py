@@ -9,23 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import hashlib
+import logging
 import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import IO, Any
+from collections.abc import AsyncIterator, Mapping
+from functools import partial
+from typing import IO, Any, Protocol
+
+from pydantic import BaseModel, Field, ValidationError
 
 from synapsefs import limits
 from synapsefs.errors import ChecksumError, SynapseError, concerning
 from synapsefs.location import Location, split_suffix, unescape
-from synapsefs.services.base import Staged
+from synapsefs.services.base import Source, Staged
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
 from synapsefs.transport import SLICE, Body, Transport, body_of
 from synapsefs.wire import datasets as wire
 
+logger = logging.getLogger("synapsefs")
 PARTS_AT_A_TIME = 4
+ABORT_SECONDS = 3.0
+"""How long giving up may take: a service that is gone is not waited for."""
 READ = 4 * SLICE
 
 
@@ -56,8 +64,34 @@ class StagedObject:
         self.hidden = HIDDEN_TAG in (response.data_storage.tags or ())
 
 
-PendingEntry = Callable[[dict[str, Any]], Awaitable[wire.EntryResponse]]
-"""Creates the pending entry, given what this package notes of its content."""
+class Pending(Protocol):
+    """The entries that wait for the bytes of one file."""
+
+    async def create(self, marks: dict[str, Any]) -> wire.EntryResponse:
+        """Create one, given what this package notes of its content."""
+
+    async def again(self, identifier: str, marks: dict[str, Any]) -> wire.EntryResponse | None:
+        """Find one of an earlier process again; None where it is not what would be made now."""
+
+    async def abandon(self, identifier: str) -> None:
+        """Delete one, provided that it is still waiting."""
+
+
+class _Earlier(BaseModel):
+    """What an earlier process noted: where the parts go, and the ETags of those that arrived."""
+
+    entry: str = Field(pattern=r"^[\w-]+$")
+    upload: str = ""
+    marks: dict[str, Any]
+    part_size: int
+    etags: dict[int, str] = {}
+
+
+def _earlier(noted: Mapping[str, Any]) -> _Earlier | None:
+    try:
+        return _Earlier.model_validate(noted) if noted else None
+    except ValidationError:
+        return None
 
 
 class DatasetUpload:
@@ -78,7 +112,7 @@ class DatasetUpload:
     base
         The version that it shall replace, and no other; None for whatever is there.
     pending
-        Creates the entry that the parts belong to.
+        Makes and finds the entry that the parts belong to.
     """
 
     smallest_part = wire.MIN_PART_SIZE
@@ -93,7 +127,7 @@ class DatasetUpload:
         exclusive: bool,
         notes: Notes,
         base: str | int | None,
-        pending: PendingEntry,
+        pending: Pending,
     ) -> None:
         self.part_size = max(part_size, self.smallest_part)
         self._api = api
@@ -109,6 +143,10 @@ class DatasetUpload:
         self._single: bytes | memoryview | None = None
         self._file: IO[bytes] | None = None
         self._entry: wire.EntryResponse | None = None
+        self._source: Source | None = None
+        self._marks: dict[str, Any] = {}
+        self._upload_id = ""
+        self._etags: dict[int, str] = {}
 
     async def write(self, part: bytes | memoryview, *, last: bool) -> None:
         """Take the next part: hashed, and kept in memory if it is the only one, else on disk."""
@@ -132,14 +170,15 @@ class DatasetUpload:
         self._whole.update(part)
         self._size += len(part)
 
-    async def adopt(self, path: str, size: int) -> bool:
+    async def adopt(self, source: Source) -> int:
         """Take a local file of more than one part as it lies: it needs no second copy on disk."""
-        if size <= self.part_size:
-            return False
-        self.part_size = max(self.part_size, -(-size // wire.MAX_PARTS))
-        self._file = await asyncio.to_thread(open, path, "rb")
+        if source.size <= self.part_size:
+            return 0
+        self.part_size = max(self.part_size, -(-source.size // wire.MAX_PARTS))
+        self._file = await asyncio.to_thread(open, source.path, "rb")
         await asyncio.to_thread(self._hash_file)
-        return True
+        self._source = source
+        return source.size
 
     def _hash_file(self) -> None:
         assert self._file is not None  # noqa: S101 - adopt opened it
@@ -164,17 +203,23 @@ class DatasetUpload:
         else:
             handle = await self._send()
         self._close()
-        return Staged(self._location, self._size, self._exclusive, handle, self._base)
+        staged = Staged(self._location, self._size, self._exclusive, handle, self._base)
+        if self._entry is not None:
+            staged.abandon = partial(self._pending.abandon, self._entry.data_storage.id)
+        return staged
 
     async def abort(self) -> None:
         """Give up: the pending entry, which nobody sees, is deleted."""
         self._close()
         entry, self._entry = self._entry, None
         if entry is not None:
-            try:
-                await self._api.delete_entry(entry.data_storage.id, self._location.path)
-            except SynapseError:
-                return
+            with contextlib.suppress(SynapseError, TimeoutError):
+                async with asyncio.timeout(ABORT_SECONDS):
+                    await self._api.delete_entry(entry.data_storage.id, self._location.path)
+
+    async def pause(self) -> None:
+        """Stop; the service keeps the pending entry and its parts, for a day or so."""
+        self._close()
 
     def _close(self) -> None:
         if self._file is not None:
@@ -193,30 +238,103 @@ class DatasetUpload:
 
     async def _send(self) -> StagedObject:
         about = self._location.path
-        md5, revision = self._whole.hexdigest(), str(uuid.uuid4())
         with concerning(about):
-            marks = {"size": self._size, "md5": md5, "revision": revision}
-            self._entry = await self._pending(marks)
+            self._entry = await self._taken_up() or await self._begun()
         identifier = self._entry.data_storage.id
+        await self._remember(identifier)
+        if len(self._etags) < len(self._part_hashes):
+            await self._send_parts(identifier)
+        else:
+            self._report(self._size)
+        parts = [
+            wire.PartDone(part_number=number + 1, etag=self._etags[number], checksum=checksum)
+            for number, checksum in enumerate(self._part_hashes)
+        ]
+        done = wire.UploadComplete(upload_id=self._upload_id, parts=parts)
+        await self._api.complete(identifier, done, about)
+        return StagedObject(self._entry, self._marks["md5"], self._marks["revision"], self._notes)
+
+    async def _begun(self) -> wire.EntryResponse:
+        self._marks = {**self._content_marks(), "revision": str(uuid.uuid4())}
+        return await self._pending.create(self._marks)
+
+    def _content_marks(self) -> dict[str, Any]:
+        return {"size": self._size, "md5": self._whole.hexdigest()}
+
+    async def _send_parts(self, identifier: str) -> None:
+        """Send the parts that are missing, to URLs signed anew.
+
+        Asked again about the same parts a service may go on with the upload it has, or begin
+        another. Parts that went to that one do not count then.
+        """
+        about = self._location.path
         upload = await self._api.initiate(identifier, self._part_hashes, about)
         if len(upload.part_urls) != len(self._part_hashes):
             raise ChecksumError("the service answers another number of parts than asked", about)
-        work = (self._put(number, url) for number, url in enumerate(upload.part_urls))
-        parts = await limits.gather(work, PARTS_AT_A_TIME)
-        done = wire.UploadComplete(upload_id=upload.upload_id, parts=parts)
-        await self._api.complete(identifier, done, about)
-        return StagedObject(self._entry, md5, revision, self._notes)
+        if self._etags and upload.upload_id != self._upload_id:
+            logger.info("%s: starting over: the service began another upload", about)
+            self._etags = {}
+        self._upload_id = upload.upload_id
+        await self._remember(identifier)
+        self._report(sum(self._length(number) for number in self._etags))
 
-    async def _put(self, number: int, url: str) -> wire.PartDone:
-        start = number * self.part_size
-        size = min(self.part_size, self._size - start)
-        checksum = self._part_hashes[number]
+        async def send(number: int, url: str) -> None:
+            self._etags[number] = await self._put(number, url)
+            await self._remember(identifier)
+            self._report(self._length(number))
+
+        missing = [n for n in range(len(self._part_hashes)) if n not in self._etags]
+        work = (send(number, upload.part_urls[number]) for number in missing)
+        await limits.gather(work, PARTS_AT_A_TIME)
+
+    async def _taken_up(self) -> wire.EntryResponse | None:
+        """Find the entry and the parts of an earlier process, where they are of this content."""
+        memory = self._source.memory if self._source else None
+        if memory is None:
+            return None
+        earlier = _earlier(memory.noted)
+        if earlier is not None and self._is_ours(earlier):
+            found = await self._pending.again(earlier.entry, earlier.marks)
+            if found is not None:
+                known = range(len(self._part_hashes))
+                self._etags = {n: etag for n, etag in earlier.etags.items() if n in known}
+                self._upload_id, self._marks = earlier.upload, earlier.marks
+                return found
+        stale = earlier or _earlier(memory.stale)
+        if stale is not None:
+            logger.info("%s: starting over: the earlier upload is gone", self._location.path)
+            await self._pending.abandon(stale.entry)
+        return None
+
+    def _is_ours(self, earlier: _Earlier) -> bool:
+        marks = {**earlier.marks, **self._content_marks()}
+        complete = isinstance(marks.get("revision"), str)
+        return complete and marks == earlier.marks and earlier.part_size == self.part_size
+
+    async def _remember(self, identifier: str) -> None:
+        if self._source is not None and self._source.memory is not None:
+            await self._source.memory.note(
+                entry=identifier,
+                upload=self._upload_id,
+                marks=self._marks,
+                part_size=self.part_size,
+                etags=dict(self._etags),
+            )
+
+    def _report(self, amount: int) -> None:
+        if self._source is not None:
+            self._source.progress(amount)
+
+    def _length(self, number: int) -> int:
+        return min(self.part_size, self._size - number * self.part_size)
+
+    async def _put(self, number: int, url: str) -> str:
+        """Send one part; give its ETag."""
+        start, size = number * self.part_size, self._length(number)
         body = body_of(self._single) if self._single is not None else self._slice(start, size)
-        headers = {wire.CONTENT_MD5_HEADER: checksum}
+        headers = {wire.CONTENT_MD5_HEADER: self._part_hashes[number]}
         reply = await self._transport.put_object(url, body, headers, self._location.path)
-        return wire.PartDone(
-            part_number=number + 1, etag=reply.headers.get("ETag", ""), checksum=checksum
-        )
+        return reply.headers.get("ETag", "")
 
     def _slice(self, start: int, size: int) -> Body:
         assert self._file is not None  # noqa: S101 - there are parts
