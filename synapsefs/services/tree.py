@@ -71,3 +71,8 @@ class Folder(Generic[R]):
             for name, record in here.files.items():
                 yield (*place, name), None, record
             waiting += [((*place, name), here.folders[name]) for name in reversed(here.folders)]
+
+
+def is_empty(found: object) -> bool:
+    """Say whether what was found is a directory that holds nothing, or nothing at all."""
+    return found is None or (isinstance(found, Folder) and not found.files and not found.folders)

@@ -247,3 +247,15 @@ def test_an_identifier_that_is_none(fs: SynapseFileSystem, path: str) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         fs.ls(path)
     assert caught.value.filename == path
+
+
+def test_that_a_directory_is_empty_is_asked_again(
+    options: dict[str, Any], another: SynapseFileSystem, base: str
+) -> None:
+    """A writer makes a directory, workers fill it, and the writer lists it at once."""
+    fs = SynapseFileSystem(**options, listings_expiry_time=600, skip_instance_cache=True)
+    fs.makedirs(f"{base}/out", exist_ok=True)
+    assert fs.find(base) == []
+    another.pipe_file(f"{base}/out/part-0.bin", b"0")
+    assert fs.ls(f"{base}/out", detail=False) == [f"{base}/out/part-0.bin"]
+    assert fs.find(base) == [f"{base}/out/part-0.bin"]

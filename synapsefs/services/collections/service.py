@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -156,9 +157,15 @@ class CollectionsService:
     async def _folder(
         self, collection: CollectionRecord, place: Location, *, refresh: bool
     ) -> Folder[BoundFile]:
-        """Give a folder; only one of a specification may not have been looked up before."""
+        """Give a folder; only one of a specification may not have been looked up before.
+
+        That there are no units at all is not believed from an earlier listing.
+        """
+        began = time.monotonic()
         unseen = len(place.inner) == 1
         index = await self._indexes.get(collection, refresh=refresh and unseen)
+        if not index.units and index.age() > time.monotonic() - began:
+            index = await self._indexes.get(collection, refresh=True)
         return index.tree.folder(place.inner) or Folder()
 
     def _below(self, folder: Folder[BoundFile], place: Location) -> list[Entry]:

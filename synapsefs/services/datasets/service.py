@@ -35,7 +35,7 @@ from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetReg
 from synapsefs.services.datasets.search import EntrySearch
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
-from synapsefs.services.tree import Folder
+from synapsefs.services.tree import Folder, is_empty
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -165,12 +165,18 @@ class DatasetsService:
         ]
 
     async def _folder(self, location: Location, *, refresh: bool) -> Folder[EntryRecord]:
-        """Give the tree below a directory that is known to exist, every kind decided."""
+        """Give the tree below a directory that is known to exist, every kind decided.
+
+        That it is empty is not believed from an earlier listing.
+        """
+        began = time.monotonic()
         try:
             dataset = await self._registry.find(location)
         except NotFoundError:
             return (await self._identified(location)).tree().folder(location.inner) or Folder()
         index = await self._indexes.get(dataset, refresh=refresh)
+        if is_empty(index.at(location.inner)) and index.age() > time.monotonic() - began:
+            index = await self._indexes.get(dataset, refresh=True)
         unsure = [record for record in index.records.values() if record.kind is None]
         work = (self._indexes.look(record, location.path) for record in unsure)
         await limits.gather(work, self._transport.options.max_concurrency)
