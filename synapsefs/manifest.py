@@ -103,7 +103,7 @@ def _from_yaml(text: str) -> Any:
             return super().construct_mapping(node, deep=deep)
 
     try:
-        return yaml.load(text, Loader)  # noqa: S506 - made of the safe loader
+        return yaml.load(text, Loader)  # noqa: S506 - made of the safe loader  # nosec B506
     except yaml.YAMLError as error:
         raise InvalidRequestError(f"the manifest is not YAML: {error}") from error
 

@@ -7,11 +7,11 @@ writes the body in the shape that the path calls for.
 from __future__ import annotations
 
 import errno
+import html
 import logging
 import secrets
 import sqlite3
 from typing import TYPE_CHECKING, Any
-from xml.sax.saxutils import escape
 
 from aiohttp import web
 from pydantic import ValidationError
@@ -182,9 +182,10 @@ def _enveloped(problem: Problem) -> dict[str, Any]:
 def _object_error(problem: Problem) -> str:
     default = "InternalError" if problem.status >= 500 else "InvalidRequest"
     code = problem.code or OBJECT_CODES.get(problem.status, default)
+    words = html.escape(problem.detail, quote=False)
     return (
         '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f"<Error><Code>{code}</Code><Message>{escape(problem.detail)}</Message></Error>"
+        f"<Error><Code>{code}</Code><Message>{words}</Message></Error>"
     )
 
 

@@ -1,6 +1,6 @@
 """Constants of the collections service protocol."""
 
-ACCESS_TOKEN_HEADER = "Synapse-Access-Token"  # noqa: S105 - a header name
+ACCESS_TOKEN_HEADER = "Synapse-Access-Token"  # noqa: S105 - a header name  # nosec B105
 TENANT_HEADER = "Synapse-Tenant"
 
 CHUNK_SIZE = 50 * 1024 * 1024
