@@ -157,7 +157,18 @@ class Core(AsyncFileSystem):
             return Entry(location, "directory", size=0)
         with concerning(location.path):
             found = await (await self._service(location)).entry(location, refresh=refresh)
-        return as_asked(location, [found])[0]
+        if found.location.inner != location.inner:
+            return found
+        return as_asked(location, found.location, [found])[0]
+
+    async def _below(self, location: Location, entries: Sequence[Entry]) -> list[Entry]:
+        """Name what a service lists at or below a place as it was asked for."""
+        place = location
+        if any(segment.startswith("@") for segment in location.segments):
+            place = (await (await self._service(location)).entry(location)).location
+        elif entries and location.container:
+            place = Location((*entries[0].location.segments[:2], *location.inner))
+        return as_asked(location, place, entries)
 
     async def _entry_at(
         self, path: str, version: str | int | None, *, refresh: bool = False
@@ -248,17 +259,19 @@ class Core(AsyncFileSystem):
                 await item.abandon()
 
 
-def as_asked(location: Location, entries: Sequence[Entry]) -> list[Entry]:
-    """Name entries below the container as it was addressed, by ``@id`` for instance.
+def as_asked(asked: Location, place: Location, entries: Sequence[Entry]) -> list[Entry]:
+    """Name what lies at or below a place as it was asked for, by ``@id`` for instance.
 
     Callers take names apart by the path that they asked for.
+
+    Parameters
+    ----------
+    asked, place
+        What was asked for, and the canonical place that it means.
     """
-    asked = location.segments[:2]
-    if len(asked) < 2:
+    if asked == place:
         return list(entries)
+    depth = len(place.segments)
     return [
-        entry
-        if entry.location.segments[:2] == asked
-        else replace(entry, location=Location((*asked, *entry.location.inner)))
-        for entry in entries
+        replace(entry, location=asked.child(*entry.location.segments[depth:])) for entry in entries
     ]

@@ -52,7 +52,7 @@ class ListingVerbs(Core):
             return [directory(root) for root in await self._roots()]
         with concerning(location.path):
             found = await (await self._service(location)).children(location, refresh=refresh)
-        return as_asked(location, found)
+        return await self._below(location, found)
 
     async def _info(
         self,
@@ -116,7 +116,7 @@ class ListingVerbs(Core):
         if location.root is not None:
             with concerning(location.path):
                 below = await (await self._service(location)).descendants(location)
-            return as_asked(location, below)
+            return await self._below(location, below)
         found: list[Entry] = []
         for root in await self._roots():
             found += [directory(root), *await self._entries_below(root)]
@@ -168,6 +168,7 @@ class ListingVerbs(Core):
         if location.root is None:
             return await self._entries_below(location)
         above = await self._entry(location.path)
+        above = as_asked(location, above.location, [above])[0]
         if above.kind == "file":
             return [above]
         below = await self._entries_below(location)

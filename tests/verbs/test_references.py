@@ -330,7 +330,7 @@ def test_collections_have_neither(fs: SynapseFileSystem) -> None:
 
 
 def test_ids_and_short_aliases_lead_to_entries(
-    fs: SynapseFileSystem, another: SynapseFileSystem, dataset: str
+    fs: SynapseFileSystem, another: SynapseFileSystem, dataset: str, tmp_path: Path
 ) -> None:
     path = f"{dataset}/sub/a.txt"
     fs.pipe_file(path, b"content")
@@ -343,8 +343,19 @@ def test_ids_and_short_aliases_lead_to_entries(
             for place in (f"{dataset}/@{key}", f"datasets/@{whole}/@{key}", f"datasets/@{key}"):
                 assert instance.cat_file(place) == b"content"
                 assert instance.info(place)["id"] == info["id"]
+    assert another.info(f"datasets/@{info['id']}")["name"] == path
     for place in (f"datasets/@{whole}/@{folder['id']}", f"datasets/@{folder['short_alias']}"):
-        assert [i["id"] for i in another.ls(place, detail=True)] == [info["id"]]
+        for instance in (fs, another):
+            assert [i["id"] for i in instance.ls(place, detail=True)] == [info["id"]]
+            assert instance.find(place) == instance.glob(f"{place}/*.txt") == [f"{place}/a.txt"]
+            assert instance.find(place, withdirs=True) == [place, f"{place}/a.txt"]
+            assert instance.cat_file(f"{place}/a.txt") == b"content"
+    another.get(f"datasets/@{folder['id']}", str(tmp_path / "out"), recursive=True)
+    assert (tmp_path / "out/a.txt").read_bytes() == b"content"
+    another.rm(f"datasets/@{folder['id']}", recursive=True)
+    fs.invalidate_cache()
+    assert fs.find(dataset) == []
+    assert fs.isdir(dataset)
     with pytest.raises(NotFoundError):
         another.info("datasets/@11111111-1111-1111-1111-111111111111")
 

@@ -424,14 +424,21 @@ class DatasetIndex:
         records = self.records.values()
         return {r.entry.short_alias: r.identifier for r in records if r.entry.short_alias}
 
+    def canonical(self, segments: tuple[str, ...]) -> tuple[str, ...]:
+        """Give the path that another one with an ``@<entry id>`` or ``@<short alias>`` means."""
+        for depth in range(len(segments), 0, -1):
+            if segments[depth - 1].startswith("@"):
+                key = segments[depth - 1][1:]
+                known = self._aliases().get(key.lower(), key.lower())
+                place = self.paths.get(key) or self.paths.get(known)
+                return (*place, *segments[depth:]) if place else segments
+        return segments
+
     def at(self, segments: tuple[str, ...]) -> EntryRecord | Folder[EntryRecord] | None:
-        """Find a file or directory by path, by ``@<entry id>`` or by ``@<short alias>``."""
+        """Find a file or directory by path, ``@<entry id>`` or ``@<short alias>`` in it or not."""
         if not segments:
             return self.tree
-        if segments[-1].startswith("@"):
-            key = segments[-1][1:].lower()
-            place = self.paths.get(key) or self.paths.get(self._aliases().get(key, key))
-            segments = place or segments
+        segments = self.canonical(segments)
         return self.tree.file(segments) or self.tree.folder(segments)
 
 

@@ -121,6 +121,7 @@ class DatasetsService:
         return looked_at(await self.api.entry(identifier, location.path))
 
     async def _at(self, index: DatasetIndex, place: Location) -> Entry | None:
+        place = Location((*place.segments[:2], *index.canonical(place.inner)))
         for depth in range(1, len(place.inner) + 1):
             above = index.at(place.inner[:depth])
             if isinstance(above, EntryRecord):
@@ -342,7 +343,7 @@ class DatasetsService:
         for entry in entries:
             if not entry.location.container:
                 raise UnsupportedError("a service's root cannot be removed", entry.location.path)
-        datasets = [entry for entry in entries if not entry.location.inner]
+        datasets = [entry for entry in entries if isinstance(entry.record, DatasetRecord)]
         for entry in datasets:
             record: DatasetRecord = entry.record
             await self._registry.delete(record)
