@@ -111,7 +111,7 @@ async def fetch_unpacked(
     await asyncio.to_thread(_require_free, target)
     above = os.path.dirname(target) or "."
     await asyncio.to_thread(os.makedirs, above, exist_ok=True)
-    work = await asyncio.to_thread(tempfile.mkdtemp, ".part", ".synapsefs-", above)
+    work = tempfile.mkdtemp(".part", ".synapsefs-", above)
     try:
         archive, folder = os.path.join(work, "archive"), os.path.join(work, "folder")
         await fetch(archive)

@@ -17,7 +17,7 @@ from synapsefs.archive import SUFFIX
 from synapsefs.bridge import mirrored
 from synapsefs.errors import InvalidRequestError, NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
-from synapsefs.manifest import DESCRIPTION, METADATA, Said
+from synapsefs.manifest import METADATA, Said
 from synapsefs.services.base import ARCHIVE, Staged, write_options
 from synapsefs.transfer import stage_bytes, stage_file
 from synapsefs.verbs.archives import packed
@@ -281,7 +281,10 @@ class WritingVerbs(Core):
             await self._make(folder, exist_ok=True, parents=True, options=said)
 
     async def _require_sayable(self, folder: str, said: Said) -> None:
-        """Refuse a description that a folder cannot get: only a new one takes it."""
+        """Refuse to say other things of a folder that is there than it was made with.
+
+        What the service does not tell is believed to be the same.
+        """
         location = Location.parse(folder)
         service = await self._service(location)
         service.require_options(location, said)
@@ -291,9 +294,9 @@ class WritingVerbs(Core):
             entry = await self._entry(folder)
         except NotFoundError:
             return
-        known = await service.annotations.read(entry)
-        wanted = {**said.get(METADATA, {}), DESCRIPTION: said.get(DESCRIPTION)}
-        if any(known.get(name) != value for name, value in wanted.items() if value):
+        known = (await service.annotations.described(entry)).details
+        told = {name: known[name] for name in said if known.get(name) is not None}
+        if any(said[name] != value for name, value in told.items()):
             raise UnsupportedError(
                 "is there already and says something else; a folder is described when it is made",
                 folder,

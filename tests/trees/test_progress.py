@@ -7,7 +7,6 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fsspec.callbacks import Callback
@@ -196,7 +195,7 @@ def files(root: Path) -> dict[str, bytes]:
 def test_a_put_that_fails_shows_nothing(server: ObservedServer, tree: Path, root: str) -> None:
     """The last file is too large for the server: none of the others appears."""
     limited = server.root.parent / "limited"
-    with observed_server(limited, max_file_bytes=2 * MIB) as small:
+    with observed_server(limited, max_file_size=2 * MIB) as small:
         fs = SynapseFileSystem(**small.options, skip_instance_cache=True)
         base = f"{root}/d/data_1" if root == "collections" else f"{root}/d"
         fs.mkdir(f"{root}/d")

@@ -252,6 +252,7 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
         folder = True
     registered = first is not None and is_registered(first)
     metadata = {**(entry.metadata or {}), **_own_metadata(first)}
+    tells = first is not None or "metadata" in entry.model_fields_set
     noted = claimed(metadata, response)
     if first is not None and registered and isinstance(told_by(first).get("size"), int):
         noted = {"size": told_by(first)["size"]}
@@ -264,7 +265,7 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
         revision=response.revision_id or response.current_revision_id,
         url=first.signed_url if first and pieces is None else None,
         text=text if inline else None,
-        metadata=unmarked(metadata, stored=storage == wire.StorageType.GCS),
+        metadata=unmarked(metadata, stored=storage == wire.StorageType.GCS) if tells else None,
         storage_type=storage,
         content_type=_content_type(first, pieces),
         seen=time.monotonic(),
