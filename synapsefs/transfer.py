@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 from fsspec.utils import merge_offset_ranges
 
@@ -259,7 +260,12 @@ async def _stop(upload: Upload, memory: Sending, error: BaseException) -> None:
 async def _send_parts(upload: Upload, source: Source, start: int) -> None:
     held = min(2 * upload.part_size, source.size - start)
     async with limits.shared().buffered.hold(held):
-        with await asyncio.to_thread(open, source.path, "rb") as file:
+        with contextlib.ExitStack() as closed_at_the_end:
+
+            def opened() -> IO[bytes]:
+                return closed_at_the_end.enter_context(open(source.path, "rb"))
+
+            file = await bridge.in_thread(opened)
             file.seek(start)
             sent = start
             while True:

@@ -21,7 +21,7 @@ from typing import IO, Any, Protocol
 
 from pydantic import BaseModel, Field, ValidationError
 
-from synapsefs import limits
+from synapsefs import bridge, limits
 from synapsefs.errors import ChecksumError, SynapseError, concerning
 from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Source, Staged
@@ -175,10 +175,13 @@ class DatasetUpload:
         if source.size <= self.part_size:
             return 0
         self.part_size = max(self.part_size, -(-source.size // wire.MAX_PARTS))
-        self._file = await asyncio.to_thread(open, source.path, "rb")
+        await bridge.in_thread(self._open, source.path)
         await asyncio.to_thread(self._hash_file)
         self._source = source
         return source.size
+
+    def _open(self, path: str) -> None:
+        self._file = open(path, "rb")  # noqa: SIM115 - closed with the upload
 
     def _hash_file(self) -> None:
         assert self._file is not None  # noqa: S101 - adopt opened it
