@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,8 @@ def test_tags_are_replaced_and_added_to(
         assert fs.get_tags(path) == ["b", "c", "d"]
         fs.put_tags(path, [])
         assert another.get_tags(path) == []
+    fs.put_tags(f"{dataset}/folder/t.txt", iter(["x", "y"]))
+    assert another.get_tags(f"{dataset}/folder/t.txt") == ["x", "y"]
     assert another.cat_file(f"{dataset}/folder/t.txt") == b"t"
     assert another.isdir(f"{dataset}/folder")
 
@@ -200,6 +203,33 @@ def test_collections_take_no_such_notes(fs: SynapseFileSystem) -> None:
     with pytest.raises(InvalidRequestError, match="description is not taken by collections"):
         fs.pipe_file(f"{path}/data_1/a.bin", b"x", description="d")
     assert fs.find(path) == []
+
+
+@pytest.mark.parametrize("name", ["count.txt", "count.bin"])
+def test_of_writers_on_one_version_one_wins(
+    options: dict[str, Any], fs: SynapseFileSystem, dataset: str, name: str
+) -> None:
+    path, writers, times = f"{dataset}/{name}", 4, 3
+    fs.pipe_file(path, b"0")
+
+    def count(_: int) -> None:
+        mine = SynapseFileSystem(**options, skip_instance_cache=True)
+        done = 0
+        while done < times:
+            version = mine.info(path, refresh=True)["version"]
+            try:
+                number = int(mine.cat_file(path, version=version))
+                mine.pipe_file(path, str(number + 1).encode(), base_version=version)
+            except (ChangedError, NotFoundError):
+                continue
+            done += 1
+
+    with ThreadPoolExecutor(writers) as pool:
+        list(pool.map(count, range(writers)))
+    fs.invalidate_cache()
+    assert fs.cat_file(path) == str(writers * times).encode()
+    assert len(fs.revisions(path)) == writers * times + 1
+    assert fs.find(dataset) == [path]
 
 
 @pytest.mark.parametrize(("name", "data"), [("t.csv", TEXT), ("b.bin", BYTES)])

@@ -118,7 +118,8 @@ class EntryAnnotations:
         if not isinstance(entry.record, EntryRecord):
             return entry
         record = await self._indexes.told(entry.record, entry.location.path)
-        return replace(entry, record=record, details=record.details())
+        found = record.entry_at(entry.location)
+        return found if found.size is not None else replace(found, size=entry.size)
 
     async def carried(self, entry: Entry) -> Mapping[str, Any]:
         """Give what a copy of a file says too."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -60,7 +60,7 @@ class Notes:
         """
         unknown = sorted(set(options) - {*NAMES, "base_version", ARCHIVE})
         problems = [f"{name} is not taken by datasets" for name in unknown]
-        description, tags, metadata, embedding = (options.get(name) for name in NAMES)
+        description, tags, metadata, embedding = (_listed(options.get(name)) for name in NAMES)
         if description is not None and not isinstance(description, str):
             problems.append("description is text")
         problems += _wrong_tags(tags) if tags is not None else []
@@ -96,10 +96,16 @@ def checked_tags(tags: Any, path: str) -> list[str]:
     InvalidRequestError
         When they are not a list of words.
     """
-    problems = _wrong_tags(tags)
+    listed = _listed(tags)
+    problems = _wrong_tags(listed)
     if problems:
         raise InvalidRequestError("; ".join(problems), path)
-    return list(tags)
+    return list(listed)
+
+
+def _listed(value: Any) -> Any:
+    """Read what can be gone through only once."""
+    return list(value) if isinstance(value, Iterator) else value
 
 
 def _wrong_tags(tags: Any) -> list[str]:
