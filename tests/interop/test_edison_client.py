@@ -163,6 +163,24 @@ def test_registered_sources(client, models, server, tmp_path, errors):
         register(False, location="p/b.txt", metadata={"bucket_name": "data", "prefix": "p/"})
 
 
+def test_a_table_row(client, models, tmp_path, errors):
+    (tmp_path / "rows.json").write_text('{"7": {"task": "fold"}}')
+    sources = {"tables": {"trajectories": str(tmp_path / "rows.json")}}
+    (tmp_path / "root/sources.json").write_text(json.dumps(sources))
+
+    def register(row_id):
+        location = models.DataStorageLocationPayload(
+            storage_type="pg_table",
+            content_type="text",
+            metadata={"table_name": "trajectories", "row_id": row_id},
+        )
+        return client.register_existing_data_source("row", location).data_storage.id
+
+    assert json.loads(client.fetch_data_from_storage(register("7")).content) == {"task": "fold"}
+    with pytest.raises(errors.DataStorageError, match="Cannot access row 8"):
+        register("8")
+
+
 def test_errors(client, errors):
     with pytest.raises(errors.DataStorageNotFoundError, match="Data storage entry not found"):
         client.fetch_data_from_storage(uuid.uuid4())

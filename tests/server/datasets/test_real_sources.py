@@ -10,6 +10,7 @@ from pathlib import Path
 import fsspec
 import pytest
 
+from synapsefs import SynapseFileSystem
 from tests.server.datasets.test_datasets_sources import place, refused
 from tests.support.backends import postgres, s3_gateway
 
@@ -167,3 +168,30 @@ async def test_a_bucket_in_memory(api) -> None:
     created = await api.create("m", existing_location=where)
     url = created.storage_locations[0].storage_config.signed_url
     assert (await api.plain("GET", url)).body == b"in memory"
+
+
+async def test_the_filesystem_reads_them(api) -> None:
+    def use() -> None:
+        options = {"datasets_endpoint_url": api.url, "datasets_token": "any"}
+        fs = SynapseFileSystem(**options, skip_instance_cache=True)
+        fs.mkdir("datasets/lab")
+        fs.register("datasets/lab/far", "gcs", metadata={"bucket_name": "s3"})
+        found = ["datasets/lab/far/b/two ü.bin", "datasets/lab/far/one.txt"]
+        assert fs.find("datasets/lab") == found
+        assert fs.size(found[0]) == len(PATTERN)
+        assert fs.cat_file(found[0]) == PATTERN
+        assert fs.cat_file(found[0], start=-5_000_000, end=-7) == PATTERN[-5_000_000:-7]
+        with fs.open(found[0]) as file:
+            file.seek(9_000_000)
+            assert file.read(100) == PATTERN[9_000_000:9_000_100]
+        key = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
+        metadata = {"table_name": "trajectories", "row_id": key}
+        fs.register("datasets/lab/row", "pg_table", metadata=metadata)
+        assert json.loads(fs.cat_file("datasets/lab/row"))["n"] == 7
+        with pytest.raises(ValueError, match="secrets"):
+            fs.register(
+                "datasets/lab/no", "pg_table", metadata={"table_name": "secrets", "row_id": "1"}
+            )
+        assert not fs.exists("datasets/lab/no")
+
+    await asyncio.to_thread(use)
