@@ -127,9 +127,10 @@ class SynapseWriter(AbstractBufferedFile):
         self._flight = bridge.submit(self.fs.loop, self._upload.write(part, last=last))
 
     def _settle(self) -> None:
-        flight, self._flight = self._flight, None
-        if flight is not None:
-            flight.result()
+        """Wait for the part on its way; interrupted meanwhile, it is still known and cancelled."""
+        if self._flight is not None:
+            self._flight.result()
+            self._flight = None
 
     def flush(self, force: bool = False) -> None:  # noqa: ARG002
         """Do nothing: parts travel when they are full, and the last one at the close."""

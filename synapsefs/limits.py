@@ -91,7 +91,8 @@ os.register_at_fork(after_in_child=_limits.clear)
 async def gather(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list[T]:
     """Run coroutines, a bounded number at a time; the first failure stops and raises.
 
-    What is still running then is cancelled and waited for, so that nothing goes on unseen.
+    What is still running then is cancelled and waited for, so that nothing goes on unseen. It is
+    cancelled once: a second time would hit what it does to clean up.
     """
     results: dict[int, T] = {}
     queue = enumerate(work)
@@ -105,7 +106,8 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list
         await asyncio.gather(*workers)
     except BaseException:
         for running in workers:
-            running.cancel()
+            if not running.cancelling():
+                running.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
         for _, coroutine in queue:
             coroutine.close()

@@ -166,15 +166,16 @@ class CollectionUpload:
         await self.abort()
 
     async def _landed(self) -> None:
+        """Wait for the part on its way; it stays within reach of :meth:`abort` meanwhile."""
         if self._failure is not None:
             raise self._failure
-        flight, self._flight = self._flight, None
-        if flight is not None:
+        if self._flight is not None:
             try:
-                await flight
+                await self._flight
             except SynapseError as error:
                 self._failure = error
                 raise
+            self._flight = None
 
     async def _take(self, part: bytes | memoryview, *, last: bool) -> None:
         whole = last and self._sent == 0
