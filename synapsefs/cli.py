@@ -202,10 +202,11 @@ def get(
     target: Target,
     recursive: Recursive = False,
     quiet: Quiet = False,
+    unzip: Annotated[bool, typer.Option("--unzip", help="Unpack zip archives to folders.")] = False,
 ) -> None:
     """Fetch files to disk, each verified and put in place whole."""
     with _progress(quiet) as callback:
-        fs.get(_one_or_all(sources), target, recursive=recursive, callback=callback)
+        fs.get(_one_or_all(sources), target, recursive=recursive, callback=callback, unzip=unzip)
 
 
 @_command
@@ -215,10 +216,32 @@ def put(
     target: Target,
     recursive: Recursive = False,
     quiet: Quiet = False,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="A .gitignore line for what to leave out; may be repeated."),
+    ] = None,
+    ignore_file: Annotated[
+        str | None, typer.Option(help="Name of ignore files in the folder, such as .gitignore.")
+    ] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="JSON or YAML file that describes files and folders.")
+    ] = None,
+    as_collection: Annotated[
+        bool, typer.Option("--as-collection", help="Send the folder as one zip archive.")
+    ] = False,
 ) -> None:
     """Send files from disk; they appear together when all have arrived."""
     with _progress(quiet) as callback:
-        fs.put(_one_or_all(sources), target, recursive=recursive, callback=callback)
+        fs.put(
+            _one_or_all(sources),
+            target,
+            recursive=recursive,
+            callback=callback,
+            ignore_patterns=ignore or None,
+            ignore_filename=ignore_file,
+            manifest_filename=manifest,
+            as_collection=as_collection,
+        )
 
 
 @_command

@@ -69,6 +69,25 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def test_trees(run: Run, call: Callable[..., Any], folder: Path, tmp_path: Path) -> None:
+    (folder / ".gitignore").write_text("*.bin\n")
+    (tmp_path / "m.yaml").write_text("here: {a.txt: The first}\n")
+    whole = ("put", "-r", f"{folder}/")
+    run(*whole, "synapse://datasets/all")
+    assert len(run("find", "synapse://datasets/all")) == 3
+    manifest = ("--manifest", str(tmp_path / "m.yaml"))
+    run(*whole, "synapse://datasets/d", "--ignore-file", ".gitignore", "--ignore", ".*", *manifest)
+    assert run("find", "synapse://datasets/d") == ["synapse://datasets/d/a.txt"]
+    [found] = [json.loads("\n".join(run("info", "synapse://datasets/d/a.txt")))]
+    assert found["description"] == "The first"
+    run("put", "--as-collection", str(folder), "synapse://datasets/d/")
+    run("get", "--unzip", "synapse://datasets/d/here.zip", str(tmp_path / "back"))
+    assert (tmp_path / "back/a.txt").read_bytes() == b"alpha\r\n"
+    code, out, err = call("get", "--unzip", "synapse://datasets/d/a.txt", str(tmp_path / "no"))
+    assert (code, out) == (1, b"")
+    assert err.startswith("synapsefs: datasets/d/a.txt: not a sound zip archive")
+
+
 @pytest.mark.parametrize("target", ["synapse://datasets/d", "synapse://collections/c/data_1"])
 def test_there_and_back(run: Run, folder: Path, tmp_path: Path, target: str) -> None:
     run("mkdir", "/".join(target.split("/")[:4]))

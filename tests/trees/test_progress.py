@@ -104,7 +104,7 @@ def test_a_tree_of_many_files(
     fs: SynapseFileSystem, another: SynapseFileSystem, base: str, tmp_path: Path
 ) -> None:
     root = tmp_path / "many"
-    names = [f"{n % 7}/{n % 3}/{n}.bin" for n in range(200)]
+    names = [f"{n % 7}/{n % 3}/{n}.bin" for n in range(90)]
     make(root, *names)
     fs.put(str(root), f"{base}/many", recursive=True)
     progress = Noting()
