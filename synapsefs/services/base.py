@@ -304,8 +304,14 @@ class Service(Protocol):
         Raises ``InvalidRequestError``, before anything is sent, for options that are not taken.
         """
 
-    async def publish(self, staged: Sequence[Staged]) -> None:
-        """Make files visible, together where the service can."""
+    async def publish(
+        self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Make files visible, together where the service can.
+
+        When ``then`` fails, which is done before anything is replaced, they are taken back where
+        the service can.
+        """
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Copy files without moving bytes; give back the pairs where bytes must move."""

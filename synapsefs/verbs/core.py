@@ -6,6 +6,7 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fsspec.asyn import AsyncFileSystem, get_loop
@@ -240,16 +241,25 @@ class Core(AsyncFileSystem):
         return Keeping(f"{here.url} {here.tenant}" if here else "", location.path)
 
     async def publish(self, staged: list[Staged]) -> None:
-        """Make finished files visible, those of one service together."""
-        by_root: dict[Root | None, list[Staged]] = {}
+        """Make finished files visible, those of one service together.
+
+        Collections come first: their units go again when the datasets fail.
+        """
+        groups = [
+            group
+            for root in Root
+            if (group := [item for item in staged if item.location.root is root])
+        ]
+        if groups:
+            await self._publish_in_turn(*groups)
         for item in staged:
-            by_root.setdefault(item.location.root, []).append(item)
-        for group in by_root.values():
-            with concerning(group[0].location.path):
-                await (await self._service(group[0].location)).publish(group)
-            for item in group:
-                if item.journal is not None:
-                    await asyncio.to_thread(item.journal.drop)
+            if item.journal is not None:
+                await asyncio.to_thread(item.journal.drop)
+
+    async def _publish_in_turn(self, group: list[Staged], *later: list[Staged]) -> None:
+        service = await self._service(group[0].location)
+        with concerning(group[0].location.path):
+            await service.publish(group, partial(self._publish_in_turn, *later) if later else None)
 
     async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
         """Clear away finished files that are not published, but what ``error`` lets continue."""

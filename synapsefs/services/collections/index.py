@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -18,6 +18,10 @@ from synapsefs.wire import collections as wire
 MARK = "synapsefs"
 """Key of a unit's metadata under which this package keeps what it must know again:
 ``write``, an id of the write, and ``names``, each file's path below its specification."""
+
+
+LEFT_BEHIND = timedelta(hours=1)
+"""How long ago somebody replaced a unit who then can no longer be about to delete it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -163,6 +167,8 @@ class CollectionIndex:
         self.units: dict[int, UnitRecord] = {}
         self.tree: Folder[BoundFile] = Folder()
         self.superseded: dict[int, UnitRecord] = {}
+        self._successors: dict[int, UnitRecord] = {}
+        self._written: set[int] = set()
         self.loaded_at: float | None = None
         self.load_seconds = 0.0
         self.unreconciled = False
@@ -183,7 +189,8 @@ class CollectionIndex:
         self._changes = meanwhile
         listed = {**units, **{i: unit for i, (_, unit) in meanwhile.items() if unit is not None}}
         self.units, self.tree = {}, Folder()
-        self.superseded, self._hidden, self._by_stem = {}, {}, None
+        self._unhide()
+        self._by_stem = None
         for identifier in sorted(listed):
             if identifier not in meanwhile or meanwhile[identifier][1] is not None:
                 self._add(listed[identifier])
@@ -194,6 +201,7 @@ class CollectionIndex:
     def insert(self, unit: UnitRecord) -> None:
         """Add a unit that was just written; the newest at a path takes it."""
         self._changes[unit.identifier] = (time.monotonic(), unit)
+        self._written.add(unit.identifier)
         self.unreconciled = self.unreconciled or self.loaded_at is None
         self._add(unit)
 
@@ -212,7 +220,7 @@ class CollectionIndex:
         older, newer = sorted((there, file), key=lambda found: found.unit.identifier)
         self.tree.put(newer.segments, newer)
         if newer.unit.mark:
-            self._hide(older)
+            self._hide(older, newer.unit)
         else:
             self.tree.put(older.segments_with_id, older)
 
@@ -221,11 +229,39 @@ class CollectionIndex:
         if unit.identifier in self.units:
             self.superseded[unit.identifier] = unit
 
-    def _hide(self, file: BoundFile) -> None:
+    def _hide(self, file: BoundFile, successor: UnitRecord) -> None:
         hidden = self._hidden.setdefault(file.unit.identifier, set())
         hidden.add(file.specification)
+        self._successors[file.unit.identifier] = successor
         if hidden >= file.unit.files.keys():
             self.superseded[file.unit.identifier] = file.unit
+
+    def _unhide(self) -> None:
+        self.superseded, self._successors, self._hidden = {}, {}, {}
+
+    def deletable(self) -> list[UnitRecord]:
+        """Give the replaced units to delete: those replaced here, and what others left behind.
+
+        What somebody else replaced lately is left to them: they may still take it back, and then
+        need what was there.
+        """
+        return [
+            unit
+            for identifier, unit in self.superseded.items()
+            if self._is_final(self._successors.get(identifier))
+        ]
+
+    def _is_final(self, successor: UnitRecord | None) -> bool:
+        if successor is None or successor.identifier in self._written:
+            return True
+        return successor.created is not None and (
+            datetime.now(UTC) - successor.created > LEFT_BEHIND
+        )
+
+    def distrust(self) -> None:
+        """Believe nothing, also not what seemed replaced: units were taken back."""
+        self.loaded_at = None
+        self._unhide()
 
     def remove(self, unit: UnitRecord) -> None:
         """Take a unit away; where it hid another the listing must be read again."""

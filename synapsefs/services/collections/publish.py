@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from synapsefs import limits
@@ -39,6 +41,25 @@ ChangedMetadata = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Gives a unit's metadata as it shall be, from what it is."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """The units that files make in one collection."""
+
+    collection: CollectionRecord
+    files: Sequence[NewFile]
+    drafts: Sequence[Draft]
+
+    @property
+    def about(self) -> str:
+        """The path that an error names."""
+        return self.files[0].location.path
+
+    def made_here(self, units: Sequence[UnitRecord]) -> list[UnitRecord]:
+        """Pick the units that were not there before."""
+        pairs = zip(units, self.drafts, strict=True)
+        return [unit for unit, draft in pairs if _is_made(unit, draft)]
+
+
 class UnitPublisher:
     """Binds files into units and takes them out again.
 
@@ -58,10 +79,39 @@ class UnitPublisher:
         self._at_a_time = at_a_time
         self._writing: limits.Locks[int] = limits.Locks()
 
-    async def bind(self, collection: CollectionRecord, files: Sequence[NewFile]) -> None:
-        """Make units of files; what they replace is deleted afterwards."""
-        async with self._writing.get(collection.identifier):
-            await self._bind(collection, files)
+    async def bind(
+        self,
+        groups: Sequence[tuple[CollectionRecord, Sequence[NewFile]]],
+        then: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Make units of files, in all collections or in none; what they replace goes afterwards.
+
+        Parameters
+        ----------
+        groups
+            Collections and the files for each.
+        then
+            What else must succeed before anything is replaced; when it fails, the units go.
+        """
+        locks = [self._writing.get(collection.identifier) for collection, _ in groups]
+        async with contextlib.AsyncExitStack() as held:
+            for lock in sorted(locks, key=id):
+                await held.enter_async_context(lock)
+            plans = [await self._planned(collection, files) for collection, files in groups]
+            made: list[list[UnitRecord]] = []
+            try:
+                for plan in plans:
+                    units = await self._create(plan.collection, plan.drafts, plan.about)
+                    made.append(units)
+                if then is not None:
+                    await then()
+            except BaseException:
+                for plan, units in zip(plans, made, strict=False):
+                    fresh = plan.made_here(units)
+                    await asyncio.shield(self._take_back(plan.collection, fresh, plan.about))
+                raise
+            for plan, units in zip(plans, made, strict=True):
+                await self._settle(plan, units)
 
     async def units_to_join(self, collection: CollectionRecord) -> UnitsWithStem:
         """Give the function that finds the units which new files join or replace.
@@ -74,24 +124,40 @@ class UnitPublisher:
             return lambda stem: ()  # noqa: ARG005 - whatever the stem
         return (await self._indexes.get(collection)).with_stem
 
-    async def _bind(self, collection: CollectionRecord, files: Sequence[NewFile]) -> None:
+    async def _planned(self, collection: CollectionRecord, files: Sequence[NewFile]) -> _Plan:
         drafts = compose(files, await self.units_to_join(collection))
-        index = self._indexes.held(collection.identifier)
-        about = files[0].location.path
-        require_publishable(drafts, collection, about)
-        made = await self._create(collection, drafts, about)
-        sizes = {(file.specification, file.name): file.size for file in files}
+        plan = _Plan(collection, files, drafts)
+        require_publishable(drafts, collection, plan.about)
+        return plan
+
+    async def _settle(self, plan: _Plan, made: Sequence[UnitRecord]) -> None:
+        """Note new units in the index, and delete what they replaced."""
+        index = self._indexes.held(plan.collection.identifier)
+        sizes = {(file.specification, file.name): file.size for file in plan.files}
         for unit in made:
             for bound in unit.files.values():
                 if bound.size is None:
                     bound.size = sizes.get((bound.specification, bound.name))
             index.insert(unit)
         kept = {unit.identifier for unit in made}
-        for draft in drafts:
+        for draft in plan.drafts:
             for unit in (*draft.replaced, *([draft.base] if draft.base else ())):
                 if unit.identifier not in kept:
                     index.supersede(unit)
-        await self.delete_superseded(collection, about)
+        await self.delete_superseded(plan.collection, plan.about)
+
+    async def _take_back(
+        self, collection: CollectionRecord, units: Sequence[UnitRecord], about: str
+    ) -> None:
+        """Delete units whose companions could not be made; the failure itself is told by others."""
+        index = self._indexes.held(collection.identifier)
+        try:
+            await self._delete_units(units, about, index)
+        except SynapseError as error:
+            numbers = ", ".join(str(unit.identifier) for unit in units)
+            logger.error("%s: of units %s some could not be taken back: %s", about, numbers, error)  # noqa: TRY400 - the cause is told
+        finally:
+            index.distrust()
 
     async def _create(
         self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
@@ -108,8 +174,8 @@ class UnitPublisher:
                 fresh += [unit for unit, draft in pairs if _is_made(unit, draft)]
                 for unit, draft in pairs:
                     _require_place(unit, draft, about)
-        except (SynapseError, asyncio.CancelledError):
-            await asyncio.shield(self._delete_units(fresh, about))
+        except BaseException:
+            await asyncio.shield(self._take_back(collection, fresh, about))
             raise
         return made
 
@@ -147,7 +213,7 @@ class UnitPublisher:
         """Delete replaced units. A failure leaves them hidden; the next write tries again."""
         index = self._indexes.held(collection.identifier)
         try:
-            await self._delete_units(list(index.superseded.values()), about, index)
+            await self._delete_units(index.deletable(), about, index)
         except SynapseError as error:
             logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from synapsefs.config import Endpoint
@@ -261,15 +261,20 @@ class CollectionsService:
             wish=_wish(options),
         )
 
-    async def publish(self, staged: Sequence[Staged]) -> None:
-        """Make units of data files; what they replace is deleted afterwards."""
+    async def publish(
+        self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Make units of data files, of all or of none; what they replace is deleted afterwards."""
         await self.refuse_existing([item.location for item in staged if item.exclusive])
         files = {
             item.location: NewFile(item.location, item.handle.checksum, item.size, item.handle.wish)
             for item in staged
         }
-        for collection, group in await self._by_collection(list(files)):
-            await self._publisher.bind(collection, [files[location] for location in group])
+        groups = [
+            (collection, [files[location] for location in group])
+            for collection, group in await self._by_collection(list(files))
+        ]
+        await self._publisher.bind(groups, then)
 
     async def refuse_existing(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from synapsefs import limits
@@ -274,11 +274,15 @@ class DatasetsService:
             return
         raise AlreadyExistsError("there is a file already", location.path)
 
-    async def publish(self, staged: Sequence[Staged]) -> None:
+    async def publish(
+        self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
         """Make files visible, each new or as the next revision of what is there."""
         for item in staged:
             if item.exclusive:
                 await self._refuse_existing(item.location)
+        if then is not None:
+            await then()
         work = (self._publisher.publish(item) for item in staged)
         await limits.gather(work, self._transport.options.max_concurrency)
 
