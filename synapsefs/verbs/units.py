@@ -9,7 +9,7 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs import bridge, limits
+from synapsefs import bridge
 from synapsefs.bridge import mirrored
 from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.location import PROTOCOL, Location, Root
@@ -92,8 +92,7 @@ class UnitVerbs(WritingVerbs):
             self._stage_content(plan.places[name], source, exclusive, callback)
             for name, source in contents.items()
         ]
-        staged = plan.bind(await limits.gather(work, self.options.max_concurrency))
-        await self._publish_or_defer(staged)
+        await self._publish_or_defer(plan.bind(await self._arrived(work)))
         found: dict[str, Any] = service.units.info(plan)
         return found
 

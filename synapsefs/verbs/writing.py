@@ -345,6 +345,12 @@ class WritingVerbs(Core):
     async def _stage_and_publish(
         self, work: Sequence[Coroutine[Any, Any, Staged]], batch_size: int | None
     ) -> None:
+        await self._publish_or_defer(await self._arrived(work, batch_size))
+
+    async def _arrived(
+        self, work: Sequence[Coroutine[Any, Any, Staged]], batch_size: int | None = None
+    ) -> list[Staged]:
+        """Wait until all files have arrived; when one fails, clear the others away."""
         staged: dict[int, Staged] = {}
 
         async def arrive(number: int, coroutine: Coroutine[Any, Any, Staged]) -> None:
@@ -354,9 +360,11 @@ class WritingVerbs(Core):
             arrivals = (arrive(number, coroutine) for number, coroutine in enumerate(work))
             await limits.gather(arrivals, batch_size or self.options.max_concurrency)
         except BaseException as error:
+            for coroutine in work:
+                coroutine.close()
             await asyncio.shield(self.discard(list(staged.values()), error))
             raise
-        await self._publish_or_defer([staged[number] for number in sorted(staged)])
+        return [staged[number] for number in sorted(staged)]
 
     async def _publish_or_defer(self, staged: list[Staged]) -> None:
         """Make files visible, or leave that to the transaction's end."""
