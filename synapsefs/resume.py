@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import logging
 import os
-import secrets
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from synapsefs.errors import (
     RangeNotSatisfiableError,
 )
 from synapsefs.journal import Journal, journals, partial_path
+from synapsefs.localfile import temporary_beside
 from synapsefs.objects import Content
 
 logger = logging.getLogger("synapsefs")
@@ -201,8 +201,7 @@ class Arrival:
             self._claim()
         if self._journal is not None and self._reopen(self._journal):
             return
-        directory, name = os.path.split(self._target)
-        self._path = os.path.join(directory, f".{name[:64]}.{secrets.token_hex(6)}.part")
+        self._path = temporary_beside(self._target)
         self._file = open(self._path, "xb")  # noqa: SIM115 - closed at the end
         if self._journal is not None:
             self._rename(self._journal)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,8 @@ from typing import IO, Any
 from fsspec.utils import merge_offset_ranges
 
 from synapsefs import bridge, integrity, limits
-from synapsefs.errors import InvalidRequestError, RangeNotSatisfiableError
+from synapsefs.errors import RangeNotSatisfiableError
+from synapsefs.localfile import SMALL, look, place, require_unchanged
 from synapsefs.location import Location
 from synapsefs.objects import Buffer, Content, Pieces, fetch, object_size
 from synapsefs.resume import HOPELESS, Arrival, Keeping, Sending
@@ -158,6 +158,11 @@ async def download(
     ChecksumError
         When the bytes are not what the service says.
     """
+    if content.size is not None and content.size <= SMALL:
+        data = await read_whole(transport, content)
+        progress(len(data))
+        await bridge.in_thread(place, data, target)
+        return
     while True:
         arrival = Arrival(content, target, transport.options.block_size, keeping)
         try:
@@ -218,7 +223,11 @@ async def stage_file(
     OSError
         When it cannot be read.
     """
-    before = await asyncio.to_thread(_readable, path)
+    before, data = await asyncio.to_thread(look, path)
+    if data is not None:
+        staged = await stage_bytes(service, data, location, exclusive=exclusive, options=options)
+        progress(len(data))
+        return staged
     counted = _Counted(progress)
     memory = Sending(keeping, before, path)
     while True:
@@ -230,7 +239,7 @@ async def stage_file(
                 await bridge.in_thread(memory.claim)
             source = Source(path, before.st_size, counted, memory)
             staged = await _send_file(upload, source)
-            _unchanged(before, await asyncio.to_thread(os.stat, path), path)
+            require_unchanged(before, await asyncio.to_thread(os.stat, path), path)
             staged.journal = memory.journal
             return staged
         except BaseException as error:
@@ -312,19 +321,6 @@ async def stage_bytes(
     except BaseException:
         await asyncio.shield(upload.abort())
         raise
-
-
-def _readable(path: str) -> os.stat_result:
-    with open(path, "rb") as file:
-        found = os.fstat(file.fileno())
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, "a file is wanted", path)
-    return found
-
-
-def _unchanged(before: os.stat_result, after: os.stat_result, path: str) -> None:
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise InvalidRequestError("the local file changed while it was sent", path)
 
 
 async def copy_bytes(

@@ -30,6 +30,7 @@ LAYERS = [
         "integrity",
         "caching",
         "journal",
+        "localfile",
         "wire",
     },
     {"transport"},

@@ -196,9 +196,7 @@ class ReadingVerbs(Core):
             target = unpacked_at(item.source, item.target)
             await fetch_unpacked(fetch, target, unzip, entry.location.path)
             return
-        if await asyncio.to_thread(os.path.isdir, item.target):
-            raise FolderError("the local target is a directory", item.target)
-        await asyncio.to_thread(os.makedirs, os.path.dirname(item.target) or ".", exist_ok=True)
+        await asyncio.to_thread(_prepare, item.target)
         keeping = self._keeping(entry.location, item.resume)
         await self._download(entry, callback, item.target, keeping)
 
@@ -239,3 +237,10 @@ def _slices(paths: Sequence[str], starts: Any, ends: Any) -> list[ByteRange]:
     if not len(paths) == len(firsts) == len(lasts):
         raise ValueError("paths, starts and ends have the same length")
     return [ByteRange(start, end) for start, end in zip(firsts, lasts, strict=True)]
+
+
+def _prepare(target: str) -> None:
+    """Make the directory of a local target; refuse a target that is one itself."""
+    if os.path.isdir(target):
+        raise FolderError("the local target is a directory", target)
+    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)

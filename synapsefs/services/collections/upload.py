@@ -179,11 +179,15 @@ class CollectionUpload:
 
     async def _take(self, part: bytes | memoryview, *, last: bool) -> None:
         whole = last and self._sent == 0
-        hashing = asyncio.ensure_future(asyncio.to_thread(self._md5.update, part))
-        try:
+        if len(part) <= integrity.INLINE:
+            self._md5.update(part)
             await (self._send_whole(part) if whole else self._send_part(part, last=last))
-        finally:
-            await hashing
+        else:
+            hashing = asyncio.ensure_future(asyncio.to_thread(self._md5.update, part))
+            try:
+                await (self._send_whole(part) if whole else self._send_part(part, last=last))
+            finally:
+                await hashing
         self._sent += len(part)
         if whole and self._file is not None:
             await _compare(self._file.checksum, self._md5.hexdigest(), part, self._location)

@@ -1,0 +1,67 @@
+"""Local files: looked at, and small ones read or put in place in one visit to a thread."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+
+from synapsefs.errors import InvalidRequestError
+
+SMALL = 2**18
+"""Bytes up to which a file is read or written at once, rather than piece by piece."""
+
+
+def look(path: str) -> tuple[os.stat_result, bytes | None]:
+    """Describe a readable file, and give its content where it is small. It blocks.
+
+    Raises
+    ------
+    OSError
+        When it cannot be read, or is no file.
+    InvalidRequestError
+        When it changes meanwhile.
+    """
+    with open(path, "rb") as file:
+        found = os.fstat(file.fileno())
+        if os.path.isdir(path):
+            raise IsADirectoryError(errno.EISDIR, "a file is wanted", path)
+        if found.st_size > SMALL:
+            return found, None
+        data = file.read(SMALL + 1)
+        require_unchanged(found, os.fstat(file.fileno()), path)
+    if len(data) != found.st_size:
+        raise InvalidRequestError("the local file changed while it was sent", path)
+    return found, data
+
+
+def require_unchanged(before: os.stat_result, after: os.stat_result, path: str) -> None:
+    """Refuse a file that is not what it was.
+
+    Raises
+    ------
+    InvalidRequestError
+        Naming it.
+    """
+    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
+        raise InvalidRequestError("the local file changed while it was sent", path)
+
+
+def temporary_beside(target: str) -> str:
+    """Name a file beside another that nobody else has."""
+    directory, name = os.path.split(target)
+    return os.path.join(directory, f".{name[:64]}.{secrets.token_hex(6)}.part")
+
+
+def place(data: bytes, target: str) -> None:
+    """Write a whole file under a temporary name, then put it in place. It blocks."""
+    temporary = temporary_beside(target)
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
