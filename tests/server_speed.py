@@ -1,6 +1,6 @@
 """How fast the embedded server is: small files each way, and large ones in parts.
 
-Run it as ``python benchmarks/server.py``. A server runs in a process of its own over a temporary
+Run it as ``python -m tests.server_speed``. A server runs in a process of its own over a temporary
 directory; each figure is files or MB per second by the clock, and the server's own CPU time.
 """
 
@@ -61,9 +61,8 @@ class Bench:
         shown = f"{amount / (time.perf_counter() - began):8,.0f} {unit}/s"
         used = zip(cpu_seconds(self._pid), before, strict=True)
         own, kernel = (1e6 * (now - then) / amount for now, then in used)
-        print(
-            f"{what:42} {shown:>16}  CPU per {unit}: own {own:6,.0f} µs, kernel {kernel:6,.0f} µs"
-        )
+        cost = f"CPU per {unit}: own {own:6,.0f} µs, kernel {kernel:6,.0f} µs"
+        sys.stdout.write(f"{what:42} {shown:>16}  {cost}\n")
 
     async def call(self, method: str, path: str, **options: Any) -> Any:
         """Send a request and return its JSON or its bytes."""
@@ -154,9 +153,7 @@ async def small_datasets(bench: Bench, count: int) -> None:
         await bench.each(lambda n: bench.call("GET", paths[n], headers=headers), count)
 
 
-async def send_parts(
-    bench: Bench, path: str, parts: list[bytes], headers: dict[str, str]
-) -> Callable[[], Awaitable[Any]] | None:
+async def send_parts(bench: Bench, path: str, parts: list[bytes], headers: dict[str, str]) -> None:
     """Upload the parts of an entry and complete it."""
     hashes = [base64.b64encode(hashlib.md5(part).digest()).decode() for part in parts]
     begun = await bench.call(
