@@ -287,6 +287,48 @@ WRITES: dict[str, Operation] = {
 }  # fmt: skip
 
 
+def _say(fs: SynapseFileSystem, place: Place) -> dict[str, Any]:
+    path = place.at("a.bin")
+    fs.pipe_file(path, OTHER, description="d", tags=["t"], metadata={"k": [1]})
+    info = fs.info(path)
+    return {name: info[name] for name in ("description", "tags", "metadata")}
+
+
+def _tag(fs: SynapseFileSystem, place: Place) -> list[str]:
+    fs.put_tags(place.at("b.txt"), ["t"])
+    return fs.get_tags(place.at("b.txt"))
+
+
+def _write_on_version(fs: SynapseFileSystem, place: Place) -> None:
+    path = place.at("b.txt")
+    fs.pipe_file(path, NEW_TEXT, base_version=fs.info(path)["version"])
+
+
+def _older(fs: SynapseFileSystem, place: Place) -> bytes:
+    [first] = fs.revisions(place.at("a.bin"))
+    return fs.cat_file(place.at("a.bin"), version=first["version"])
+
+
+ENTRIES: dict[str, Operation] = {
+    "say": Operation(
+        _say,
+        {"a.bin": SMALL},
+        {"a.bin": OTHER},
+        value={"description": "d", "tags": ["t"], "metadata": {"k": [1]}},
+    ),
+    "set attributes": Operation(
+        lambda fs, place: fs.setxattrs(place.at("a.bin"), k=1), {"a.bin": SMALL}, value={"k": 1}
+    ),
+    "set attributes of text": Operation(
+        lambda fs, place: fs.setxattrs(place.at("b.txt"), k=1), {"b.txt": TEXT}, value={"k": 1}
+    ),
+    "tag": Operation(_tag, {"b.txt": TEXT}, value=["t"]),
+    "write on a version": Operation(_write_on_version, {"b.txt": TEXT}, {"b.txt": NEW_TEXT}),
+    "read a revision": Operation(_older, {"a.bin": SMALL}, value=SMALL),
+}
+"""What only entries of datasets have."""
+
+
 def _multipart(root: str) -> dict[str, Operation]:
     after = {"a.bin": several_parts(root)}
     return {
@@ -313,7 +355,7 @@ def lasting(root: str) -> dict[str, Operation]:
 
 def operations(root: str) -> dict[str, Operation]:
     """Give the operations of one root, by name."""
-    found = {**READS, **WRITES, **_multipart(root)}
+    found = {**READS, **WRITES, **_multipart(root), **(ENTRIES if root == "datasets" else {})}
     return {name: operation for name, operation in found.items() if root in operation.roots}
 
 
