@@ -40,21 +40,13 @@ class Write:
 def run(bench: Bench, scenario: str, base: str, rounds: int = ROUNDS) -> list[Write]:
     """Let several processes write at once; give what they tell."""
     options = json.dumps(bench.options())
+    command = [sys.executable, "-m", "tests.faults.writers", options, scenario, base]
     found: list[Write] = []
     with contextlib.ExitStack() as stack:
         processes = [
             stack.enter_context(
                 subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "tests.faults.writers",
-                        options,
-                        scenario,
-                        base,
-                        str(writer),
-                        str(rounds),
-                    ],
+                    [*command, str(writer), str(rounds)],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,
                     text=True,

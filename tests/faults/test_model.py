@@ -39,7 +39,7 @@ SURVIVED = sorted(
     - {"never answered", "done, never answered", "answer stalled"}
 )
 HARMFUL = ["answer shortened", "URL expired", "500 although done"]
-EXAMPLES, STEPS = 6, 12
+EXAMPLES, STEPS = 3, 12
 LONG_EXAMPLES, LONG_STEPS = 100, 30
 
 names, contents = st.sampled_from(NAMES), st.sampled_from(sorted(CONTENTS))
@@ -91,9 +91,8 @@ class Machine(RuleBasedStateMachine):
         try:
             found = verb(fs)
         except OSError as error:
-            assert error.errno
-            assert proxy.struck
-            assert self._fault in HARMFUL, error
+            if not (error.errno and proxy.struck and self._fault in HARMFUL):
+                raise
             self._follow(after)
             return None
         finally:
