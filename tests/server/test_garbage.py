@@ -258,6 +258,24 @@ async def test_expired_chunks_go(client, collect):
     assert list(uploads.iterdir()) == []
 
 
+async def test_uploads_that_nobody_confirmed_go(client, collect):
+    body = {"files": [{"filename": "a.bin", "size": len(DATA)}]}
+    answer = await client.call("POST", "/data_files/presigned_upload/upload/", json=body)
+    url = answer["files"][0]["presigned_url"]
+    assert (await client.raw("PUT", url, data=DATA))[0] == 200
+    state = await client.chunk("/chunked_upload/", b"chunk", 0, 5)
+    md5 = hashlib.md5(b"chunk").hexdigest()
+    await client.call("POST", state["url"], json={"md5": md5})
+    assert stored(client) == {SHA256, hashlib.sha256(b"chunk").hexdigest()}
+    assert await collect() == 2
+    assert stored(client) == set()
+    path = "/data_files/presigned_upload/confirm_upload/"
+    sha1 = hashlib.sha1(DATA).hexdigest()
+    late = {"file_key": answer["files"][0]["file_key"], "checksum": sha1, "size": len(DATA)}
+    [result] = (await client.call("POST", path, json={"files": [late]}))["results"]
+    assert (result["success"], result["data_file_id"]) == (False, None)
+
+
 async def test_identical_content_is_stored_once(client):
     answer = await client.call("POST", LOGIN_PATH, json={"api_key": "key_test"})
     await upload_entry(client, {"Authorization": f"Bearer {answer['access_token']}"})
