@@ -138,6 +138,16 @@ class CollectionDirectory:
         record.specifications = full.specifications or []
         record.rule = MetadataRule(wire.schema_in(full.meta))
 
+    async def replaced(self, record: CollectionRecord, location: Location) -> bool:
+        """Look whether another collection has the name by now.
+
+        Raises
+        ------
+        NotFoundError
+            When none has.
+        """
+        return (await self.find(location, refresh=True)).identifier != record.identifier
+
     async def create(self, location: Location, options: Mapping[str, Any]) -> CollectionRecord:
         """Create a collection; ``options`` as the service's own creation call takes them."""
         settings: dict[str, Any] = {

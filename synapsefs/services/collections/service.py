@@ -103,6 +103,8 @@ class CollectionsService:
         if found is None and index.age() > 0 and not refresh:
             index = await self._indexes.get(collection, refresh=True)
             found = self._at(index, place)
+            if not index.units and await self._directory.replaced(collection, location):
+                return await self.entry(location)
         if found is None:
             raise NotFoundError("no such file or directory", location.path)
         return found
@@ -274,7 +276,11 @@ class CollectionsService:
             (collection, [files[location] for location in group])
             for collection, group in await self._by_collection(list(files))
         ]
-        await self._publisher.bind(groups, then)
+        try:
+            await self._publisher.bind(groups, then)
+        except (InvalidRequestError, NotFoundError):
+            self._directory.forget()
+            raise
 
     async def refuse_existing(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""

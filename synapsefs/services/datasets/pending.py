@@ -50,8 +50,9 @@ class PendingEntries:
 
     async def create(self, marks: dict[str, Any]) -> wire.EntryResponse:
         """Create one, given what this package notes of its content."""
-        wanted = await self._wanted(marks)
-        return await self._api.create_entry(wanted, self._location.path, replay=True)
+        with self._publisher.doubting(self._dataset):
+            wanted = await self._wanted(marks)
+            return await self._api.create_entry(wanted, self._location.path, replay=True)
 
     async def again(self, identifier: str, marks: dict[str, Any]) -> wire.EntryResponse | None:
         """Find one of an earlier process again; None where it is not what would be made now."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from synapsefs.errors import (
@@ -169,8 +169,25 @@ class EntryPublisher:
         ChangedError
             When what is there is not the version that the file shall replace.
         """
+        dataset = await self._registry.find(staged.location)
+        with self.doubting(dataset):
+            await self._publish(dataset, staged)
+
+    @contextlib.contextmanager
+    def doubting(self, dataset: DatasetRecord) -> Iterator[None]:
+        """Look for a dataset anew the next time, when the service says that something is not there.
+
+        Another process may have deleted it, and made another of its name.
+        """
+        try:
+            yield
+        except NotFoundError as error:
+            if error.status == 404:
+                self._registry.doubt(dataset)
+            raise
+
+    async def _publish(self, dataset: DatasetRecord, staged: Staged) -> None:
         location = staged.location
-        dataset = await self._registry.find(location)
         parent = await self.ensure_folder(dataset, location.inner[:-1], location.path)
         index = await self._indexes.get(dataset, refresh=staged.base is not None)
         found = index.at(location.inner)

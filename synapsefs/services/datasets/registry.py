@@ -71,6 +71,7 @@ class DatasetRegistry:
     def __init__(self, api: DatasetsApi, named: Mapping[str, str], expiry: float) -> None:
         self._api = api
         self._expiry = expiry
+        self._named = frozenset(named.values())
         self._own = {
             identifier: DatasetRecord(identifier, name, escape(name))
             for name, identifier in named.items()
@@ -162,6 +163,23 @@ class DatasetRegistry:
         self._own.pop(record.identifier, None)
         left = {i: known for i, known in self._by_id.items() if i != record.identifier}
         self._arrange(left)
+
+    async def replaced(self, record: DatasetRecord, location: Location) -> bool:
+        """Look whether another dataset has the name by now, after the service denied this one.
+
+        Raises
+        ------
+        NotFoundError
+            When none has.
+        """
+        self.doubt(record)
+        return (await self.find(location, refresh=True)).identifier != record.identifier
+
+    def doubt(self, record: DatasetRecord) -> None:
+        """Believe no longer that a dataset is there, unless the user named it."""
+        if record.identifier not in self._named:
+            self._own.pop(record.identifier, None)
+        self.forget()
 
     def forget(self) -> None:
         """Believe nothing that was read before."""

@@ -88,6 +88,15 @@ class DatasetsService:
             return await self._by_id(location)
         if not location.inner:
             return dataset.entry()
+        try:
+            return await self._within(dataset, location, refresh=refresh)
+        except NotFoundError as error:
+            gone = error.status == 404 and not refresh
+            if not gone or not await self._registry.replaced(dataset, location):
+                raise
+        return await self.entry(location)
+
+    async def _within(self, dataset: DatasetRecord, location: Location, *, refresh: bool) -> Entry:
         place = dataset.location.child(*location.inner)
         index = await self._indexes.get(dataset, refresh=refresh)
         found = await self._at(index, place)
