@@ -10,7 +10,7 @@ from typing import Any
 
 from synapsefs.location import Location, escape, with_id
 from synapsefs.services.base import Entry, aware
-from synapsefs.services.datasets.notes import HIDDEN_TAG, claimed, unmarked
+from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes, claimed, unmarked
 from synapsefs.services.datasets.sources import (
     EXTERNAL,
     Piece,
@@ -143,6 +143,12 @@ class EntryRecord:
             return self
         found = [piece for piece in self.pieces or () if piece.key == other.piece.key]
         return self.part(found[0] if found else replace(other.piece, url=None))
+
+    def said(self) -> Notes:
+        """Give what the entry says besides its content, as far as it is known."""
+        entry = self.entry
+        tags = None if entry.tags is None else tuple(entry.tags)
+        return Notes(entry.description, tags, self.metadata)
 
     def entry_at(self, place: Location) -> Entry:
         """Describe the entry as a file or directory at its place."""

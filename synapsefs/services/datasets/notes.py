@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synapsefs.errors import InvalidRequestError
@@ -74,6 +74,15 @@ class Notes:
             metadata,
             archive=bool(options.get(ARCHIVE)),
             embedding=None if embedding is None else tuple(map(float, embedding)),
+        )
+
+    def over(self, before: Notes) -> Notes:
+        """Take what is not said here from what was said before."""
+        return replace(
+            self,
+            description=before.description if self.description is None else self.description,
+            tags=before.tags if self.tags is None else self.tags,
+            metadata=before.metadata if self.metadata is None else self.metadata,
         )
 
     def sent(self) -> dict[str, Any]:

@@ -83,11 +83,10 @@ class PendingEntries:
         location, notes = self._location, self._notes
         found = (await self._indexes.get(self._dataset)).at(location.inner)
         name = unescape(location.name)
-        tags, metadata = notes.tag_list(), notes.metadata
+        tags = notes.tag_list()
         if isinstance(found, EntryRecord):
             tags = [HIDDEN_TAG]
-            if metadata is None:
-                metadata = (await self._indexes.told(found, location.path)).metadata
+            notes = notes.over((await self._indexes.told(found, location.path)).said())
         folder = location.inner[:-1]
         return wire.EntryCreate(
             name=name,
@@ -97,7 +96,7 @@ class PendingEntries:
             embedding=None if notes.embedding is None else list(notes.embedding),
             dataset_id=self._dataset.identifier,
             parent_id=await self._publisher.ensure_folder(self._dataset, folder, location.path),
-            metadata=marked(metadata, marks),
+            metadata=marked(notes.metadata, marks),
             tags=tags,
         )
 

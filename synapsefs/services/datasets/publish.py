@@ -261,7 +261,7 @@ class EntryPublisher:
                 raise
             logger.info("%s: no revision, so a new entry: %s", about, error)
             return await self._take_place(dataset, index, record, staged, parent)
-        except ChangedError:
+        except SynapseError:
             await self._retire_source(source, about)
             raise
         await self._retire_source(source, about)
@@ -312,9 +312,14 @@ class EntryPublisher:
         staged: Staged,
         parent: str | None,
     ) -> EntryRecord:
-        """Make a new entry where others are, which are then deleted."""
+        """Make a new entry where others are, saying the same; those are then deleted."""
+        about = staged.location.path
+        if staged.base is not None:
+            await self._base(record, staged.base, about)
+        told = (await self._indexes.told(record, about)).said()
+        staged.handle.notes = staged.handle.notes.over(told)
         made = await self._appear(dataset, index, staged, parent)
-        await self._delete_replaced([record, *index.doubles(record)], staged.location.path)
+        await self._delete_replaced([record, *index.doubles(record)], about)
         return made
 
     async def _delete_replaced(self, records: Sequence[EntryRecord], about: str) -> None:

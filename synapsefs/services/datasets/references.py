@@ -111,13 +111,8 @@ class EntryReferences:
         names = ("storage_type", "content_type", "location", "content_schema")
         told = {name: known.pop(name, None) for name in names}
         place = wire.LocationPayload(**told, metadata=known or None)
-        entry = record.entry
-        metadata = record.metadata or None
-        notes = Notes(
-            entry.description, None if entry.tags is None else tuple(entry.tags), metadata
-        )
         content = told["location"] if record.storage_type == wire.StorageType.LINK else None
-        await self._create(location, place, notes, content=content, is_collection=False)
+        await self._create(location, place, record.said(), content=content, is_collection=False)
 
     async def _create(
         self,
