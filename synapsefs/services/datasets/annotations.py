@@ -9,9 +9,9 @@ from typing import Any
 from synapsefs.errors import InvalidRequestError, UnsupportedError
 from synapsefs.services.base import ARCHIVE, Entry
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes, checked_tags
+from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord
 from synapsefs.wire import datasets as wire
 

@@ -8,9 +8,9 @@ from typing import Any
 from synapsefs.errors import FolderError, InvalidRequestError, NotFoundError
 from synapsefs.services.base import Entry, aware
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import EntryRecord
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import marks_in, unmarked
+from synapsefs.services.datasets.records import EntryRecord
 from synapsefs.services.datasets.sources import told_by
 from synapsefs.wire import datasets as wire
 

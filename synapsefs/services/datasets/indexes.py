@@ -7,7 +7,8 @@ from collections.abc import Iterable
 
 from synapsefs.limits import Locks
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import DatasetIndex, EntryRecord, looked_at
+from synapsefs.services.datasets.index import DatasetIndex
+from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord
 
 

@@ -9,10 +9,10 @@ from synapsefs.archive import SUFFIX
 from synapsefs.errors import InvalidRequestError, NotFoundError, SynapseError
 from synapsefs.location import Location, unescape
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import EntryRecord
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes, marked, marks_in, unmarked
 from synapsefs.services.datasets.publish import EntryPublisher
+from synapsefs.services.datasets.records import EntryRecord
 from synapsefs.services.datasets.registry import DatasetRecord
 from synapsefs.wire import datasets as wire
 

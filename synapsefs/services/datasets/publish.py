@@ -22,9 +22,10 @@ from synapsefs.limits import Locks
 from synapsefs.location import Location, unescape
 from synapsefs.services.base import Staged
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import DatasetIndex, EntryRecord, looked_at
+from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
+from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.upload import StagedObject, StagedText
 from synapsefs.services.tree import Folder

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from synapsefs.errors import AlreadyExistsError, InvalidRequestError
 from synapsefs.location import Location, unescape
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import EntryRecord, looked_at
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.places import checked_place
 from synapsefs.services.datasets.publish import EntryPublisher
+from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRegistry
 from synapsefs.services.tree import Folder
 from synapsefs.wire import datasets as wire

@@ -17,9 +17,10 @@ from synapsefs.errors import AccessDeniedError, InvalidRequestError, NotFoundErr
 from synapsefs.location import Location
 from synapsefs.services.base import Entry
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import DatasetIndex, looked_at
+from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import HIDDEN_TAG
+from synapsefs.services.datasets.records import looked_at
 from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
 from synapsefs.wire import datasets as wire
 

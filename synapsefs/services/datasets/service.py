@@ -24,12 +24,13 @@ from synapsefs.services.base import Entry, Staged, directory, measured_as, write
 from synapsefs.services.datasets.annotations import EntryAnnotations
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.history import EntryHistory
-from synapsefs.services.datasets.index import DatasetIndex, EntryRecord, looked_at
+from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.pending import PendingEntries
 from synapsefs.services.datasets.places import checked_place
 from synapsefs.services.datasets.publish import EntryPublisher
+from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.references import EntryReferences
 from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.search import EntrySearch
