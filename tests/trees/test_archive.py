@@ -16,6 +16,7 @@ from typing import Any
 
 import fsspec
 import pytest
+from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem
 from synapsefs.archive import UnpackLimits, pack, unpack
@@ -236,6 +237,40 @@ def test_limits(tmp_path: Path) -> None:
     unpack(str(path), str(tmp_path / "out"), UnpackLimits(size=9, files=3), "a.zip", nothing)
 
 
+def test_a_list_of_files_that_would_fill_the_memory_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(10_000):
+            archive.writestr(f"{number}-{'n' * 200}", b"")
+    tracemalloc.start()
+    error = refused(path, UnpackLimits(files=2000))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert isinstance(error, TooLargeError)
+    assert "more than the 2000 files" in str(error)
+    assert peak < 2 * 2**20
+
+
+def test_very_long_archives_have_another_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond 4 GiB or 65,535 files a second record tells the numbers; here it is made for fewer."""
+    path = tmp_path / "a.zip"
+    monkeypatch.setattr(zipfile, "ZIP_FILECOUNT_LIMIT", 1000)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(3000):
+            archive.writestr(f"d{number}/", b"")
+    monkeypatch.undo()
+    data = bytearray(path.read_bytes())
+    assert data[-42:-38] == b"PK\x06\x07"
+    data[-10:-6] = b"\xff" * 4
+    path.write_bytes(data)
+    assert "3000 files; at most 2000" in str(refused(path, UnpackLimits(files=2000)))
+    assert "more than the 100 files" in str(refused(path, UnpackLimits(files=100)))
+    unpack(str(path), str(tmp_path / "out"), UnpackLimits(), "a.zip", nothing)
+    assert len(list((tmp_path / "out").iterdir())) == 3000
+
+
 def test_an_archive_that_lies_about_a_size_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -415,7 +450,8 @@ def test_all_or_nothing(fs: SynapseFileSystem, base: str, tree: Path, tmp_path: 
     ):
         unzip = UnpackLimits(size=10) if error is TooLargeError else True
         with pytest.raises(error) as caught:
-            fs.get(f"{base}/{name}", str(to), unzip=unzip)
+            fs.get(f"{base}/{name}", str(to), unzip=unzip, callback=(arrived := Callback()))
+        assert (arrived.value == 0) is (error is AlreadyExistsError)
         assert caught.value.filename in {f"{base}/{name}", str(to)}
         assert contents(tmp_path) == before
     fs.put(str(tree), f"{base}/there.zip", as_collection=True)
