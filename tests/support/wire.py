@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
@@ -23,7 +24,11 @@ async def connected(url: str) -> AsyncIterator[Connection]:
 
 async def answer_of(reader: asyncio.StreamReader, seconds: float = 10) -> tuple[int, bytes]:
     """Read until the server closes the connection; give the last answer's status, and all bytes."""
-    received = await asyncio.wait_for(reader.read(), seconds)
+    received = b""
+    with contextlib.suppress(ConnectionResetError):  # who still sends when it closes is told so
+        async with asyncio.timeout(seconds):
+            while piece := await reader.read(65_536):
+                received += piece
     heads = [line for line in received.split(b"\r\n") if line.startswith(b"HTTP/1.")]
     return (int(heads[-1].split()[1]) if heads else 0), received
 
