@@ -94,7 +94,7 @@ class Journals:
                 self._open()
                 if not self._lock(name):
                     return None
-        except (OSError, ImportError) as error:
+        except (OSError, ImportError, AttributeError) as error:
             logger.info("interrupted transfers cannot be continued: %s", type(error).__name__)
             return None
         return Journal(self, key, name)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem, bridge
 from synapsefs.journal import KEPT_SECONDS
@@ -305,6 +306,50 @@ def test_resume_can_be_turned_off(place: Place) -> None:
 def test_files_of_one_part_are_not_remembered(place: Place) -> None:
     place.local.write_bytes(content(PART))
     assert place.put(fatal=KILL, at=1).status in {0, -KILL}
+    assert place.journals() == []
+
+
+def test_a_failed_transfer_goes_on_in_the_same_process(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    class Stop(Callback):
+        def relative_update(self, inc: int = 1) -> None:
+            super().relative_update(inc)
+            if self.value >= 2 * PART:
+                raise BlockingIOError
+
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    data = content()
+    place.local.write_bytes(data)
+    for verb, where in (
+        ("put_file", (str(place.local), place.path)),
+        ("get_file", (place.path, str(tmp_path / "got.bin"))),
+    ):
+        with pytest.raises(BlockingIOError):
+            getattr(place.fs, verb)(*where, callback=Stop())
+        assert len(place.journals()) == 1
+        with place.server.watching() as seen:
+            getattr(place.fs, verb)(*where)
+        moved = bytes_of_parts(seen) + sum(r.size for r in seen if r.is_object and r.span)
+        assert moved <= SIZE - PART + FORMS
+        assert place.journals() == []
+    assert (tmp_path / "got.bin").read_bytes() == data
+    place.assert_complete(data)
+
+
+@slow
+def test_a_killed_unit_goes_on(server: ObservedServer, nursery: Clients, tmp_path: Path) -> None:
+    place = Place(server, nursery, "collections", tmp_path)
+    data = content()
+    place.local.write_bytes(data)
+    collection = place.base.split("/")[1]
+    unit = {"collection": collection, "files": {"data_1": str(place.local)}, "key": "one"}
+    assert place.run("put_unit", **unit, fatal=KILL, at=3 * PART).killed
+    with place.server.watching() as seen:
+        assert place.run("put_unit", **unit).error is None
+    assert bytes_of_parts(seen) <= SIZE - 2 * PART + FORMS
+    [path] = SynapseFileSystem(**place.options, skip_instance_cache=True).find(place.base)
+    assert place.fs.cat_file(path) == data
     assert place.journals() == []
 
 

@@ -184,7 +184,13 @@ class UnitVerbs(WritingVerbs):
         progress = callback.relative_update
         if isinstance(source, str):
             return await stage_file(
-                service, source, place, exclusive=exclusive, progress=progress, options={}
+                service,
+                source,
+                place,
+                exclusive=exclusive,
+                progress=progress,
+                options={},
+                keeping=self._keeping(place, None),
             )
         staged = await stage_bytes(service, source, place, exclusive=exclusive, options={})
         progress(len(source))
