@@ -35,7 +35,9 @@ class LocalItem:
         return stat.S_ISDIR(self.status.st_mode)
 
 
-def local_tree(root: str, ignoring: Ignoring | None = None) -> list[LocalItem]:
+def local_tree(
+    root: str, ignoring: Ignoring | None = None, passed_over: list[str] | None = None
+) -> list[LocalItem]:
     """List a local folder with all it holds, in an order that depends on the names alone.
 
     Links are followed, to folders too.
@@ -61,7 +63,9 @@ def local_tree(root: str, ignoring: Ignoring | None = None) -> list[LocalItem]:
     problems: list[str] = []
     found = [LocalItem((), root, os.stat(root))]
     found += _below(found[0], ignoring or Ignoring(), (), problems)
-    if problems:
+    if passed_over is not None:
+        passed_over += problems
+    elif problems:
         raise InvalidRequestError(enumerated(problems), root)
     return found
 

@@ -243,6 +243,17 @@ def write_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in WRITE_OPTIONS if given.get(name) is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class LocalSource:
+    """A local file that is to be sent: path, place, bytes, and what is said of it."""
+
+    path: str
+    location: Location
+    size: int
+    exclusive: bool
+    options: Mapping[str, Any]
+
+
 class Service(Protocol):
     """One of the two services."""
 
@@ -303,6 +314,9 @@ class Service(Protocol):
 
         Raises ``InvalidRequestError``, before anything is sent, for options that are not taken.
         """
+
+    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
+        """Give the files whose content need not be sent, ready to be published."""
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None

@@ -30,10 +30,13 @@ class LocalTree:
         The folder and what it holds, less what is left out.
     target
         Remote path of the folder.
+    passed_over
+        What cannot be sent, as lines of a relative path and a reason.
     """
 
     items: Sequence[LocalItem]
     target: str
+    passed_over: Sequence[str] = ()
 
     @property
     def sources(self) -> list[str]:
@@ -49,6 +52,15 @@ class LocalTree:
     def folders(self) -> list[str]:
         """Remote paths of all folders, each after the one that it lies in."""
         return [self.place(item) for item in self.items if item.folder]
+
+    @property
+    def failures(self) -> dict[str, Exception | None]:
+        """Say of what cannot be sent why, by the remote paths it would have had."""
+        lines = (line.rpartition(": ") for line in self.passed_over)
+        return {
+            f"{self.target}/{name}": InvalidRequestError(why, f"{self.items[0].path}/{name}")
+            for name, _, why in lines
+        }
 
     def place(self, item: LocalItem) -> str:
         """Give the remote path of a file or folder."""
@@ -81,7 +93,14 @@ def left_out(options: dict[str, Any]) -> Ignoring | None:
 
 
 async def tree_to_put(
-    fs: Any, lpath: Any, rpath: Any, options: dict[str, Any], *, whole: bool, suffix: str = ""
+    fs: Any,
+    lpath: Any,
+    rpath: Any,
+    options: dict[str, Any],
+    *,
+    whole: bool,
+    suffix: str = "",
+    lenient: bool = False,
 ) -> LocalTree | None:
     """Look through a local folder that is to be put as a whole.
 
@@ -93,6 +112,8 @@ async def tree_to_put(
         Whether folders are to be put with all they hold.
     suffix
         What the folder's name gets where it is put into a directory.
+    lenient
+        Pass over what cannot be sent.
 
     Returns
     -------
@@ -113,9 +134,10 @@ async def tree_to_put(
             )
         return None
     root = make_path_posix(lpath).rstrip("/") or "/"
-    items = await asyncio.to_thread(local_tree, root, ignored)
+    passed_over: list[str] | None = [] if lenient else None
+    items = await asyncio.to_thread(local_tree, root, ignored, passed_over)
     target = await remote_target(fs, lpath, rpath, os.path.basename(root) + suffix)
-    return LocalTree(items, target)
+    return LocalTree(items, target, passed_over or ())
 
 
 async def said_of(tree: LocalTree | None, manifest: str, lpath: Any) -> dict[str, Said]:

@@ -20,7 +20,8 @@ from synapsefs.services.base import Entry
 from synapsefs.transfer import ByteRange, download, read, read_ranges
 from synapsefs.verbs.archives import fetch_unpacked, unpack_limits, unpacked_at
 from synapsefs.verbs.batch import Batch
-from synapsefs.verbs.core import Core
+from synapsefs.verbs.comparing import UNCHANGED, ComparingVerbs
+from synapsefs.verbs.each import FAULTS, Manner
 from synapsefs.verbs.pairing import pairs_to_get
 
 
@@ -37,7 +38,7 @@ _fetches: Batch[_Fetch] = Batch("fetches")
 
 
 @mirrored("cat", "cat_file", "cat_ranges", "get", "get_file", "sign")
-class ReadingVerbs(Core):
+class ReadingVerbs(ComparingVerbs):
     """The verbs that read bytes."""
 
     async def _cat_file(
@@ -108,7 +109,7 @@ class ReadingVerbs(Core):
             found.update(zip(indices, values, strict=True))
         return [found[index] for index in range(len(paths))]
 
-    async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **kwargs: Any) -> None:
+    async def _get(self, rpath: Any, lpath: Any, recursive: bool = False, **kwargs: Any) -> Any:
         """Fetch files or trees to disk.
 
         Each file is verified under a temporary name and put in place whole; what was there stays
@@ -123,6 +124,13 @@ class ReadingVerbs(Core):
             ``unzip=True``, or an :class:`~synapsefs.archive.UnpackLimits`, unpacks zip archives to
             folders: those named, or with ``recursive`` the zipped directories among the files.
             An archive appears whole or not at all.
+            ``sync=True``, ``dry_run=True``, ``on_error="return"`` and ``files_callback`` as for
+            :meth:`put`; the dictionary has local paths.
+
+        Returns
+        -------
+        list, dict or None
+            As :meth:`put` gives.
 
         Raises
         ------
@@ -133,20 +141,52 @@ class ReadingVerbs(Core):
         """
         callback = kwargs.pop("callback", DEFAULT_CALLBACK)
         unzip = unpack_limits(kwargs.pop("unzip", None))
+        manner = Manner.of(kwargs)
         if isinstance(lpath, os.PathLike):
             lpath = os.fspath(lpath)
         rpath, lpath = await pairs_to_get(self, rpath, lpath, kwargs, recursive=recursive)
         with _fetches.collecting() as fetches:
-            await super()._get(rpath, lpath, recursive=recursive, **kwargs)
+            if manner.dry_run:
+                await limits.gather(map(self._get_file, rpath, lpath), 1)
+            else:
+                await super()._get(rpath, lpath, recursive=recursive, **kwargs)
         entries = [await self._entry(item.source) for item in fetches]
+        work = list(zip(fetches, entries, strict=True))
+        if manner.sync or manner.dry_run:
+            measured = await self._measured_all(entries)
+            files = [
+                (entry.info(), item.target)
+                for entry, item in zip(measured, fetches, strict=True)
+                if entry.kind == "file"
+            ]
+            steps = await self._steps_to_get(files, compare=manner.sync)
+            if manner.dry_run:
+                return [step.shown() for step in steps]
+            alone = {step.target for step in steps if step.action == UNCHANGED}
+            work = [(item, entry) for item, entry in work if item.target not in alone]
         if callback is not DEFAULT_CALLBACK:
-            entries = await self._measured_all(entries)
-            callback.set_size(sum(entry.size or 0 for entry in entries))
-        work = (
-            self._fetch(item, entry, callback, unzip if _unpacks(entry, recursive) else None)
+            counted = await self._measured_all([entry for _, entry in work])
+            callback.set_size(sum(entry.size or 0 for entry in counted))
+        outcomes: dict[str, Exception | None] = {
+            item.target: None
             for item, entry in zip(fetches, entries, strict=True)
-        )
-        await limits.gather(work, self.options.max_concurrency)
+            if entry.kind == "file"
+        }
+
+        async def fetch(item: _Fetch, entry: Entry) -> None:
+            limit = unzip if _unpacks(entry, recursive) else None
+            try:
+                await self._fetch(item, entry, callback, limit)
+            except FAULTS as error:
+                if not manner.each:
+                    raise
+                outcomes[item.target] = error
+            else:
+                manner.counter.relative_update(int(entry.kind == "file"))
+
+        manner.counter.set_size(sum(entry.kind == "file" for _, entry in work))
+        await limits.gather((fetch(*pair) for pair in work), self.options.max_concurrency)
+        return outcomes if manner.each else None
 
     async def _get_file(
         self,

@@ -18,11 +18,12 @@ from synapsefs.bridge import mirrored
 from synapsefs.errors import InvalidRequestError, NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
 from synapsefs.manifest import METADATA, Said
-from synapsefs.services.base import ARCHIVE, Staged, write_options
+from synapsefs.services.base import ARCHIVE, LocalSource, Staged, write_options
 from synapsefs.transfer import stage_bytes, stage_file
 from synapsefs.verbs.archives import packed
 from synapsefs.verbs.batch import Batch
-from synapsefs.verbs.core import Core
+from synapsefs.verbs.comparing import UNCHANGED, ComparingVerbs
+from synapsefs.verbs.each import Manner, send_each
 from synapsefs.verbs.pairing import LocalTree, said_of, tree_to_put
 
 
@@ -97,7 +98,7 @@ _sends: Batch[_Send] = Batch("sends")
 
 
 @mirrored("pipe", "pipe_file", "put", "put_file", "touch")
-class WritingVerbs(Core):
+class WritingVerbs(ComparingVerbs):
     """The verbs that send bytes: all arrive and are verified before any becomes visible."""
 
     transaction_type = SynapseTransaction
@@ -151,7 +152,7 @@ class WritingVerbs(Core):
         service = await self._service(place)
         return await stage_bytes(service, value, place, exclusive=exclusive, options=options)
 
-    async def _put(self, lpath: Any, rpath: Any, recursive: bool = False, **kwargs: Any) -> None:
+    async def _put(self, lpath: Any, rpath: Any, recursive: bool = False, **kwargs: Any) -> Any:
         """Send local files or trees.
 
         All places are checked before the first byte goes, and all files appear together when all
@@ -170,6 +171,17 @@ class WritingVerbs(Core):
             ``as_collection=True`` sends the folder as one zip archive. In datasets,
             ``manifest_filename`` names a JSON or YAML file with descriptions and metadata of the
             files and folders; ``description``, ``tags`` and ``metadata`` are said of every file.
+            ``sync=True`` leaves files alone whose content is there already, by size, then by
+            checksum; nothing is deleted. ``dry_run=True`` sends nothing. ``on_error="return"`` goes
+            on after failures: files appear although others cannot be sent. ``files_callback``
+            counts files.
+
+        Returns
+        -------
+        list, dict or None
+            With ``dry_run`` a list of dictionaries with ``source``, ``target``, ``action``
+            (``create``, ``replace`` or ``unchanged``) and ``size``; with ``on_error="return"`` a
+            dictionary of remote paths, each with None or the exception that befell it.
 
         Raises
         ------
@@ -180,17 +192,25 @@ class WritingVerbs(Core):
         callback = kwargs.pop("callback", DEFAULT_CALLBACK)
         if isinstance(lpath, os.PathLike):
             lpath = os.fspath(lpath)
+        manner = Manner.of(kwargs)
+        if manner.each and self._intrans:
+            raise InvalidRequestError("on_error='return' and a transaction exclude each other")
         zipped = kwargs.pop("as_collection", False)
         manifest = kwargs.pop("manifest_filename", None)
         suffix = SUFFIX if zipped else ""
         tree = await tree_to_put(
-            self, lpath, rpath, kwargs, whole=recursive or zipped, suffix=suffix
+            self,
+            lpath,
+            rpath,
+            kwargs,
+            whole=recursive or zipped,
+            suffix=suffix,
+            lenient=manner.each,
         )
         if zipped and manifest is not None:
             raise InvalidRequestError("an archive has no manifest: what it holds has no entries")
         if zipped:
-            await self._put_zipped(tree, lpath, callback, **kwargs)
-            return
+            return await self._put_zipped(tree, lpath, callback, **kwargs)
         said: Mapping[str, Said] = {}
         if manifest is not None:
             said = await said_of(tree, manifest, lpath)
@@ -200,7 +220,30 @@ class WritingVerbs(Core):
             await super()._put(lpath, rpath, recursive=recursive, **kwargs)
         sends = [item.saying(said.get(item.target.path, {})) for item in sends]
         folders = {name: said.get(name, {}) for name in (tree.folders if tree else ())}
-        await self._send(sends, callback, folders)
+        failures = tree.failures if tree else {}
+        return await self._send_so(sends, callback, folders, manner, failures)
+
+    async def _send_so(
+        self,
+        sends: Sequence[_Send],
+        callback: Any,
+        folders: Mapping[str, Said],
+        manner: Manner,
+        failures: dict[str, Exception | None],
+    ) -> Any:
+        outcomes = failures | dict.fromkeys([item.target.path for item in sends])
+        if manner.sync or manner.dry_run:
+            pairs = [(item.source, item.target) for item in sends]
+            steps = await self._steps_to_put(pairs, compare=manner.sync)
+            if manner.dry_run:
+                return [step.shown() for step in steps]
+            changed = {step.target for step in steps if step.action != UNCHANGED}
+            sends = [item for item in sends if item.target.path in changed]
+        if manner.each:
+            await self._make_ready([], folders)
+            return outcomes | await send_each(self, sends, callback, manner)
+        await self._send(sends, callback, folders, manner.counter)
+        return None
 
     async def _put_zipped(
         self,
@@ -255,12 +298,53 @@ class WritingVerbs(Core):
             await self._send([item], callback)
 
     async def _send(
-        self, sends: Sequence[_Send], callback: Any, folders: Mapping[str, Said] | None = None
+        self,
+        sends: Sequence[_Send],
+        callback: Any,
+        folders: Mapping[str, Said] | None = None,
+        counter: Any = DEFAULT_CALLBACK,
     ) -> None:
         await self._make_ready(sends, folders or {})
         sizes = [await asyncio.to_thread(os.path.getsize, item.source) for item in sends]
         callback.set_size(sum(sizes))
-        await self._stage_and_publish([self._stage_file(item, callback) for item in sends], None)
+        counter.set_size(len(sends))
+        there = await self._present(sends, sizes)
+        for item in there.values():
+            callback.relative_update(item.size)
+            counter.relative_update(1)
+        left = [item for item in sends if item.target not in there]
+        work = [self._stage_counted(item, callback, counter) for item in left]
+        staged = await self._arrived(work)
+        try:
+            await self._publish_or_defer([*staged, *there.values()])
+        except InvalidRequestError:
+            if not there or any(item.target.root is Root.DATASETS for item in sends):
+                raise
+            again = [item for item in sends if item.target in there]
+            work = [self._stage_file(item, DEFAULT_CALLBACK) for item in again]
+            await self._publish_or_defer([*staged, *await self._arrived(work)])
+
+    async def _present(
+        self, sends: Sequence[_Send], sizes: Sequence[int]
+    ) -> dict[Location, Staged]:
+        """Find out what need not be sent; in a transaction all is, so that its end cannot fail."""
+        found: dict[Location, Staged] = {}
+        if self._intrans:
+            return found
+        for root in Root:
+            sources = [
+                LocalSource(item.source, item.target, size, item.exclusive, item.options)
+                for item, size in zip(sends, sizes, strict=True)
+                if item.target.root is root
+            ]
+            if sources:
+                found |= await (await self._service(sources[0].location)).present(sources)
+        return found
+
+    async def _stage_counted(self, item: _Send, callback: Any, counter: Any) -> Staged:
+        staged = await self._stage_file(item, callback)
+        counter.relative_update(1)
+        return staged
 
     async def _make_ready(self, sends: Sequence[_Send], folders: Mapping[str, Said]) -> None:
         """Check everything, then make the folders; a container made for it goes when that fails."""

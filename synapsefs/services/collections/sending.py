@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 from pydantic import TypeAdapter
 
@@ -17,6 +18,12 @@ _FORM_ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 
 class SendingApi(Caller):
     """Typed calls that send content: whole, in chunks, or straight to the storage."""
+
+    async def existing_checksums(self, checksums: Sequence[str], about: str) -> list[str]:
+        """Ask which of at most a thousand MD5 checksums the service has files of (v1)."""
+        body = wire.ChecksumQuery(checksums=list(checksums))
+        reply = await self._send("POST", "data_files/verify_checksums/", about, body, replay=True)
+        return parsed(TypeAdapter(wire.ChecksumAnswer), reply, about).existing_checksums
 
     async def upload_file(
         self, content: bytes | memoryview, name: str, about: str

@@ -18,7 +18,7 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, escape
 from synapsefs.objects import Content
-from synapsefs.services.base import ARCHIVE, Entry, Staged, directory, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, directory, measured_as
 from synapsefs.services.collections.annotations import UnitAnnotations
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import (
@@ -32,6 +32,7 @@ from synapsefs.services.collections.index import (
     record_of,
 )
 from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.known import KnownContent, LocalContent
 from synapsefs.services.collections.metadata import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.plan import (
     NewFile,
@@ -82,6 +83,7 @@ class CollectionsService:
         self._directory = CollectionDirectory(self.api, expiry)
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
         self._sizes = Sizes(transport, self.api, self._directory)
+        self._known = KnownContent(self.api)
         self.units = Units(self.api, self._directory, self._indexes)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
         self.annotations = UnitAnnotations(self._directory, self._publisher)
@@ -261,6 +263,21 @@ class CollectionsService:
             size=size,
             exclusive=exclusive,
             wish=_wish(options),
+        )
+
+    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
+        """Give the files whose content the service has under whichever name, ready to publish.
+
+        A lone file of one part is as quickly sent as asked for.
+        """
+        large = self._transport.options.block_size
+        if len(sources) < 2 and all(source.size <= large for source in sources):
+            return {}
+        return await self._known.staged(
+            [
+                LocalContent(source.path, source.location, source.exclusive, _wish(source.options))
+                for source in sources
+            ]
         )
 
     async def publish(

@@ -20,7 +20,14 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, id_of
 from synapsefs.objects import Content, object_size
-from synapsefs.services.base import Entry, Staged, directory, measured_as, write_options
+from synapsefs.services.base import (
+    Entry,
+    LocalSource,
+    Staged,
+    directory,
+    measured_as,
+    write_options,
+)
 from synapsefs.services.datasets.annotations import EntryAnnotations
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.history import EntryHistory
@@ -283,6 +290,10 @@ class DatasetsService:
         except NotFoundError:
             return
         raise AlreadyExistsError("there is a file already", location.path)
+
+    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:  # noqa: ARG002
+        """Give none: the service cannot use content a second time."""
+        return {}
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None

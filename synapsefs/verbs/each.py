@@ -1,0 +1,140 @@
+"""Sending many files so that one bad one never loses the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fsspec.callbacks import DEFAULT_CALLBACK
+
+from synapsefs import limits
+from synapsefs.errors import InvalidRequestError
+from synapsefs.location import Location, Root, split_suffix
+from synapsefs.services.base import Staged
+
+FAULTS = (OSError, ValueError)
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """How ``put`` or ``get`` goes about many files.
+
+    Attributes
+    ----------
+    sync
+        Leave files alone whose content is there already.
+    dry_run
+        Only give the plan.
+    each
+        Go on after failures, and give what became of each file.
+    counter
+        A callback that counts files.
+    """
+
+    sync: bool = False
+    dry_run: bool = False
+    each: bool = False
+    counter: Any = DEFAULT_CALLBACK
+
+    @classmethod
+    def of(cls, options: dict[str, Any]) -> Manner:
+        """Take what is said about it from a verb's options.
+
+        Raises
+        ------
+        InvalidRequestError
+            For an ``on_error`` that is neither ``raise`` nor ``return``.
+        """
+        on_error = options.pop("on_error", "raise")
+        if on_error not in {"raise", "return"}:
+            raise InvalidRequestError(f"on_error is 'raise' or 'return', not {on_error!r}")
+        return cls(
+            sync=bool(options.pop("sync", False)),
+            dry_run=bool(options.pop("dry_run", False)),
+            each=on_error == "return",
+            counter=options.pop("files_callback", DEFAULT_CALLBACK),
+        )
+
+
+async def send_each(
+    fs: Any, sends: Sequence[Any], callback: Any, manner: Manner
+) -> dict[str, Exception | None]:
+    """Send files, those of one unit together, and give what became of each by its path.
+
+    Files of a unit that lacks a required one are not sent; all others are.
+    """
+    failed: dict[Location, Exception] = {}
+    good = await _passing(fs, sends, failed)
+    callback.set_size(await asyncio.to_thread(_total, good))
+
+    async def arrive(item: Any) -> Staged | None:
+        try:
+            return await fs._stage_counted(item, callback, manner.counter)  # type: ignore[no-any-return]  # noqa: SLF001
+        except FAULTS as error:
+            failed[item.target] = error
+            return None
+
+    arrived = await limits.gather(map(arrive, good), fs.options.max_concurrency)
+    staged = {item.location: item for item in arrived if item is not None}
+    if failed:
+        good = [item for item in good if item.target in staged]
+        good = await _passing(fs, good, failed)
+    await _publish(fs, [[staged[item.target] for item in group] for group in _units(good)], failed)
+    return {item.target.path: failed.get(item.target) for item in sends}
+
+
+async def _passing(fs: Any, sends: Sequence[Any], failed: dict[Location, Exception]) -> list[Any]:
+    """Give the files that may be sent; note of the others why not."""
+    try:
+        await _validate(fs, sends)
+    except FAULTS:
+        passing: list[Any] = []
+        for group in _units(sends):
+            try:
+                await _validate(fs, group)
+            except FAULTS as error:
+                failed |= dict.fromkeys([item.target for item in group], error)
+            else:
+                passing += group
+        return passing
+    return list(sends)
+
+
+async def _validate(fs: Any, sends: Sequence[Any]) -> None:
+    await fs._validate(*[(item.target, item.options) for item in sends])  # noqa: SLF001
+
+
+async def _publish(
+    fs: Any, groups: Sequence[list[Staged]], failed: dict[Location, Exception]
+) -> None:
+    """Make files visible: all together, or unit by unit where that fails."""
+    try:
+        await fs.publish([item for group in groups for item in group])
+    except FAULTS:
+        for group in groups:
+            try:
+                await fs.publish(group)
+            except FAULTS as error:
+                failed |= dict.fromkeys([item.location for item in group], error)
+                await fs.discard(group, error)
+
+
+def _units(sends: Iterable[Any]) -> list[list[Any]]:
+    """Group files by the unit that they belong to; a file of a dataset is alone."""
+    groups: dict[Hashable, list[Any]] = {}
+    for item in sends:
+        groups.setdefault(_unit_of(item.target), []).append(item)
+    return list(groups.values())
+
+
+def _unit_of(place: Location) -> Hashable:
+    if place.root is not Root.COLLECTIONS:
+        return place
+    return place.container, split_suffix("/".join(place.inner[1:]))[0]
+
+
+def _total(sends: Iterable[Any]) -> int:
+    return sum(os.path.getsize(item.source) for item in sends if os.path.isfile(item.source))
