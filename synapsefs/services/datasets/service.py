@@ -22,10 +22,10 @@ from synapsefs.location import Location, Root, id_of
 from synapsefs.objects import Content, object_size
 from synapsefs.services.base import (
     Entry,
-    LocalSource,
     Staged,
     directory,
     measured_as,
+    nothing_present,
     write_options,
 )
 from synapsefs.services.datasets.annotations import EntryAnnotations
@@ -72,6 +72,7 @@ class DatasetsService:
     def __init__(
         self, transport: Transport, endpoint: Endpoint, named: Mapping[str, str], expiry: float
     ) -> None:
+        self.present = nothing_present
         self._transport = transport
         self.api = DatasetsApi(transport, endpoint)
         self._registry = DatasetRegistry(self.api, named, expiry)
@@ -290,10 +291,6 @@ class DatasetsService:
         except NotFoundError:
             return
         raise AlreadyExistsError("there is a file already", location.path)
-
-    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:  # noqa: ARG002
-        """Give none: the service cannot use content a second time."""
-        return {}
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
