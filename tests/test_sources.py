@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synapsefs.services.datasets.records import looked_at
 from synapsefs.services.datasets.sources import connection, pieces_of, without_secrets
 from synapsefs.wire import datasets as wire
 
@@ -81,6 +82,27 @@ def test_one_own_object_is_a_file_and_several_are_not() -> None:
     assert several is not None
     assert [(piece.key, piece.size) for piece in several] == [("x", 3), ("y", 3)]
     assert pieces_of(answer(place("a"), collection=False)) is None
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        None,
+        3,
+        "text",
+        [],
+        {"synapsefs": 3},
+        {"synapsefs": {"user": 3}},
+        {"synapsefs": {"size": "x", "md5": 7, "revision": []}},
+        {"synapsefs": {"size": True, "md5": "0" * 32}},
+        {"size": True},
+    ],
+)
+def test_any_metadata_is_borne(metadata: Any) -> None:
+    own = {"location": "x", "signed_url": "https://s/x", "metadata": metadata}
+    record = looked_at(answer(own, collection=False))
+    assert (record.kind, record.md5, record.metadata) == ("file", None, {})
+    assert record.size is None
 
 
 def test_credentials_are_covered() -> None:

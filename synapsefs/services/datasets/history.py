@@ -9,7 +9,7 @@ from synapsefs.errors import FolderError, InvalidRequestError, NotFoundError
 from synapsefs.services.base import Entry, aware
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import marks_in, unmarked
+from synapsefs.services.datasets.notes import is_size, marks_in, unmarked
 from synapsefs.services.datasets.records import EntryRecord
 from synapsefs.services.datasets.sources import told_by
 from synapsefs.wire import datasets as wire
@@ -93,7 +93,7 @@ def _described(entry: Entry, revision: wire.Revision, current: bool) -> dict[str
     return {
         "name": entry.location.path,
         "type": "file",
-        "size": size if isinstance(size, int) else None,
+        "size": size if is_size(size) else None,
         "version": revision.id,
         "revision": revision.version,
         "base_version": revision.parent_revision_id,

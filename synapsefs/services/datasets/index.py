@@ -114,7 +114,8 @@ class DatasetIndex:
         while waiting:
             parents, above = waiting.pop()
             children = [child for parent in parents for child in below.pop(parent, [])]
-            waiting += self._arrange_children(children, above)
+            found = self._arrange_children(children, above)
+            waiting += [one for one in found if not below.keys().isdisjoint(one[0])]
 
     def _arrange_children(
         self, children: Iterable[EntryRecord], above: tuple[str, ...]
@@ -138,7 +139,8 @@ class DatasetIndex:
             else:
                 shown, *others = records
                 self.tree.put(place, shown)
-            self._doubles[shown.identifier] = others
+            if others:
+                self._doubles[shown.identifier] = others
         return [
             ([record.identifier for record in records], (*above, segment))
             for segment, records in held.items()

@@ -173,7 +173,8 @@ def unmarked(metadata: Any, *, stored: bool) -> dict[str, Any]:
     user = {key: value for key, value in metadata.items() if key != MARK}
     if stored:
         user.pop(_SIZE, None)
-    return {**user, **marks_in(metadata).get("user", {})}
+    kept = marks_in(metadata).get("user")
+    return {**user, **kept} if isinstance(kept, Mapping) else user
 
 
 def marks_in(metadata: Any) -> dict[str, Any]:
@@ -191,11 +192,12 @@ def claimed(metadata: Any, response: wire.EntryResponse) -> dict[str, Any]:
     if response.version != 0 and marks.get("revision") != response.revision_id:
         return {}
     size, md5 = marks.get(_SIZE), marks.get("md5")
-    if _is_size(size) and isinstance(md5, str) and len(md5) == 32:
+    if is_size(size) and isinstance(md5, str) and len(md5) == 32:
         return {_SIZE: size, "md5": md5}
     size = metadata.get(_SIZE) if isinstance(metadata, Mapping) else None
-    return {_SIZE: size} if _is_size(size) else {}
+    return {_SIZE: size} if is_size(size) else {}
 
 
-def _is_size(value: Any) -> bool:
+def is_size(value: Any) -> bool:
+    """Say whether a value told by somebody can be a number of bytes."""
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0

@@ -9,7 +9,7 @@ from typing import Any
 
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, aware
-from synapsefs.services.datasets.notes import Notes, claimed, unmarked
+from synapsefs.services.datasets.notes import Notes, claimed, is_size, unmarked
 from synapsefs.services.datasets.sources import (
     EXTERNAL,
     Piece,
@@ -259,7 +259,7 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
     metadata = {**(entry.metadata or {}), **_own_metadata(first)}
     tells = first is not None or "metadata" in entry.model_fields_set
     noted = claimed(metadata, response)
-    if first is not None and registered and isinstance(told_by(first).get("size"), int):
+    if first is not None and registered and is_size(told_by(first).get("size")):
         noted = {"size": told_by(first)["size"]}
     return EntryRecord(
         entry=entry,

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from synapsefs.location import escape_key
+from synapsefs.services.datasets.notes import is_size
 from synapsefs.wire import datasets as wire
 
 EXTERNAL = frozenset(
@@ -125,6 +126,5 @@ def _piece(config: wire.StorageConfig, number: int) -> Piece:
     key = key or f"object-{number}"
     above = prefix[: prefix.rfind("/") + 1]
     relative = key.removeprefix(above) or key
-    size = told.get("size")
-    known = isinstance(size, int) and not isinstance(size, bool)
-    return Piece(key, escape_key(relative), config.signed_url, size if known else None)
+    size = told.get("size") if is_size(told.get("size")) else None
+    return Piece(key, escape_key(relative), config.signed_url, size)
