@@ -24,6 +24,7 @@ from synapsefs.errors import (
     SynapseError,
     UnreachableError,
 )
+from tests.support.killable import nursery
 from tests.support.observed import ObservedServer, observed_server
 
 SECRETS = ("syn_top-secret-token", "key_top-secret-key", "syn_other-secret", "key_other-secret")
@@ -243,20 +244,19 @@ def test_a_server_that_is_down(
     assert error.filename
 
 
-def test_a_server_that_goes_down(
-    fs: SynapseFileSystem, make: Callable[..., SynapseFileSystem], tmp_path: Path
-) -> None:
+def test_a_server_that_goes_down(make: Callable[..., SynapseFileSystem], tmp_path: Path) -> None:
     """In mid-read and in mid-write, with connections open."""
-    given = {"tokens": (TOKEN,), "api_keys": (API_KEY,)}
-    with observed_server(tmp_path / "other", **given) as other:
-        there = make(endpoint_url=other.url, retries=0)
+    path = "collections/c/data_1/a.bin"
+    with nursery() as servers:
+        pid, url = servers.start(tmp_path / "other")
+        there = make(endpoint_url=url, retries=0)
         there.mkdir("collections/c")
-        path = "collections/c/data_1/a.bin"
         there.pipe_file(path, os.urandom(5_000_000))
         reading = there.open(path, cache_type="none")
         reading.read(10)
         writing = there.open(f"{path}.new", "wb", block_size=2**20)
         writing.write(bytes(3 * 2**20))
+        servers.kill(pid)
     with pytest.raises(ConnectionError) as caught:
         reading.read(10)
     assert caught.value.filename == path
