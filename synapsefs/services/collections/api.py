@@ -29,7 +29,7 @@ class CollectionsApi(SendingApi):
     async def collections(self) -> list[wire.Collection]:
         """List all collections the token may see (v1)."""
         found: list[wire.Collection] = []
-        params = {"page_size": str(UNITS_PER_PAGE)}
+        params = {"page_size": str(UNITS_PER_PAGE), "expand": "file_specifications"}
         async for page in self._pages("data_collections/", params, _COLLECTIONS, "collections"):
             found += page.results
         return found
