@@ -84,12 +84,13 @@ class CollectionsApi(SendingApi):
         body = _json({"meta": meta})
         await self._call("PATCH", f"v2/data-units/{identifier}/", about, body, headers=JSON_HEADERS)
 
-    async def delete_unit(self, identifier: int, about: str) -> None:
-        """Delete a unit (v2); one that is gone already is fine."""
+    async def delete_unit(self, identifier: int, about: str) -> bool:
+        """Delete a unit (v2); False where it was gone already."""
         try:
             await self._send("DELETE", f"v2/data-units/{identifier}/", about, replay=True)
         except NotFoundError:
-            return
+            return False
+        return True
 
     async def stored_sizes(self, collection: int, about: str) -> dict[str, int]:
         """Learn the sizes in bytes of a collection's files, by checksum (v2)."""

@@ -105,6 +105,21 @@ class Draft:
         """Whether a file was bound."""
         return bool(self.bound)
 
+    @property
+    def carries(self) -> bool:
+        """Whether files of the unit it replaces are taken over as they were."""
+        return bool(self.names.keys() - self.bound)
+
+    @property
+    def base_id(self) -> int:
+        """The id of the unit it replaces; 0 for none."""
+        return self.base.identifier if self.base else 0
+
+    def binds(self, file: NewFile) -> bool:
+        """Say whether the file is one of those bound here."""
+        here = self.names.get(file.specification) == file.name
+        return here and file.specification in self.bound
+
     def bind(self, file: NewFile) -> None:
         """Put a file into the unit."""
         self.bound.add(file.specification)

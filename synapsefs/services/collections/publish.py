@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from synapsefs import limits
 from synapsefs.errors import (
     AlreadyExistsError,
+    ConflictError,
     InvalidRequestError,
     NotEmptyError,
     SynapseError,
@@ -36,6 +37,8 @@ from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
 MOST_TOLD = 20
+REBASES = 10
+"""How often a unit is made anew because others replace it in the same moment."""
 NO_SUCH_ROUTE = frozenset({405, 501})
 ChangedMetadata = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Gives a unit's metadata as it shall be, from what it is."""
@@ -131,8 +134,40 @@ class UnitPublisher:
         return plan
 
     async def _settle(self, plan: _Plan, made: Sequence[UnitRecord]) -> None:
-        """Note new units in the index, and delete what they replaced."""
+        """Let new units take the place of what they replace.
+
+        A unit that replaces one which somebody else has replaced meanwhile may carry an outdated
+        file along. Its new files are bound once more, to what the others made.
+        """
+        mine: set[int] = set()
+        for _ in range(REBASES):
+            gone = await self._take_place(plan, made)
+            mine.update(unit.identifier for unit in made)
+            outdated = [draft for draft in plan.drafts if draft.carries and draft.base_id in gone]
+            if not outdated:
+                return
+            plan = await self._rebased(plan, outdated, mine)
+            made = await self._create(plan.collection, plan.drafts, plan.about)
+        raise ConflictError("somebody else keeps replacing the unit's other files", plan.about)
+
+    async def _rebased(self, plan: _Plan, outdated: Sequence[Draft], mine: set[int]) -> _Plan:
+        logger.info("%s: somebody else replaced the unit as well", plan.about)
+        index = await self._indexes.get(plan.collection, refresh=True)
+
+        def others(stem: str) -> list[UnitRecord]:
+            return [unit for unit in index.with_stem(stem) if unit.identifier not in mine]
+
+        files = [file for file in plan.files if any(draft.binds(file) for draft in outdated)]
+        drafts = [draft for draft in compose(files, others) if draft.base is not None]
+        for draft in drafts:
+            own = [unit for unit in index.with_stem(draft.key) if unit.identifier in mine]
+            draft.replaced = [*draft.replaced, *own]
+        return _Plan(plan.collection, plan.files, drafts)
+
+    async def _take_place(self, plan: _Plan, made: Sequence[UnitRecord]) -> set[int]:
+        """Note new units in the index, delete what they replaced; give what was gone before."""
         index = self._indexes.held(plan.collection.identifier)
+        gone = {draft.base_id for draft in plan.drafts if draft.base_id not in index.units}
         sizes = {(file.specification, file.name): file.size for file in plan.files}
         for unit in made:
             for bound in unit.files.values():
@@ -144,7 +179,7 @@ class UnitPublisher:
             for unit in (*draft.replaced, *([draft.base] if draft.base else ())):
                 if unit.identifier not in kept:
                     index.supersede(unit)
-        await self.delete_superseded(plan.collection, plan.about)
+        return gone | await self.delete_superseded(plan.collection, plan.about)
 
     async def _take_back(
         self, collection: CollectionRecord, units: Sequence[UnitRecord], about: str
@@ -209,23 +244,30 @@ class UnitPublisher:
         found = [by_write[draft.write] for draft in drafts if draft.write in by_write]
         return found if len(found) == len(drafts) else None
 
-    async def delete_superseded(self, collection: CollectionRecord, about: str) -> None:
-        """Delete replaced units. A failure leaves them hidden; the next write tries again."""
+    async def delete_superseded(self, collection: CollectionRecord, about: str) -> set[int]:
+        """Delete replaced units; give the ids of those that were gone already.
+
+        A failure leaves them hidden; the next write tries again.
+        """
         index = self._indexes.held(collection.identifier)
         try:
-            await self._delete_units(index.deletable(), about, index)
+            return await self._delete_units(index.deletable(), about, index)
         except SynapseError as error:
             logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
+            return set()
 
     async def _delete_units(
-        self, units: Iterable[UnitRecord], about: str, index: CollectionIndex | None = None
-    ) -> None:
-        async def delete(unit: UnitRecord) -> None:
-            await self._api.delete_unit(unit.identifier, about)
+        self, units: Sequence[UnitRecord], about: str, index: CollectionIndex | None = None
+    ) -> set[int]:
+        async def delete(unit: UnitRecord) -> bool:
+            deleted = await self._api.delete_unit(unit.identifier, about)
             if index is not None:
                 index.remove(unit)
+            return deleted
 
-        await limits.gather(map(delete, units), self._at_a_time)
+        done = await limits.gather(map(delete, units), self._at_a_time)
+        pairs = zip(units, done, strict=True)
+        return {unit.identifier for unit, deleted in pairs if not deleted}
 
     async def set_metadata(
         self, collection: CollectionRecord, unit: UnitRecord, changed: ChangedMetadata, about: str
