@@ -62,7 +62,7 @@ QUICK = [
     ("datasets", "overwrite text"),
     ("datasets", "pipe"),
 ]
-WHOLE_MATRIX = 5500
+WHOLE_MATRIX = 9000
 """Cases that the whole matrix has at least."""
 
 
