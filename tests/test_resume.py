@@ -7,6 +7,8 @@ import os
 import random
 import signal
 import stat
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from synapsefs.journal import KEPT_SECONDS
 from synapsefs.location import Location
 from tests.support.clients import Clients, Outcome, clients
 from tests.support.observed import API_KEY, TOKEN, ObservedServer, Seen, observed_server
+from tests.support.running import environment
 
 MIB = 2**20
 PART = 5 * MIB
@@ -351,6 +354,33 @@ def test_a_killed_unit_goes_on(server: ObservedServer, nursery: Clients, tmp_pat
     [path] = SynapseFileSystem(**place.options, skip_instance_cache=True).find(place.base)
     assert place.fs.cat_file(path) == data
     assert place.journals() == []
+
+
+@slow
+@pytest.mark.parametrize("resume", [True, False])
+def test_a_killed_command_line_goes_on(
+    server: ObservedServer, nursery: Clients, tmp_path: Path, resume: bool
+) -> None:
+    place = Place(server, nursery, "collections", tmp_path)
+    data = content(4 * MIB)
+    place.local.write_bytes(data)
+    command = [sys.executable, "-m", "synapsefs", "put", "-q", str(place.local)]
+    command += [f"synapse://{place.path}", "--endpoint-url", server.url, "--token", TOKEN]
+    given = json.dumps({"block_size": MIB, "resume": resume})
+    environ = {**environment(), **place._environ, "FSSPEC_SYNAPSE": given}
+    process = subprocess.Popen(command, env=environ)
+
+    async def kill(seen: Seen) -> None:
+        if seen.method == "POST" and "/chunked_upload/" in seen.path:
+            server.hook = None
+            process.kill()
+
+    server.hook = kill
+    assert process.wait(30) == -KILL
+    with server.watching() as seen:
+        assert subprocess.run(command, env=environ, check=False).returncode == 0
+    assert (bytes_of_parts(seen) == 0) == resume
+    place.assert_complete(data)
 
 
 @slow
