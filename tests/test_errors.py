@@ -226,11 +226,10 @@ def test_an_unknown_specification(fs: SynapseFileSystem, server: ObservedServer)
 
 
 @pytest.mark.parametrize("root", BASES)
-@pytest.mark.parametrize("verb", VERBS)
-def test_a_server_that_is_down(
-    make: Callable[..., SynapseFileSystem], root: str, verb: str
-) -> None:
-    down = make(endpoint_url="http://127.0.0.1:9", retries=0)
+@pytest.mark.parametrize("verb", ["ls", "exists", "cat_file", "pipe_file"])
+def test_a_server_that_is_down(root: str, verb: str) -> None:
+    options = {"token": TOKEN, "datasets_token": API_KEY, "retries": 0}
+    down = SynapseFileSystem("http://127.0.0.1:9", **options, skip_instance_cache=True)
     path = f"{BASES[root]}/a.bin"
     with pytest.raises(UnreachableError) as caught:
         VERBS[verb](down, path)
