@@ -108,6 +108,11 @@ class Sending:
             logger.info("%s changed since it was sent in part: starting over", self._local)
             self.noted, self.stale = {}, self.noted
 
+    @property
+    def lasts(self) -> bool:
+        """Whether what is noted outlives the process."""
+        return self.journal is not None
+
     async def note(self, **facts: Any) -> None:
         """Note how far the sending has come."""
         if self.journal is not None:

@@ -117,6 +117,10 @@ class Memory(Protocol):
     def stale(self) -> Mapping[str, Any]:
         """What an earlier process noted about a file that has changed since."""
 
+    @property
+    def lasts(self) -> bool:
+        """Whether what is noted outlives the process."""
+
     async def note(self, **facts: Any) -> None:
         """Note ids, offsets and checksums for a later process; never a secret."""
 

@@ -1,15 +1,19 @@
-"""Reading the services' answers into models."""
+"""What both services have in common on the wire: answers as models, files as bodies."""
 
 from __future__ import annotations
 
+import asyncio
+import os
+from collections.abc import AsyncIterator
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from synapsefs.errors import IntegrityError
-from synapsefs.transport import Reply
+from synapsefs.errors import ChecksumError, IntegrityError
+from synapsefs.transport import SLICE, Body, Reply
 
 T = TypeVar("T")
+READ = 4 * SLICE
 
 
 def parsed(adapter: TypeAdapter[T], reply: Reply, about: str | None) -> T:
@@ -27,3 +31,26 @@ def parsed(adapter: TypeAdapter[T], reply: Reply, about: str | None) -> T:
         place = ".".join(str(step) for step in first["loc"]) or "body"
         words = f"the service's answer breaks its protocol at {place}: {first['msg']}"
         raise IntegrityError(words, about, status=reply.status) from None
+
+
+def slice_of(descriptor: int, start: int, size: int, about: str) -> Body:
+    """Make a body of a part of an open local file, read as it is sent.
+
+    Raises
+    ------
+    ChecksumError
+        While it is sent, when the file has become shorter.
+    """
+
+    async def chunks() -> AsyncIterator[bytes]:
+        position, end = start, start + size
+        while position < end:
+            data = await asyncio.to_thread(
+                os.pread, descriptor, min(READ, end - position), position
+            )
+            if not data:
+                raise ChecksumError("the file became shorter", about)
+            position += len(data)
+            yield data
+
+    return Body(size, chunks)

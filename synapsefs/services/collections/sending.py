@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from pydantic import TypeAdapter
 
+from synapsefs.errors import IntegrityError
 from synapsefs.services.collections.calls import Caller
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Body, body_of
@@ -18,6 +19,31 @@ _FORM_ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 
 class SendingApi(Caller):
     """Typed calls that send content: whole, in chunks, or straight to the storage."""
+
+    async def storages(self, about: str) -> list[wire.Storage]:
+        """List the storages that files go to (v1)."""
+        reply = await self._get("storages/", about, {"category": "internal"})
+        return parsed(TypeAdapter(wire.StoragePage), reply, about).results
+
+    async def presign(self, file: wire.FileToPresign, about: str) -> wire.PresignedFile:
+        """Ask for signed URLs that take a file (v1)."""
+        body = wire.PresignQuery(files=[file])
+        route = "data_files/presigned_upload/upload/"
+        reply = await self._send("POST", route, about, body, replay=True)
+        answer = parsed(TypeAdapter(wire.PresignAnswer), reply, about)
+        if len(answer.files) != 1:
+            raise IntegrityError("the service gave no place for the file", about)
+        return answer.files[0]
+
+    async def confirm(self, file: wire.FileToConfirm, about: str) -> wire.ConfirmedFile:
+        """Say that a file has arrived in the storage (v1); twice gives the same answer."""
+        body = wire.ConfirmQuery(files=[file])
+        route = "data_files/presigned_upload/confirm_upload/"
+        reply = await self._send("POST", route, about, body, replay=True)
+        answer = parsed(TypeAdapter(wire.ConfirmAnswer), reply, about)
+        if len(answer.results) != 1:
+            raise IntegrityError("the service did not confirm the file", about)
+        return answer.results[0]
 
     async def existing_checksums(self, checksums: Sequence[str], about: str) -> list[str]:
         """Ask which of at most a thousand MD5 checksums the service has files of (v1)."""

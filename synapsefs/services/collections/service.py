@@ -21,6 +21,7 @@ from synapsefs.objects import Content
 from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, directory, measured_as
 from synapsefs.services.collections.annotations import UnitAnnotations
 from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.direct import DirectRoute
 from synapsefs.services.collections.directory import (
     ROOT,
     CollectionDirectory,
@@ -83,6 +84,7 @@ class CollectionsService:
         self._directory = CollectionDirectory(self.api, expiry)
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
         self._sizes = Sizes(transport, self.api, self._directory)
+        self._direct = DirectRoute(self.api, transport)
         self._known = KnownContent(self.api)
         self.units = Units(self.api, self._directory, self._indexes)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
@@ -263,15 +265,15 @@ class CollectionsService:
             size=size,
             exclusive=exclusive,
             wish=_wish(options),
+            direct=self._direct,
         )
 
     async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
         """Give the files whose content the service has under whichever name, ready to publish.
 
-        A lone file of one part is as quickly sent as asked for.
+        A lone file is sent without asking.
         """
-        large = self._transport.options.block_size
-        if len(sources) < 2 and all(source.size <= large for source in sources):
+        if len(sources) < 2:
             return {}
         return await self._known.staged(
             [

@@ -31,6 +31,7 @@ from synapsefs.errors import (
 from synapsefs.location import Location
 from synapsefs.services.base import Memory, Source, Staged
 from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.direct import DirectRoute
 from synapsefs.services.collections.plan import StagedFile, Wish
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.wire import collections as wire
@@ -73,6 +74,8 @@ class CollectionUpload:
         Whether publishing may replace nothing.
     wish
         What its unit shall carry.
+    direct
+        The way straight to the storage.
     """
 
     smallest_part = 1
@@ -86,12 +89,14 @@ class CollectionUpload:
         size: int | None,
         exclusive: bool,
         wish: Wish | None = None,
+        direct: DirectRoute | None = None,
     ) -> None:
         self.part_size = part_size
         self._api = api
         self._location = location
         self._exclusive = exclusive
         self._wish = wish
+        self._direct = direct
         self._size = size
         self._sent = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -111,9 +116,16 @@ class CollectionUpload:
             await self._landed()
 
     async def adopt(self, source: Source) -> int:
-        """Ask for parts, from where an earlier process stopped: the service says where."""
+        """Ask for parts, from where an earlier process stopped: the service says where.
+
+        A large file that no later process shall continue goes straight to the storage, if it can.
+        """
         if source.size <= self.part_size or source.memory is None:
             return 0
+        if self._direct is not None and not source.memory.lasts:
+            self._file = await self._direct.send(source, self._location.name, self._location.path)
+            self._sent = source.size if self._file is not None else 0
+            return self._sent
         self._memory = source.memory
         earlier = _earlier(source.memory.noted)
         if earlier is None:

@@ -12,10 +12,9 @@ import base64
 import contextlib
 import hashlib
 import logging
-import os
 import tempfile
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import IO, Any, Protocol
 
@@ -27,6 +26,7 @@ from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Source, Staged
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
+from synapsefs.services.wireio import slice_of
 from synapsefs.transport import SLICE, Body, Transport, body_of
 from synapsefs.wire import datasets as wire
 
@@ -341,20 +341,7 @@ class DatasetUpload:
 
     def _slice(self, start: int, size: int) -> Body:
         assert self._file is not None  # noqa: S101 - there are parts
-        descriptor = self._file.fileno()
-
-        async def chunks() -> AsyncIterator[bytes]:
-            position, end = start, start + size
-            while position < end:
-                data = await asyncio.to_thread(
-                    os.pread, descriptor, min(READ, end - position), position
-                )
-                if not data:
-                    raise ChecksumError("the file became shorter", self._location.path)
-                position += len(data)
-                yield data
-
-        return Body(size, chunks)
+        return slice_of(self._file.fileno(), start, size, self._location.path)
 
 
 def may_be_text(name: str, size: int) -> bool:
