@@ -20,8 +20,8 @@ from tests.faults.operations import (
 )
 from tests.support.faults import Plan, Proxies, Proxy
 
-READ_TIMEOUT = 1.0
-RETRIES = 3
+READ_TIMEOUT = 1.5
+RETRIES = 4
 LONGEST = 30.0
 """Seconds that an operation may take on a busy machine: the timeouts and waits of its retries."""
 
