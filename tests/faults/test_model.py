@@ -40,7 +40,7 @@ SURVIVED = sorted(
 )
 HARMFUL = ["answer shortened", "URL expired", "500 although done"]
 EXAMPLES, STEPS = 3, 12
-LONG_EXAMPLES, LONG_STEPS = 100, 30
+LONG_EXAMPLES, LONG_STEPS = 50, 30
 
 names, contents = st.sampled_from(NAMES), st.sampled_from(sorted(CONTENTS))
 clients = st.integers(0, 1)
@@ -242,6 +242,6 @@ def test_a_short_walk(machine: type[Machine]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 def test_a_long_walk(machine: type[Machine]) -> None:
     run_state_machine_as_test(machine, settings=profile(LONG_EXAMPLES, LONG_STEPS))
