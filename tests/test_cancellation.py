@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import random
 import signal
 import threading
 import time
@@ -86,7 +85,7 @@ def options(server: ObservedServer) -> dict[str, Any]:
 
 
 def content(size: int) -> bytes:
-    return random.Random(size).randbytes(size)
+    return os.urandom(size)
 
 
 def pending(options: dict[str, Any], base: str) -> list[str]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import stat
 import subprocess
@@ -122,8 +121,9 @@ def place(
     server.hook = None
 
 
-def content(size: int = SIZE, seed: int = 0) -> bytes:
-    return random.Random(seed).randbytes(size)
+def content(size: int = SIZE) -> bytes:
+    """Make bytes that the server has never seen."""
+    return os.urandom(size)
 
 
 def bytes_of_parts(seen: list[Seen]) -> int:
@@ -207,7 +207,7 @@ def test_a_killed_replacement_goes_on(place: Place) -> None:
 def test_a_source_that_changed_is_sent_anew(place: Place) -> None:
     place.local.write_bytes(content(LESS))
     assert place.put(fatal=KILL, at=2 * PART).killed
-    data = content(LESS + 1, seed=1)
+    data = content(LESS + 1)
     place.local.write_bytes(data)
     second = place.put()
     assert second.error is None
@@ -221,7 +221,7 @@ def test_a_source_changed_behind_its_times_is_sent_anew(place: Place) -> None:
     place.local.write_bytes(content(LESS))
     before = place.local.stat()
     assert place.put(fatal=KILL, at=2 * PART).killed
-    data = b"other" + content(LESS)[5:]
+    data = b"other" + place.local.read_bytes()[5:]
     place.local.write_bytes(data)
     os.utime(place.local, ns=(before.st_atime_ns, before.st_mtime_ns))
     second = place.put()
@@ -254,7 +254,7 @@ def test_a_killed_get_goes_on(place: Place, fraction: float) -> None:
 def test_a_remote_file_that_changed_is_fetched_anew(place: Place) -> None:
     place.fs.pipe_file(place.path, content(LESS))
     assert place.get(fatal=KILL, at=2 * PART).killed
-    data = content(LESS, seed=1)
+    data = content(LESS)
     place.fs.pipe_file(place.path, data)
     second = place.get()
     assert second.error is None
@@ -385,9 +385,10 @@ def test_a_killed_command_line_goes_on(
 
 @slow
 def test_a_tree_goes_on_with_the_files_that_are_missing(place: Place, tmp_path: Path) -> None:
+    """A journal of content that the collections service has by now waits to be collected."""
     tree = tmp_path / "tree"
     tree.mkdir()
-    files = {name: content(2 * PART + 1, seed) for seed, name in enumerate(("a.bin", "b.bin"))}
+    files = {name: content(2 * PART + 1) for name in ("a.bin", "b.bin")}
     for name, data in files.items():
         (tree / name).write_bytes(data)
     options = {"max_concurrency": 1}
@@ -403,7 +404,7 @@ def test_a_tree_goes_on_with_the_files_that_are_missing(place: Place, tmp_path: 
     fresh = SynapseFileSystem(**place.options, skip_instance_cache=True)
     found = {name.rpartition("/")[2]: fresh.cat_file(name) for name in fresh.find(place.base)}
     assert found == files
-    assert place.journals() == []
+    assert len(place.journals()) <= place.base.startswith("collections")
 
 
 def test_a_journal_is_private_and_holds_no_secret(place: Place) -> None:
