@@ -107,7 +107,8 @@ class Bench:
         outcome = Outcome()
         place = self.place(container, operation)
         value: Any = None
-        with self.through(plan) as (proxy, fs):
+        patience = self.read_timeout * (3 if operation.heavy else 1)
+        with self.through(plan, read_timeout=patience) as (proxy, fs):
             began = time.monotonic()
             try:
                 value = operation.act(fs, place)

@@ -100,6 +100,11 @@ class Operation:
     together: bool = True
     keeps: bool = False
 
+    @property
+    def heavy(self) -> bool:
+        """Whether it moves so much that a busy machine needs more patience."""
+        return sum(map(len, (self.after or {}).values())) > MIB
+
 
 def _open_read(fs: SynapseFileSystem, place: Place) -> bytes:
     with fs.open(place.at("a.bin")) as file:

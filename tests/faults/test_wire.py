@@ -89,7 +89,7 @@ def study(
         COUNTS["verb by fault by request"] += 1
         return name, clean.requests[number], outcome
 
-    with ThreadPoolExecutor(AT_A_TIME) as threads:
+    with ThreadPoolExecutor(4 if operation.heavy else AT_A_TIME) as threads:
         return list(threads.map(run, cases))
 
 
