@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import concurrent.futures
-import io
 import logging
 import sys
 import warnings
@@ -46,23 +45,22 @@ class PartBuffer:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._buffer = io.BytesIO()
-        self._used = 0
+        self._buffer = bytearray()
 
     def feed(self, data: Any) -> Iterator[memoryview]:
         """Take bytes; give the parts that they complete and that are not the last."""
         view = memoryview(data).cast("B")
         while len(view):
-            if self._used == self._size:
+            if len(self._buffer) == self._size:
                 yield self.rest()
-            taken = self._buffer.write(view[: self._size - self._used])
-            self._used += taken
-            view = view[taken:]
+            room = self._size - len(self._buffer)
+            self._buffer += view[:room]
+            view = view[room:]
 
     def rest(self) -> memoryview:
         """Give out what is held."""
-        held = self._buffer.getbuffer()
-        self._buffer, self._used = io.BytesIO(), 0
+        held = memoryview(self._buffer)
+        self._buffer = bytearray()
         return held
 
 
