@@ -410,3 +410,21 @@ def test_units(run: Run, call: Callable[..., Any], endpoint: str) -> None:
     assert (code, "a condition is NAME=VALUE" in err) == (1, True)
     code, _, err = call("units", url, "--column", "nothing")
     assert (code, "there is no column nothing" in err) == (1, True)
+
+
+def test_sync_and_dry_run(run: Run, folder: Path, fs: SynapseFileSystem, base: str) -> None:
+    url = f"synapse://{base}/tree"
+    planned = run("put", "-r", "--dry-run", f"{folder}/", url)
+    assert planned == [
+        f"   create  {folder}/a.txt -> {base}/tree/a.txt",
+        f"   create  {folder}/deep/b.bin -> {base}/tree/deep/b.bin",
+    ]
+    assert fs.find(base) == []
+    assert run("put", "-r", "--sync", f"{folder}/", url) == []
+    (folder / "a.txt").write_bytes(b"another")
+    again = run("put", "-r", "--sync", "--dry-run", f"{folder}/", url)
+    assert [line.split()[0] for line in again] == ["replace", "unchanged"]
+    back = folder.parent / "back"
+    assert run("get", "-r", "--no-resume", url, str(back)) == []
+    plan = run("get", "-r", "--sync", "--dry-run", f"{url}/", f"{back}/")
+    assert [line.split()[0] for line in plan] == ["unchanged", "unchanged"]

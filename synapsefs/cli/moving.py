@@ -1,0 +1,135 @@
+"""Commands that move bytes and names: get, put, cp, mv, rm and mkdir."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+import typer
+from fsspec.callbacks import DEFAULT_CALLBACK, Callback, TqdmCallback
+
+from synapsefs.cli.base import Paths, Source, command, printable
+from synapsefs.filesystem import SynapseFileSystem
+
+Target = Annotated[str, typer.Argument(help="Where it goes.")]
+LocalPaths = Annotated[list[str], typer.Argument(help="Local files, folders or patterns.")]
+Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all they hold.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
+Sync = Annotated[bool, typer.Option("--sync", help="Leave alone what is the same already.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Change nothing; print what would be done.")
+]
+Resume = Annotated[
+    bool | None, typer.Option("--resume/--no-resume", help="Go on with interrupted transfers.")
+]
+
+
+def _progress(quiet: bool) -> Callback:
+    """Give a bar that counts bytes, where somebody can see it."""
+    if quiet or not sys.stderr.isatty():
+        return DEFAULT_CALLBACK
+    return TqdmCallback(tqdm_kwargs={"unit": "B", "unit_scale": True, "unit_divisor": 1024})
+
+
+def _one_or_all(paths: list[str]) -> str | list[str]:
+    return paths[0] if len(paths) == 1 else paths
+
+
+def _print_plan(plan: Sequence[Mapping[str, Any]] | None) -> None:
+    for item in plan or ():
+        print(f"{item['action']:>9}  {printable(item['source'])} -> {printable(item['target'])}")
+
+
+@command
+def get(
+    fs: SynapseFileSystem,
+    sources: Paths,
+    target: Target,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    unzip: Annotated[bool, typer.Option("--unzip", help="Unpack zip archives to folders.")] = False,
+    sync: Sync = False,
+    dry_run: DryRun = False,
+    resume: Resume = None,
+) -> None:
+    """Fetch files to disk, each verified and put in place whole."""
+    with _progress(quiet) as callback:
+        plan = fs.get(
+            _one_or_all(sources),
+            target,
+            recursive=recursive,
+            callback=callback,
+            unzip=unzip,
+            sync=sync,
+            dry_run=dry_run,
+            resume=resume,
+        )
+    _print_plan(plan)
+
+
+@command
+def put(
+    fs: SynapseFileSystem,
+    sources: LocalPaths,
+    target: Target,
+    recursive: Recursive = False,
+    quiet: Quiet = False,
+    ignore: Annotated[
+        list[str] | None,
+        typer.Option(help="A .gitignore line for what to leave out; may be repeated."),
+    ] = None,
+    ignore_file: Annotated[
+        str | None, typer.Option(help="Name of ignore files in the folder, such as .gitignore.")
+    ] = None,
+    manifest: Annotated[
+        str | None, typer.Option(help="JSON or YAML file that describes files and folders.")
+    ] = None,
+    as_collection: Annotated[
+        bool, typer.Option("--as-collection", help="Send the folder as one zip archive.")
+    ] = False,
+    sync: Sync = False,
+    dry_run: DryRun = False,
+    resume: Resume = None,
+) -> None:
+    """Send files from disk; they appear together when all have arrived."""
+    with _progress(quiet) as callback:
+        plan = fs.put(
+            _one_or_all(sources),
+            target,
+            recursive=recursive,
+            callback=callback,
+            ignore_patterns=ignore or None,
+            ignore_filename=ignore_file,
+            manifest_filename=manifest,
+            as_collection=as_collection,
+            sync=sync,
+            dry_run=dry_run,
+            resume=resume,
+        )
+    _print_plan(plan)
+
+
+@command
+def cp(fs: SynapseFileSystem, source: Source, target: Target, recursive: Recursive = False) -> None:
+    """Copy; within collections no byte moves."""
+    fs.copy(source, target, recursive=recursive)
+
+
+@command
+def mv(fs: SynapseFileSystem, source: Source, target: Target, recursive: Recursive = False) -> None:
+    """Move: copy, then remove just what was copied."""
+    fs.mv(source, target, recursive=recursive)
+
+
+@command
+def rm(fs: SynapseFileSystem, paths: Paths, recursive: Recursive = False) -> None:
+    """Remove files, and with --recursive folders, datasets and collections."""
+    fs.rm(paths, recursive=recursive)
+
+
+@command
+def mkdir(fs: SynapseFileSystem, paths: Paths) -> None:
+    """Make collections (with one file specification, data_1), datasets, or folders in datasets."""
+    for path in paths:
+        fs.mkdir(path)
