@@ -1,11 +1,14 @@
-"""Local files: looked at, and small ones read or put in place in one visit to a thread."""
+"""Local files: looked at, small ones read or put in place in one visit to a thread, and spools."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import secrets
+import tempfile
+from typing import ClassVar
 
 from synapsefs.errors import InvalidRequestError
 
@@ -65,3 +68,22 @@ def place(data: bytes, target: str) -> None:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+
+
+class Spool(io.BufferedRandom):
+    """A nameless temporary file for bytes on their way; close it when they have gone.
+
+    While it is open the garbage collector leaves it alone: an abandoned writer closes it after its
+    traffic has stopped.
+    """
+
+    _open: ClassVar[set[Spool]] = set()
+
+    def __init__(self) -> None:
+        super().__init__(tempfile.TemporaryFile(prefix="synapsefs-", buffering=0))  # noqa: SIM115 - closed with it
+        self._open.add(self)
+
+    def close(self) -> None:
+        """Close it; its bytes are gone."""
+        self._open.discard(self)
+        super().close()

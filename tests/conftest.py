@@ -15,6 +15,7 @@ import pytest
 from synapsefs import SynapseFileSystem
 from synapsefs.server.app import serve
 from synapsefs.server.settings import STRICT_SECONDS, ServerSettings
+from tests.faults.report import COUNTS
 
 
 @pytest.fixture(autouse=True)
@@ -108,3 +109,22 @@ def base(request: pytest.FixtureRequest, options: dict[str, Any]) -> str:
     container = f"{request.param}/t-{uuid.uuid4().hex[:12]}"
     maker.mkdir(container)
     return f"{container}/data_1" if request.param == "collections" else container
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Tell the process that leads the workers how many cases ran here."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["cases"] = dict(COUNTS)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Add up what the workers ran."""
+    COUNTS.update(getattr(node, "workeroutput", {}).get("cases", {}))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Show how many cases ran."""
+    for kind, count in sorted(COUNTS.items()):
+        terminalreporter.write_line(f"{count} cases: {kind}")

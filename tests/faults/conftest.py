@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.faults.bench import Bench
-from tests.faults.report import COUNTS
 from tests.support.faults import proxies
 from tests.support.running import server_process
 
@@ -20,9 +19,3 @@ def bench(tmp_path_factory: pytest.TempPathFactory, strict: bool) -> Iterator[Be
     root: Path = tmp_path_factory.mktemp("faults")
     with server_process(root / "served", strict=strict) as url, proxies(lambda: url) as made:
         yield Bench(made, lambda: url, CREDENTIALS, root)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show how many cases ran."""
-    for kind, count in sorted(COUNTS.items()):
-        terminalreporter.write_line(f"{count} cases: {kind}")

@@ -13,7 +13,6 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import tempfile
 from collections.abc import Mapping
 from typing import IO, Annotated, Any
 
@@ -28,6 +27,7 @@ from synapsefs.errors import (
     NotFoundError,
     SynapseError,
 )
+from synapsefs.localfile import Spool
 from synapsefs.location import Location
 from synapsefs.services.base import Memory, Source, Staged
 from synapsefs.services.collections.api import CollectionsApi
@@ -229,7 +229,7 @@ class CollectionUpload:
 
     async def _spool_from_here(self, part: bytes | memoryview) -> None:
         logger.info("%s: the service wants the total first; spooling", self._location.path)
-        self._spool = tempfile.TemporaryFile(prefix="synapsefs-")  # noqa: SIM115 - closed at the end
+        self._spool = Spool()
         for piece in (self._first, part):
             await asyncio.to_thread(self._spool.write, piece or b"")
         self._chunks = self._first = None

@@ -12,7 +12,6 @@ import base64
 import contextlib
 import hashlib
 import logging
-import tempfile
 import uuid
 from collections.abc import Mapping
 from functools import partial
@@ -22,6 +21,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from synapsefs import bridge, limits
 from synapsefs.errors import ChecksumError, SynapseError, concerning
+from synapsefs.localfile import Spool
 from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Source, Staged
 from synapsefs.services.datasets.api import DatasetsApi
@@ -159,7 +159,7 @@ class DatasetUpload:
             self._single = part
             return
         if self._file is None:
-            self._file = tempfile.TemporaryFile(prefix="synapsefs-")  # noqa: SIM115 - closed below
+            self._file = Spool()
         await asyncio.to_thread(self._file.write, part)
         if last:
             await asyncio.to_thread(self._file.flush)
