@@ -124,11 +124,13 @@ def test_glob(fs: SynapseFileSystem, tree: str, pattern: str, expected: list[str
             assert info["size"] == len(FILES[name.removeprefix(f"{tree}/")])
 
 
-def test_glob_does_not_ask_for_sizes_that_nobody_wants(fs: SynapseFileSystem, tree: str) -> None:
+def test_glob_does_not_ask_for_sizes_that_nobody_wants(
+    fs: SynapseFileSystem, tree: str, extra_requests: int
+) -> None:
     fs.invalidate_cache()
     before = fs.stats()["requests"]
     assert len(fs.glob(f"{tree}/**/*.txt")) == 4
-    assert fs.stats()["requests"] - before <= 3
+    assert fs.stats()["requests"] - before <= 3 + extra_requests
 
 
 @pytest.mark.parametrize("topdown", [True, False])
