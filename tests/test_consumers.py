@@ -170,12 +170,13 @@ def ray() -> Iterator[Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.filterwarnings("ignore")
 def test_ray(ray: Any, frame: pd.DataFrame, fs: SynapseFileSystem, base: str) -> None:
     data = ray.data.from_pandas(frame)
     data.write_parquet(f"{base}/ray", filesystem=fs)
     again = ray.data.read_parquet(f"{base}/ray", filesystem=fs, columns=["number"])
-    assert again.sum("number") == sum(range(ROWS))
+    assert sorted(row["number"] for row in again.take_all()) == list(range(ROWS))
 
 
 def test_many_files_and_mappings(fs: SynapseFileSystem, url: str, base: str) -> None:
