@@ -6,7 +6,7 @@ import asyncio
 import os
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Coroutine, Hashable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, Generic, TypeVar
 
@@ -113,6 +113,31 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list
             coroutine.close()
         raise
     return [results[index] for index in sorted(results)]
+
+
+def parcels(
+    items: Iterable[T], size: Callable[[T], int], *, most: int, count: int
+) -> list[list[T]]:
+    """Split work into parcels that are worth a visit to a thread each, in order.
+
+    Parameters
+    ----------
+    size
+        Bytes of an item.
+    most
+        Bytes of a parcel; a larger item is alone.
+    count
+        Items of a parcel.
+    """
+    found: list[list[T]] = []
+    room = 0
+    for item in items:
+        room -= size(item)
+        if not found or room < 0 or len(found[-1]) == count:
+            found.append([])
+            room = most - size(item)
+        found[-1].append(item)
+    return found
 
 
 class Locks(Generic[K]):

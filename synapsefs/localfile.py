@@ -15,6 +15,8 @@ from synapsefs.errors import InvalidRequestError
 SMALL = 2**18
 """Bytes up to which a file is read or written at once, rather than piece by piece."""
 
+CHANGED = "the local file changed while it was sent"
+
 
 def look(path: str) -> tuple[os.stat_result, bytes | None]:
     """Describe a readable file, and give its content where it is small. It blocks.
@@ -33,22 +35,25 @@ def look(path: str) -> tuple[os.stat_result, bytes | None]:
         if found.st_size > SMALL:
             return found, None
         data = file.read(SMALL + 1)
-        require_unchanged(found, os.fstat(file.fileno()), path)
-    if len(data) != found.st_size:
-        raise InvalidRequestError("the local file changed while it was sent", path)
+        if len(data) != found.st_size or not _same(found, os.fstat(file.fileno())):
+            raise InvalidRequestError(CHANGED, path)
     return found, data
 
 
-def require_unchanged(before: os.stat_result, after: os.stat_result, path: str) -> None:
-    """Refuse a file that is not what it was.
+def require_unchanged(before: os.stat_result, path: str) -> None:
+    """Refuse a file that is not what it was. It blocks.
 
     Raises
     ------
     InvalidRequestError
         Naming it.
     """
-    if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
-        raise InvalidRequestError("the local file changed while it was sent", path)
+    if not _same(before, os.stat(path)):
+        raise InvalidRequestError(CHANGED, path)
+
+
+def _same(before: os.stat_result, after: os.stat_result) -> bool:
+    return (before.st_size, before.st_mtime_ns) == (after.st_size, after.st_mtime_ns)
 
 
 def temporary_beside(target: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -239,7 +238,7 @@ async def stage_file(
                 await bridge.in_thread(memory.claim)
             source = Source(path, before.st_size, counted, memory)
             staged = await _send_file(upload, source)
-            require_unchanged(before, await asyncio.to_thread(os.stat, path), path)
+            await asyncio.to_thread(require_unchanged, before, path)
             staged.journal = memory.journal
             return staged
         except BaseException as error:

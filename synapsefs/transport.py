@@ -302,6 +302,19 @@ class Transport:
     async def _repeated(
         self, attempt: Callable[[], Awaitable[T]], again: Callable[[BaseException], bool]
     ) -> T:
+        """Try once, which nearly always does, and prepare for more only then."""
+        try:
+            return await attempt()
+        except Exception as error:
+            if not again(error):
+                raise
+            failed = [error]
+
+        async def following() -> T:
+            if failed:
+                raise failed.pop()
+            return await attempt()
+
         retry = tenacity.AsyncRetrying(
             stop=tenacity.stop_after_attempt(self.options.retries + 1),
             wait=_wait,
@@ -309,7 +322,7 @@ class Transport:
             before_sleep=self._note_retry,
             reraise=True,
         )
-        return await retry(attempt)
+        return await retry(following)
 
     def _note_retry(self, state: tenacity.RetryCallState) -> None:
         self.counts["retries"] += 1

@@ -322,6 +322,17 @@ class Service(Protocol):
     async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
         """Give the files whose content need not be sent, ready to be published."""
 
+    async def send_together(
+        self, sources: Sequence[LocalSource], progress: Callable[[int], None]
+    ) -> dict[Location, Staged]:
+        """Send files by a route that takes many at once, where there is one.
+
+        Returns
+        -------
+        dict
+            The files that have arrived; the others are to be sent one by one.
+        """
+
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
@@ -354,6 +365,6 @@ def measured_as(entry: Entry, size: int | None) -> Entry:
     return replace(entry, size=size)
 
 
-async def nothing_present(sources: Sequence[LocalSource]) -> dict[Location, Staged]:  # noqa: ARG001
-    """Give no files: the service cannot use content a second time."""
+async def none_of_them(sources: Sequence[LocalSource], *_: object) -> dict[Location, Staged]:  # noqa: ARG001
+    """Give no files, where a service cannot use content a second time, or take many at once."""
     return {}

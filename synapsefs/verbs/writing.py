@@ -1,107 +1,36 @@
-"""Writing bytes: pipe, put, touch, and transactions over them."""
+"""Writing bytes and local files: pipe, put and touch."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
-from fsspec.transaction import Transaction
 
-from synapsefs import bridge, limits
 from synapsefs.archive import SUFFIX
 from synapsefs.bridge import mirrored
 from synapsefs.errors import InvalidRequestError, NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
 from synapsefs.manifest import METADATA, Said
-from synapsefs.services.base import ARCHIVE, LocalSource, Staged, write_options
-from synapsefs.transfer import stage_bytes, stage_file
+from synapsefs.services.base import ARCHIVE, Staged, write_options
+from synapsefs.transfer import stage_bytes
 from synapsefs.verbs.archives import packed
 from synapsefs.verbs.batch import Batch
-from synapsefs.verbs.comparing import UNCHANGED, ComparingVerbs
+from synapsefs.verbs.comparing import UNCHANGED
 from synapsefs.verbs.each import Manner, send_each
 from synapsefs.verbs.pairing import LocalTree, said_of, tree_to_put
+from synapsefs.verbs.sending import Send, SendingVerbs
 
-
-@dataclass(frozen=True, slots=True)
-class _Send:
-    """A local file to put: from where, to which path, and how."""
-
-    source: str
-    target: Location
-    exclusive: bool
-    options: Mapping[str, Any] = field(default_factory=dict)
-    resume: bool | None = None
-
-    def saying(self, said: Said) -> _Send:
-        """Give the same with what a manifest says of it, which goes before what all files say."""
-        if not said:
-            return self
-        metadata = {**self.options.get(METADATA, {}), **said.get(METADATA, {})}
-        more = {**said, METADATA: metadata} if metadata else said
-        return replace(self, options={**self.options, **more})
-
-
-class _Deferred:
-    """A finished file that waits for its transaction."""
-
-    def __init__(self, staged: Staged) -> None:
-        self.staged: Staged | None = staged
-
-    def discard(self) -> None:
-        """Forget the file; nobody has seen it."""
-        self.staged = None
-
-
-class SynapseTransaction(Transaction):
-    """Files that appear together at the end, or not at all.
-
-    All their bytes have arrived and are verified before the first appears. Files of a collection
-    become visible unit by unit, all units in one call where they are at most a thousand.
-    """
-
-    fs: Any
-    files: deque[Any]
-
-    def complete(self, commit: bool = True) -> None:
-        """Publish all files written since the start, or discard them.
-
-        Raises
-        ------
-        SynapseError
-            When they cannot be published.
-        """
-        files, self.files = list(self.files), deque()
-        fs, self.fs = self.fs, None
-        fs._intrans, fs._transaction = False, None  # noqa: SLF001 - as fsspec's own does
-        staged = [file.staged for file in files if file.staged is not None]
-        try:
-            if commit and staged:
-                bridge.run(fs.loop, fs.publish(staged))
-            elif staged:
-                bridge.run(fs.loop, fs.discard(staged))
-        except BaseException as error:
-            commit = False
-            bridge.run(fs.loop, fs.discard(staged, error))
-            raise
-        finally:
-            for file in files:
-                if not commit or file.staged is None:
-                    file.discard()
-
-
-_sends: Batch[_Send] = Batch("sends")
+_sends: Batch[Send] = Batch("sends")
 
 
 @mirrored("pipe", "pipe_file", "put", "put_file", "touch")
-class WritingVerbs(ComparingVerbs):
+class WritingVerbs(SendingVerbs):
     """The verbs that send bytes: all arrive and are verified before any becomes visible."""
-
-    transaction_type = SynapseTransaction
 
     async def _pipe_file(
         self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
@@ -225,7 +154,7 @@ class WritingVerbs(ComparingVerbs):
 
     async def _send_so(
         self,
-        sends: Sequence[_Send],
+        sends: Sequence[Send],
         callback: Any,
         folders: Mapping[str, Said],
         manner: Manner,
@@ -242,7 +171,8 @@ class WritingVerbs(ComparingVerbs):
         if manner.each:
             await self._make_ready([], folders)
             return outcomes | await send_each(self, sends, callback, manner)
-        await self._send(sends, callback, folders, manner.counter)
+        await self._make_ready(sends, folders)
+        await self._send(sends, callback, manner.counter)
         return None
 
     async def _put_zipped(
@@ -257,7 +187,7 @@ class WritingVerbs(ComparingVerbs):
             raise InvalidRequestError("as_collection=True packs one local folder", str(lpath))
         target = Location.parse(tree.target)
         options = {**write_options(kwargs), ARCHIVE: True}
-        item = _Send(tree.items[0].path, target, exclusive_by(mode), options)
+        item = Send(tree.items[0].path, target, exclusive_by(mode), options)
         await self._make_ready([item], {})
         async with packed(tree.items) as archive:
             await self._send([replace(item, source=archive, resume=False)], callback)
@@ -289,64 +219,16 @@ class WritingVerbs(ComparingVerbs):
             When the local file cannot be read.
         """
         target, options = Location.parse(rpath), write_options(kwargs)
-        item = _Send(os.fspath(lpath), target, exclusive_by(mode), options, resume)
+        item = Send(os.fspath(lpath), target, exclusive_by(mode), options, resume)
         if _sends.add(item):
             return
         if await asyncio.to_thread(os.path.isdir, item.source):
             await self._makedirs(item.target.path, exist_ok=True)
         else:
+            await self._make_ready([item], {})
             await self._send([item], callback)
 
-    async def _send(
-        self,
-        sends: Sequence[_Send],
-        callback: Any,
-        folders: Mapping[str, Said] | None = None,
-        counter: Any = DEFAULT_CALLBACK,
-    ) -> None:
-        await self._make_ready(sends, folders or {})
-        sizes = [await asyncio.to_thread(os.path.getsize, item.source) for item in sends]
-        callback.set_size(sum(sizes))
-        counter.set_size(len(sends))
-        there = await self._present(sends, sizes)
-        for item in there.values():
-            callback.relative_update(item.size)
-            counter.relative_update(1)
-        left = [item for item in sends if item.target not in there]
-        work = [self._stage_counted(item, callback, counter) for item in left]
-        staged = await self._arrived(work)
-        try:
-            await self._publish_or_defer([*staged, *there.values()])
-        except InvalidRequestError:
-            if not there or any(item.target.root is Root.DATASETS for item in sends):
-                raise
-            again = [item for item in sends if item.target in there]
-            work = [self._stage_file(item, DEFAULT_CALLBACK) for item in again]
-            await self._publish_or_defer([*staged, *await self._arrived(work)])
-
-    async def _present(
-        self, sends: Sequence[_Send], sizes: Sequence[int]
-    ) -> dict[Location, Staged]:
-        """Find out what need not be sent; in a transaction all is, so that its end cannot fail."""
-        found: dict[Location, Staged] = {}
-        if self._intrans:
-            return found
-        for root in Root:
-            sources = [
-                LocalSource(item.source, item.target, size, item.exclusive, item.options)
-                for item, size in zip(sends, sizes, strict=True)
-                if item.target.root is root
-            ]
-            if sources:
-                found |= await (await self._service(sources[0].location)).present(sources)
-        return found
-
-    async def _stage_counted(self, item: _Send, callback: Any, counter: Any) -> Staged:
-        staged = await self._stage_file(item, callback)
-        counter.relative_update(1)
-        return staged
-
-    async def _make_ready(self, sends: Sequence[_Send], folders: Mapping[str, Said]) -> None:
+    async def _make_ready(self, sends: Sequence[Send], folders: Mapping[str, Said]) -> None:
         """Check everything, then make the folders; a container made for it goes when that fails."""
         for item in sends:
             service = await self._service(item.target)
@@ -396,17 +278,6 @@ class WritingVerbs(ComparingVerbs):
         await self._make(container.path, exist_ok=True, parents=True, options=options)
         return container.path
 
-    async def _stage_file(self, item: _Send, callback: Any) -> Staged:
-        return await stage_file(
-            await self._service(item.target),
-            item.source,
-            item.target,
-            exclusive=item.exclusive,
-            progress=callback.relative_update,
-            options=item.options,
-            keeping=self._keeping(item.target, item.resume),
-        )
-
     async def _validate(self, *wanted: tuple[Location, Mapping[str, Any]]) -> None:
         """Check all places before any byte is sent; in a transaction units may still grow."""
         twice = Counter(place for place, _ in wanted)
@@ -430,36 +301,6 @@ class WritingVerbs(ComparingVerbs):
         self, work: Sequence[Coroutine[Any, Any, Staged]], batch_size: int | None
     ) -> None:
         await self._publish_or_defer(await self._arrived(work, batch_size))
-
-    async def _arrived(
-        self, work: Sequence[Coroutine[Any, Any, Staged]], batch_size: int | None = None
-    ) -> list[Staged]:
-        """Wait until all files have arrived; when one fails, clear the others away."""
-        staged: dict[int, Staged] = {}
-
-        async def arrive(number: int, coroutine: Coroutine[Any, Any, Staged]) -> None:
-            staged[number] = await coroutine
-
-        try:
-            arrivals = (arrive(number, coroutine) for number, coroutine in enumerate(work))
-            await limits.gather(arrivals, batch_size or self.options.max_concurrency)
-        except BaseException as error:
-            for coroutine in work:
-                coroutine.close()
-            await asyncio.shield(self.discard(list(staged.values()), error))
-            raise
-        return [staged[number] for number in sorted(staged)]
-
-    async def _publish_or_defer(self, staged: list[Staged]) -> None:
-        """Make files visible, or leave that to the transaction's end."""
-        if self._intrans:
-            self.transaction.files.extend(map(_Deferred, staged))
-            return
-        try:
-            await self.publish(staged)
-        except BaseException as error:
-            await asyncio.shield(self.discard(staged, error))
-            raise
 
     async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Create an empty file, or empty the one that is there.

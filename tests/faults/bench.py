@@ -108,7 +108,8 @@ class Bench:
         place = self.place(container, operation)
         value: Any = None
         patience = self.read_timeout * (3 if operation.heavy else 1)
-        with self.through(plan, read_timeout=patience) as (proxy, fs):
+        given = {"read_timeout": patience, **operation.client}
+        with self.through(plan, **given) as (proxy, fs):
             began = time.monotonic()
             try:
                 value = operation.act(fs, place)

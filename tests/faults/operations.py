@@ -89,6 +89,8 @@ class Operation:
         Whether all of ``after`` appears at once or nothing does.
     keeps
         Whether the same contents are there throughout, under one name or another.
+    client
+        Options of the instance that does it.
     """
 
     act: Callable[[SynapseFileSystem, Place], Any]
@@ -99,6 +101,7 @@ class Operation:
     options: dict[str, Any] = field(default_factory=dict)
     together: bool = True
     keeps: bool = False
+    client: dict[str, Any] = field(default_factory=dict)
 
     @property
     def heavy(self) -> bool:
@@ -261,6 +264,9 @@ WRITES: dict[str, Operation] = {
     ),
     "touch": Operation(lambda fs, place: fs.touch(place.at("a.bin")), after={"a.bin": b""}),
     "put tree": Operation(_put_tree, after=TREE, together=False),
+    "put together": Operation(
+        _put_tree, after=TREE, roots=("collections",), client={"max_concurrency": 1}
+    ),
     "put units": Operation(
         _put_units, after=UNITS, roots=("collections",), options=PAIRED, together=True
     ),

@@ -1,4 +1,4 @@
-"""Large files straight to the service's storage, by signed URLs, their parts in parallel."""
+"""Files straight to the service's storage, by URLs that the service signs and confirms together."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import asyncio
 import hashlib
 import logging
 import mimetypes
-from typing import IO
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from synapsefs import integrity, limits
 from synapsefs.errors import IntegrityError, SynapseError
-from synapsefs.services.base import Source
+from synapsefs.localfile import look, require_unchanged
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.wireio import slice_of
 from synapsefs.transport import Transport
@@ -18,6 +20,42 @@ from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
 PARTS_AT_A_TIME = 4
+FILES_TOGETHER = 200
+"""Files that are signed and confirmed in one request; the service takes up to a thousand."""
+
+BATCHES_AT_A_TIME = 2
+PARCEL, PARCEL_FILES = 2**20, 8
+"""Bytes and files that one visit to a thread reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A local file on its way.
+
+    Attributes
+    ----------
+    path
+        Where it is.
+    size
+        Bytes.
+    name
+        What the service calls it.
+    about
+        Path that errors name.
+    progress
+        Is told each number of bytes that arrived; a negative one when they are sent again.
+    """
+
+    path: str
+    size: int
+    name: str
+    about: str
+    progress: Callable[[int], None]
+
+    @property
+    def content_type(self) -> str | None:
+        """Media type by its name."""
+        return mimetypes.guess_type(self.name)[0]
 
 
 class DirectRoute:
@@ -34,23 +72,26 @@ class DirectRoute:
         self._transport = transport
         self._offered: bool | None = None
 
-    async def send(self, source: Source, name: str, about: str) -> wire.DataFile | None:
-        """Send a whole local file.
+    async def send(self, files: Sequence[Outgoing]) -> list[wire.DataFile | None]:
+        """Send whole local files.
 
         Returns
         -------
-        DataFile or None
-            None where it has to go by the service itself: the storage cannot sign, or failed.
+        list of DataFile or None
+            None for each file that has to go by the service itself: the storage cannot sign, or
+            failed.
         """
-        sent: list[int] = []
+        delivery = _Delivery(self._api, self._transport)
         try:
-            if not await self._is_offered(about):
-                return None
-            return await self._send(source, name, about, sent)
+            if not await self._is_offered(files[0].about):
+                return [None] * len(files)
         except SynapseError as error:
-            logger.info("%s: not straight to the storage: %s", about, error)
-            source.progress(-sum(sent))
-            return None
+            logger.info("%s: the service does not tell its storage: %s", files[0].about, error)
+            return [None] * len(files)
+        starts = range(0, len(files), FILES_TOGETHER)
+        batches = (delivery.send(files[first : first + FILES_TOGETHER]) for first in starts)
+        sent = await limits.gather(batches, BATCHES_AT_A_TIME)
+        return [file for batch in sent for file in batch]
 
     async def _is_offered(self, about: str) -> bool:
         if self._offered is None:
@@ -59,66 +100,169 @@ class DirectRoute:
             self._offered = bool(chosen) and chosen[0].presigns
         return self._offered
 
-    async def _send(self, source: Source, name: str, about: str, sent: list[int]) -> wire.DataFile:
-        kind = mimetypes.guess_type(name)[0]
-        wanted = wire.FileToPresign(filename=name, size=source.size, content_type=kind)
-        target = await self._api.presign(wanted, about)
-        with await asyncio.to_thread(open, source.path, "rb") as file:
-            hashing = asyncio.ensure_future(asyncio.to_thread(_sha1, source))
-            try:
-                parts = await self._send_parts(file, source, target, kind, about, sent)
-            finally:
-                checksum = await hashing
-        multipart = None
-        if target.multipart is not None:
-            multipart = wire.UploadedParts(upload_id=target.multipart.upload_id, parts=parts)
-        confirmed = await self._api.confirm(
-            wire.FileToConfirm(
-                file_key=target.file_key,
-                checksum=checksum,
-                size=source.size,
-                multipart=multipart,
-            ),
-            about,
-        )
-        if not confirmed.success or confirmed.data_file_id is None:
-            raise IntegrityError(confirmed.error or "the service did not confirm the file", about)
-        return wire.DataFile(id=confirmed.data_file_id, checksum=confirmed.checksum or checksum)
 
-    async def _send_parts(
+class _Delivery:
+    """Batches of files; after a failure the batches that follow are not tried."""
+
+    def __init__(self, api: CollectionsApi, transport: Transport) -> None:
+        self._api = api
+        self._transport = transport
+        self._slots = asyncio.Semaphore(transport.options.max_concurrency)
+        self._failed = False
+
+    async def send(self, files: Sequence[Outgoing]) -> list[wire.DataFile | None]:
+        """Send a batch, or nothing of it."""
+        arrived: list[tuple[Outgoing, int]] = []
+        try:
+            if not self._failed:
+                return await self._send(files, arrived)
+        except SynapseError as error:
+            logger.info("%s: not straight to the storage: %s", files[0].about, error)
+            self._failed = True
+            for file, size in arrived:
+                file.progress(-size)
+        return [None] * len(files)
+
+    async def _send(
+        self, files: Sequence[Outgoing], arrived: list[tuple[Outgoing, int]]
+    ) -> list[wire.DataFile | None]:
+        about = files[0].about
+        wanted = [
+            wire.FileToPresign(filename=file.name, size=file.size, content_type=file.content_type)
+            for file in files
+        ]
+        targets = await self._api.presign(wanted, about)
+
+        parcels = limits.parcels(
+            zip(files, targets, strict=True),
+            lambda pair: pair[0].size,
+            most=PARCEL,
+            count=PARCEL_FILES,
+        )
+        work = (self._deliver_all(parcel, arrived) for parcel in parcels)
+        at_a_time = self._transport.options.max_concurrency
+        delivered = [sent for some in await limits.gather(work, at_a_time) for sent in some]
+        results = await self._api.confirm(delivered, about)
+        return [
+            _registered(file, sent, results[sent.file_key])
+            for file, sent in zip(files, delivered, strict=True)
+        ]
+
+    async def _deliver_all(
         self,
-        file: IO[bytes],
-        source: Source,
+        pairs: Sequence[tuple[Outgoing, wire.PresignedFile]],
+        arrived: list[tuple[Outgoing, int]],
+    ) -> list[wire.FileToConfirm]:
+        looked = await asyncio.to_thread(lambda: [_Looked.at(file) for file, _ in pairs])
+
+        async def deliver(number: int) -> wire.FileToConfirm:
+            async with self._slots:
+                return await self._deliver(*pairs[number], looked[number], arrived)
+
+        return await limits.gather(map(deliver, range(len(pairs))), len(pairs))
+
+    async def _deliver(
+        self,
+        file: Outgoing,
         target: wire.PresignedFile,
-        kind: str | None,
-        about: str,
-        sent: list[int],
+        looked: _Looked,
+        arrived: list[tuple[Outgoing, int]],
+    ) -> wire.FileToConfirm:
+        """Send one file; give what the service wants to hear of it."""
+
+        def progress(amount: int) -> None:
+            arrived.append((file, amount))
+            file.progress(amount)
+
+        if looked.data is not None and target.presigned_url is not None:
+            await self._put(target.presigned_url, looked.data, file)
+            progress(file.size)
+            return _to_confirm(file, target, looked.checksum, None)
+        hashing = asyncio.ensure_future(asyncio.to_thread(_sha1, file))
+        try:
+            parts = await self._put_parts(file, target, progress)
+        finally:
+            checksum = await hashing
+        await asyncio.to_thread(require_unchanged, looked.found, file.path)
+        return _to_confirm(file, target, checksum, parts)
+
+    async def _put(self, url: str, data: bytes, file: Outgoing) -> None:
+        kind = file.content_type
+        headers = {"Content-Type": kind} if kind else {}
+        await self._transport.put_object(url, data, headers, file.about)
+
+    async def _put_parts(
+        self, file: Outgoing, target: wire.PresignedFile, progress: Callable[[int], None]
     ) -> list[wire.UploadedPart]:
         """Send one part to each URL; of a single URL, the whole file."""
         spread = target.multipart
-        size = spread.part_size if spread else source.size
+        size = spread.part_size if spread else file.size
         urls = {part.part_number: part.presigned_url for part in spread.parts} if spread else {}
         if target.presigned_url is not None and not spread:
             urls = {1: target.presigned_url}
-        if len(urls) * size < source.size or size <= 0:
-            raise IntegrityError("the service gave too few places for the parts", about)
-        headers = {"Content-Type": kind} if kind and not spread else {}
+        if len(urls) * size < file.size or size <= 0:
+            raise IntegrityError("the service gave too few places for the parts", file.about)
+        kind = None if spread else file.content_type
+        headers = {"Content-Type": kind} if kind else {}
+        with await asyncio.to_thread(open, file.path, "rb") as opened:
 
-        async def send(number: int, url: str) -> wire.UploadedPart:
-            start = (number - 1) * size
-            length = min(size, source.size - start)
-            body = slice_of(file.fileno(), start, length, about)
-            reply = await self._transport.put_object(url, body, headers, about)
-            sent.append(length)
-            source.progress(length)
-            return wire.UploadedPart(part_number=number, etag=reply.headers.get("ETag") or '""')
+            async def send(number: int, url: str) -> wire.UploadedPart:
+                start = (number - 1) * size
+                length = min(size, file.size - start)
+                body = slice_of(opened.fileno(), start, length, file.about)
+                reply = await self._transport.put_object(url, body, headers, file.about)
+                progress(length)
+                return wire.UploadedPart(part_number=number, etag=reply.headers.get("ETag") or '""')
 
-        work = (send(number, url) for number, url in sorted(urls.items()))
-        return await limits.gather(work, PARTS_AT_A_TIME)
+            work = (send(number, url) for number, url in sorted(urls.items()))
+            return await limits.gather(work, PARTS_AT_A_TIME)
 
 
-def _sha1(source: Source) -> str:
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """A file as it was found: its state, and where it is small its content and SHA-1."""
+
+    found: os.stat_result
+    data: bytes | None
+    checksum: str
+
+    @classmethod
+    def at(cls, file: Outgoing) -> _Looked:
+        found, data = look(file.path)
+        if found.st_size != file.size:
+            raise IntegrityError("the local file is not as long as it was", file.about)
+        return cls(found, data, hashlib.sha1(data or b"", usedforsecurity=False).hexdigest())
+
+
+def _sha1(file: Outgoing) -> str:
     digest = hashlib.sha1(usedforsecurity=False)
-    with open(source.path, "rb") as file:
-        integrity.hash_range(file, digest, 0, source.size)
+    with open(file.path, "rb") as opened:
+        integrity.hash_range(opened, digest, 0, file.size)
     return digest.hexdigest()
+
+
+def _to_confirm(
+    file: Outgoing,
+    target: wire.PresignedFile,
+    checksum: str,
+    parts: list[wire.UploadedPart] | None,
+) -> wire.FileToConfirm:
+    multipart = None
+    if target.multipart is not None:
+        multipart = wire.UploadedParts(upload_id=target.multipart.upload_id, parts=parts or [])
+    return wire.FileToConfirm(
+        file_key=target.file_key, checksum=checksum, size=file.size, multipart=multipart
+    )
+
+
+def _registered(
+    file: Outgoing, sent: wire.FileToConfirm, result: wire.ConfirmedFile
+) -> wire.DataFile | None:
+    """Give the data file that a confirmed one has become; None where the service refuses it."""
+    checksum = result.checksum or sent.checksum
+    same = len(checksum) != len(sent.checksum) or checksum.lower() == sent.checksum
+    if result.success and result.data_file_id is not None and same:
+        return wire.DataFile(id=result.data_file_id, checksum=checksum)
+    logger.info("%s: not confirmed by the service: %s", file.about, result.error)
+    file.progress(-file.size)
+    return None

@@ -19,6 +19,8 @@ from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
 HASHED_AT_A_TIME = 2
+PARCEL, PARCEL_FILES = 8 * 2**20, 32
+"""Bytes and files that one visit to a thread hashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +29,7 @@ class LocalContent:
 
     path: str
     location: Location
+    size: int
     exclusive: bool
     wish: Wish | None = None
 
@@ -48,7 +51,9 @@ class KnownContent:
 
         Where the service does not tell, that is none of them.
         """
-        hashed = await limits.gather(map(_hashed, wanted), HASHED_AT_A_TIME)
+        parcels = limits.parcels(wanted, lambda item: item.size, most=PARCEL, count=PARCEL_FILES)
+        work = (asyncio.to_thread(_hashed, parcel) for parcel in parcels)
+        hashed = [pair for some in await limits.gather(work, HASHED_AT_A_TIME) for pair in some]
         known = await self._known(sorted({md5 for md5, _ in hashed}), wanted[0].location.path)
         return {
             item.location: Staged(item.location, size, item.exclusive, StagedFile(md5, item.wish))
@@ -67,14 +72,13 @@ class KnownContent:
         return known
 
 
-async def _hashed(item: LocalContent) -> tuple[str, int]:
-    """Give a local file's MD5 in hexadecimal digits, and the number of bytes that have it."""
-
-    def read() -> tuple[str, int]:
+def _hashed(items: Sequence[LocalContent]) -> list[tuple[str, int]]:
+    """Give each file's MD5 in hexadecimal digits, and the number of bytes that have it."""
+    found = []
+    for item in items:
         digest = hashlib.md5(usedforsecurity=False)
         with open(item.path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             integrity.hash_range(file, digest, 0, size)
-        return digest.hexdigest(), size
-
-    return await asyncio.to_thread(read)
+        found.append((digest.hexdigest(), size))
+    return found

@@ -25,25 +25,34 @@ class SendingApi(Caller):
         reply = await self._get("storages/", about, {"category": "internal"})
         return parsed(TypeAdapter(wire.StoragePage), reply, about).results
 
-    async def presign(self, file: wire.FileToPresign, about: str) -> wire.PresignedFile:
-        """Ask for signed URLs that take a file (v1)."""
-        body = wire.PresignQuery(files=[file])
+    async def presign(
+        self, files: Sequence[wire.FileToPresign], about: str
+    ) -> list[wire.PresignedFile]:
+        """Ask for signed URLs that take at most a thousand files, in their order (v1)."""
+        body = wire.PresignQuery(files=list(files))
         route = "data_files/presigned_upload/upload/"
         reply = await self._send("POST", route, about, body, replay=True)
-        answer = parsed(TypeAdapter(wire.PresignAnswer), reply, about)
-        if len(answer.files) != 1:
-            raise IntegrityError("the service gave no place for the file", about)
-        return answer.files[0]
+        targets = parsed(TypeAdapter(wire.PresignAnswer), reply, about).files
+        keys = {target.file_key for target in targets}
+        if not len(keys) == len(targets) == len(files):
+            raise IntegrityError("the service gave no place for each file", about)
+        return targets
 
-    async def confirm(self, file: wire.FileToConfirm, about: str) -> wire.ConfirmedFile:
-        """Say that a file has arrived in the storage (v1); twice gives the same answer."""
-        body = wire.ConfirmQuery(files=[file])
+    async def confirm(
+        self, files: Sequence[wire.FileToConfirm], about: str
+    ) -> dict[str, wire.ConfirmedFile]:
+        """Say that files have arrived in the storage (v1); twice gives the same answer.
+
+        The answer is by key; it may refuse some.
+        """
+        body = wire.ConfirmQuery(files=list(files))
         route = "data_files/presigned_upload/confirm_upload/"
         reply = await self._send("POST", route, about, body, replay=True)
         answer = parsed(TypeAdapter(wire.ConfirmAnswer), reply, about)
-        if len(answer.results) != 1:
-            raise IntegrityError("the service did not confirm the file", about)
-        return answer.results[0]
+        results = {result.file_key: result for result in answer.results}
+        if results.keys() != {file.file_key for file in files}:
+            raise IntegrityError("the service did not confirm the files", about)
+        return results
 
     async def existing_checksums(self, checksums: Sequence[str], about: str) -> list[str]:
         """Ask which of at most a thousand MD5 checksums the service has files of (v1)."""

@@ -21,7 +21,7 @@ from synapsefs.objects import Content
 from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, directory, measured_as
 from synapsefs.services.collections.annotations import UnitAnnotations
 from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.direct import DirectRoute
+from synapsefs.services.collections.direct import DirectRoute, Outgoing
 from synapsefs.services.collections.directory import (
     ROOT,
     CollectionDirectory,
@@ -277,10 +277,44 @@ class CollectionsService:
             return {}
         return await self._known.staged(
             [
-                LocalContent(source.path, source.location, source.exclusive, _wish(source.options))
+                LocalContent(
+                    source.path,
+                    source.location,
+                    source.size,
+                    source.exclusive,
+                    _wish(source.options),
+                )
                 for source in sources
             ]
         )
+
+    async def send_together(
+        self, sources: Sequence[LocalSource], progress: Callable[[int], None]
+    ) -> dict[Location, Staged]:
+        """Send files straight to the storage where they are more than go at a time otherwise.
+
+        A file that is larger than a part, or empty, goes alone.
+        """
+        options = self._transport.options
+        if len(sources) <= 2 * options.max_concurrency:
+            return {}
+        chosen = [source for source in sources if 0 < source.size <= options.block_size]
+        await self.refuse_existing([source.location for source in chosen if source.exclusive])
+        files = [
+            Outgoing(item.path, item.size, item.location.name, item.location.path, progress)
+            for item in chosen
+        ]
+        sent = await self._direct.send(files) if files else []
+        return {
+            item.location: Staged(
+                item.location,
+                item.size,
+                item.exclusive,
+                StagedFile(file.checksum, _wish(item.options)),
+            )
+            for item, file in zip(chosen, sent, strict=True)
+            if file is not None
+        }
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
@@ -303,12 +337,11 @@ class CollectionsService:
 
     async def refuse_existing(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
-        for location in locations:
-            try:
-                await self.entry(location, refresh=True)
-            except NotFoundError:
-                continue
-            raise AlreadyExistsError("there is a file already", location.path)
+        for collection, group in await self._by_collection(locations):
+            index = await self._indexes.get(collection, refresh=True)
+            for location in group:
+                if self._at(index, collection.location.child(*location.inner)) is not None:
+                    raise AlreadyExistsError("there is a file already", location.path)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Bind the same data files again under other names; no byte moves."""

@@ -31,7 +31,7 @@ from synapsefs.localfile import Spool
 from synapsefs.location import Location
 from synapsefs.services.base import Memory, Source, Staged
 from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.direct import DirectRoute
+from synapsefs.services.collections.direct import DirectRoute, Outgoing
 from synapsefs.services.collections.plan import StagedFile, Wish
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.wire import collections as wire
@@ -123,7 +123,9 @@ class CollectionUpload:
         if source.size <= self.part_size or source.memory is None:
             return 0
         if self._direct is not None and not source.memory.lasts:
-            self._file = await self._direct.send(source, self._location.name, self._location.path)
+            place = self._location
+            file = Outgoing(source.path, source.size, place.name, place.path, source.progress)
+            self._file = (await self._direct.send([file]))[0]
             self._sent = source.size if self._file is not None else 0
             return self._sent
         self._memory = source.memory

@@ -25,7 +25,7 @@ from synapsefs.services.base import (
     Staged,
     directory,
     measured_as,
-    nothing_present,
+    none_of_them,
     write_options,
 )
 from synapsefs.services.datasets.annotations import EntryAnnotations
@@ -72,7 +72,7 @@ class DatasetsService:
     def __init__(
         self, transport: Transport, endpoint: Endpoint, named: Mapping[str, str], expiry: float
     ) -> None:
-        self.present = nothing_present
+        self.present = self.send_together = none_of_them
         self._transport = transport
         self.api = DatasetsApi(transport, endpoint)
         self._registry = DatasetRegistry(self.api, named, expiry)
