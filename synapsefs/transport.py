@@ -1,17 +1,11 @@
-"""HTTP: sessions, retries, credentials. The only module that talks to aiohttp.
-
-Two sessions per event loop: one carries credentials to a service's API, the other carries none
-and talks to signed object URLs.
-"""
+"""HTTP requests: retries, credentials, and errors in this package's own words."""
 
 from __future__ import annotations
 
 import asyncio
 import email.utils
 import logging
-import os
 import time
-import weakref
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
@@ -23,7 +17,6 @@ import tenacity
 from yarl import URL
 
 from synapsefs import limits
-from synapsefs._version import __version__
 from synapsefs.config import NetworkOptions
 from synapsefs.errors import (
     IdleTimeoutError,
@@ -33,11 +26,11 @@ from synapsefs.errors import (
     from_status,
     service_words,
 )
+from synapsefs.sessions import SLICE, SessionPool
 
 logger = logging.getLogger("synapsefs")
 T = TypeVar("T")
 
-SLICE = 2**20
 LARGEST_ANSWER = 2**28
 """Bytes of an answer of a service; a page of a listing has a hundredth."""
 
@@ -113,7 +106,7 @@ class Transport:
     def __init__(self, options: NetworkOptions) -> None:
         self.options = options
         self.counts: Counter[str] = Counter()
-        self._sessions = _SessionPool(options)
+        self._sessions = SessionPool(options)
 
     async def aclose(self) -> None:
         """Close the running loop's sessions."""
@@ -420,87 +413,3 @@ def _payload(body: bytes | Body | None) -> tuple[Any, dict[str, str]]:
 
 def _size(body: bytes | Body | None) -> int:
     return body.size if isinstance(body, Body) else len(body or b"")
-
-
-class _Sessions:
-    """The two sessions of one event loop."""
-
-    def __init__(self, options: NetworkOptions) -> None:
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
-        )
-        common: dict[str, Any] = {
-            "timeout": timeout,
-            "cookie_jar": aiohttp.DummyCookieJar(),
-            "trust_env": options.trust_env,
-            "read_bufsize": SLICE,
-        }
-        agent = {"User-Agent": f"synapsefs/{__version__}"}
-        self.api = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=options.max_connections), headers=agent, **common
-        )
-        self.objects = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=options.max_connections),
-            headers={**agent, "Accept-Encoding": "identity"},
-            auto_decompress=False,
-            skip_auto_headers=["Content-Type"],
-            **common,
-        )
-
-    async def aclose(self) -> None:
-        await self.api.close()
-        await self.objects.close()
-
-    def abandon(self) -> None:
-        """Let go of the sockets without a running loop."""
-        for session in (self.api, self.objects):
-            connector = session.connector
-            session.detach()
-            if connector is not None:
-                connector._close()  # noqa: SLF001 - the only way without the loop
-
-
-class _SessionPool:
-    """Sessions by event loop, safe after fork and after the end of a loop."""
-
-    def __init__(self, options: NetworkOptions) -> None:
-        self._options = options
-        self._by_loop: dict[asyncio.AbstractEventLoop, _Sessions] = {}
-        self._pid = os.getpid()
-        weakref.finalize(self, _close_all, self._by_loop, self._pid)
-
-    def get(self) -> _Sessions:
-        if self._pid != os.getpid():
-            _inherited.append(self._by_loop)
-            self._by_loop, self._pid = {}, os.getpid()
-            weakref.finalize(self, _close_all, self._by_loop, self._pid)
-        loop = asyncio.get_running_loop()
-        found = self._by_loop.get(loop)
-        if found is None:
-            self._drop_ended()
-            found = self._by_loop[loop] = _Sessions(self._options)
-        return found
-
-    def _drop_ended(self) -> None:
-        for loop in [loop for loop in self._by_loop if loop.is_closed()]:
-            self._by_loop.pop(loop).abandon()
-
-    async def aclose(self) -> None:
-        found = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if found is not None:
-            await found.aclose()
-
-
-_inherited: list[dict[asyncio.AbstractEventLoop, _Sessions]] = []
-"""Sessions that belong to the parent process: kept, so that nothing closes them from here."""
-
-
-def _close_all(by_loop: dict[asyncio.AbstractEventLoop, _Sessions], pid: int) -> None:
-    if pid != os.getpid():
-        return
-    for loop, sessions in list(by_loop.items()):
-        if loop.is_running():
-            loop.call_soon_threadsafe(sessions.abandon)
-        else:
-            sessions.abandon()
-    by_loop.clear()

@@ -33,6 +33,7 @@ LAYERS = [
         "localfile",
         "wire",
     },
+    {"sessions"},
     {"transport"},
     {"objects"},
     {"services.base", "services.tree", "services.wireio"},

@@ -27,7 +27,8 @@ from synapsefs.services.base import Source, Staged
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
 from synapsefs.services.wireio import slice_of
-from synapsefs.transport import SLICE, Body, Transport, body_of
+from synapsefs.sessions import SLICE
+from synapsefs.transport import Body, Transport, body_of
 from synapsefs.wire import datasets as wire
 
 logger = logging.getLogger("synapsefs")
