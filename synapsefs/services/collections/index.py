@@ -17,7 +17,8 @@ from synapsefs.wire import collections as wire
 
 MARK = "synapsefs"
 """Key of a unit's metadata under which this package keeps what it must know again:
-``write``, an id of the write, and ``names``, each file's path below its specification."""
+``write``, an id of the write; ``names``, each file's path below its specification; ``since``, the
+units that the files were bound in first which were taken over from them."""
 
 
 LEFT_BEHIND = timedelta(hours=1)
@@ -56,6 +57,16 @@ class UnitRecord:
         """What this package noted when it wrote the unit; empty for foreign units."""
         found = self.meta.get(MARK)
         return found if isinstance(found, dict) else {}
+
+    def since(self, specification: str) -> int:
+        """Give the id of the unit in which one of its files was bound first.
+
+        A file is newer than another of its path when that is greater: it may have been taken over
+        into a newer unit by somebody who did not see the other.
+        """
+        noted = self.mark.get("since")
+        first = noted.get(specification) if isinstance(noted, dict) else None
+        return first if isinstance(first, int) and first < self.identifier else self.identifier
 
     @property
     def own_meta(self) -> dict[str, Any]:
@@ -102,6 +113,11 @@ class BoundFile:
     checksum: str
     url: str
     size: int | None
+
+    @property
+    def age(self) -> tuple[int, int]:
+        """Orders files of one path: the greatest is the newest."""
+        return self.unit.since(self.specification), self.unit.identifier
 
     @property
     def segments(self) -> tuple[str, ...]:
@@ -217,7 +233,7 @@ class CollectionIndex:
         if there is None or there.unit.identifier == file.unit.identifier:
             self.tree.put(file.segments, file)
             return
-        older, newer = sorted((there, file), key=lambda found: found.unit.identifier)
+        older, newer = sorted((there, file), key=lambda found: found.age)
         self.tree.put(newer.segments, newer)
         if newer.unit.mark:
             self._hide(older, newer.unit)

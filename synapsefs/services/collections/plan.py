@@ -78,6 +78,10 @@ class Draft:
         The unit it replaces, if any.
     replaced
         Further units that it takes the place of.
+    since
+        Where files that are taken over were bound first.
+    sources
+        Further units that files are taken over from.
     meta, groups
         What its writers wished for.
     bound
@@ -88,6 +92,8 @@ class Draft:
     checksums: dict[str, str] = field(default_factory=dict)
     base: UnitRecord | None = None
     replaced: Sequence[UnitRecord] = ()
+    since: dict[str, int] = field(default_factory=dict)
+    sources: list[UnitRecord] = field(default_factory=list)
     meta: dict[str, Any] = field(default_factory=dict)
     groups: tuple[str, ...] | None = None
     bound: set[str] = field(default_factory=set)
@@ -98,7 +104,8 @@ class Draft:
         """Begin with what a unit holds."""
         names = {spec: file.name for spec, file in unit.files.items()}
         checksums = {spec: file.checksum for spec, file in unit.files.items()}
-        return cls(names, checksums, unit, groups=unit.own_groups)
+        since = {spec: unit.since(spec) for spec in unit.files}
+        return cls(names, checksums, unit, since=since, groups=unit.own_groups)
 
     @property
     def changed(self) -> bool:
@@ -111,9 +118,24 @@ class Draft:
         return bool(self.names.keys() - self.bound)
 
     @property
-    def base_id(self) -> int:
-        """The id of the unit it replaces; 0 for none."""
-        return self.base.identifier if self.base else 0
+    def taken_from(self) -> set[int]:
+        """The ids of the units that files are taken over from as they were."""
+        if not self.carries:
+            return set()
+        held = [self.base, *self.sources] if self.base else self.sources
+        return {unit.identifier for unit in held}
+
+    def take_newest(self, units: Iterable[UnitRecord]) -> None:
+        """Take over the newest of each file: a unit may hold one that another has replaced."""
+        for unit in units:
+            for specification in self.names.keys() - self.bound:
+                file = unit.files.get(specification)
+                if file is None or not unit.mark or file.name != self.names[specification]:
+                    continue
+                if unit.since(specification) > self.since.get(specification, 0):
+                    self.since[specification] = unit.since(specification)
+                    self.checksums[specification] = file.checksum
+                    self.sources.append(unit)
 
     def binds(self, file: NewFile) -> bool:
         """Say whether the file is one of those bound here."""
@@ -150,6 +172,8 @@ class Draft:
             wire.META_EXTENSION: suffix.lower(),
         }
         mark: dict[str, Any] = {"write": self.write, "names": self.names}
+        if self.carries:
+            mark["since"] = {spec: self.since[spec] for spec in self.names.keys() - self.bound}
         if self.groups is not None and self.groups != folders:
             mark["groups"] = list(self.groups)
         groups = folders if self.groups is None else self.groups
@@ -164,8 +188,20 @@ class Draft:
         )
 
 
-def compose(files: Iterable[NewFile], units_with_stem: UnitsWithStem) -> list[Draft]:
-    """Arrange files into units, joining and replacing those that are there."""
+def compose(
+    files: Iterable[NewFile], units_with_stem: UnitsWithStem, known: UnitsWithStem | None = None
+) -> list[Draft]:
+    """Arrange files into units, joining and replacing those that are there.
+
+    Parameters
+    ----------
+    files
+        The files to bind.
+    units_with_stem
+        Gives the units to join.
+    known
+        Gives the units that files may be taken over from; the same where left out.
+    """
     by_stem: dict[str, list[NewFile]] = {}
     whole: dict[int, list[NewFile]] = {}
     for file in files:
@@ -178,7 +214,10 @@ def compose(files: Iterable[NewFile], units_with_stem: UnitsWithStem) -> list[Dr
         drafts = [Draft.of(unit) for unit in units_with_stem(stem)]
         for file in group:
             _draft_for(file, drafts).bind(file)
-        composed += [draft for draft in drafts if draft.changed]
+        changed = [draft for draft in drafts if draft.changed]
+        for draft in changed:
+            draft.take_newest((known or units_with_stem)(stem))
+        composed += changed
     return composed
 
 

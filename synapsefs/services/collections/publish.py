@@ -143,7 +143,7 @@ class UnitPublisher:
         for _ in range(REBASES):
             gone = await self._take_place(plan, made)
             mine.update(unit.identifier for unit in made)
-            outdated = [draft for draft in plan.drafts if draft.carries and draft.base_id in gone]
+            outdated = [draft for draft in plan.drafts if draft.taken_from & gone]
             if not outdated:
                 return
             plan = await self._rebased(plan, outdated, mine)
@@ -158,7 +158,8 @@ class UnitPublisher:
             return [unit for unit in index.with_stem(stem) if unit.identifier not in mine]
 
         files = [file for file in plan.files if any(draft.binds(file) for draft in outdated)]
-        drafts = [draft for draft in compose(files, others) if draft.base is not None]
+        composed = compose(files, others, index.with_stem)
+        drafts = [draft for draft in composed if draft.base is not None]
         for draft in drafts:
             own = [unit for unit in index.with_stem(draft.key) if unit.identifier in mine]
             draft.replaced = [*draft.replaced, *own]
@@ -167,7 +168,7 @@ class UnitPublisher:
     async def _take_place(self, plan: _Plan, made: Sequence[UnitRecord]) -> set[int]:
         """Note new units in the index, delete what they replaced; give what was gone before."""
         index = self._indexes.held(plan.collection.identifier)
-        gone = {draft.base_id for draft in plan.drafts if draft.base_id not in index.units}
+        gone = {i for draft in plan.drafts for i in draft.taken_from if i not in index.units}
         sizes = {(file.specification, file.name): file.size for file in plan.files}
         for unit in made:
             for bound in unit.files.values():
