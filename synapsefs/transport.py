@@ -31,6 +31,9 @@ from synapsefs.sessions import SLICE, SessionPool
 logger = logging.getLogger("synapsefs")
 T = TypeVar("T")
 
+JOINED = 2**17
+"""Bytes of a body up to which copying it costs less than sending it apart from its head."""
+
 LARGEST_ANSWER = 2**28
 """Bytes of an answer of a service; a page of a listing has a hundredth."""
 
@@ -56,15 +59,22 @@ class Body:
         Bytes in all, sent as ``Content-Length``.
     chunks
         Starts the body from its beginning.
+    headers
+        What else is said of it.
+    whole
+        All of a small body, which then travels in one piece with the request's head.
     """
 
     size: int
     chunks: Callable[[], AsyncIterator[bytes | memoryview]]
     headers: Mapping[str, str] = field(default_factory=dict)
+    whole: bytes | None = None
 
 
 def body_of(*pieces: bytes | memoryview, headers: Mapping[str, str] | None = None) -> Body:
-    """Make a body of pieces in memory, sent in slices and never joined."""
+    """Make a body of pieces in memory, sent in slices and joined only where they are small."""
+    size = sum(len(piece) for piece in pieces)
+    whole = b"".join(pieces) if size <= JOINED else None
 
     async def chunks() -> AsyncIterator[bytes | memoryview]:
         for piece in pieces:
@@ -72,7 +82,7 @@ def body_of(*pieces: bytes | memoryview, headers: Mapping[str, str] | None = Non
             for start in range(0, len(view), SLICE):
                 yield view[start : start + SLICE]
 
-    return Body(sum(len(piece) for piece in pieces), chunks, headers or {})
+    return Body(size, chunks, headers or {}, whole)
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,6 +417,8 @@ def _payload(body: bytes | Body | None) -> tuple[Any, dict[str, str]]:
     if isinstance(body, bytes) and len(body) >= SLICE:
         body = body_of(body)
     if isinstance(body, Body):
+        if body.whole is not None:
+            return body.whole, dict(body.headers)
         return body.chunks(), {**body.headers, "Content-Length": str(body.size)}
     return body, {}
 

@@ -5,40 +5,25 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import limits
-from synapsefs.archive import UnpackLimits
 from synapsefs.bridge import mirrored
-from synapsefs.errors import FolderError, UnsupportedError, naming
-from synapsefs.resume import Keeping
-from synapsefs.services.base import Entry
-from synapsefs.transfer import ByteRange, download, read, read_ranges
-from synapsefs.verbs.archives import fetch_unpacked, unpack_limits, unpacked_at
+from synapsefs.errors import UnsupportedError
+from synapsefs.transfer import ByteRange, read, read_ranges
+from synapsefs.verbs.archives import unpack_limits
 from synapsefs.verbs.batch import Batch
-from synapsefs.verbs.comparing import UNCHANGED, ComparingVerbs
-from synapsefs.verbs.each import FAULTS, Manner
+from synapsefs.verbs.each import Manner
+from synapsefs.verbs.fetching import Fetch, FetchingVerbs, prepare
 from synapsefs.verbs.pairing import pairs_to_get
 
-
-@dataclass(frozen=True, slots=True)
-class _Fetch:
-    """A file to get: from where, to which local path, continued or not."""
-
-    source: str
-    target: str
-    resume: bool | None
-
-
-_fetches: Batch[_Fetch] = Batch("fetches")
+_fetches: Batch[Fetch] = Batch("fetches")
 
 
 @mirrored("cat", "cat_file", "cat_ranges", "get", "get_file", "sign")
-class ReadingVerbs(ComparingVerbs):
+class ReadingVerbs(FetchingVerbs):
     """The verbs that read bytes."""
 
     async def _cat_file(
@@ -150,43 +135,7 @@ class ReadingVerbs(ComparingVerbs):
                 await limits.gather(map(self._get_file, rpath, lpath), 1)
             else:
                 await super()._get(rpath, lpath, recursive=recursive, **kwargs)
-        entries = [await self._entry(item.source) for item in fetches]
-        work = list(zip(fetches, entries, strict=True))
-        if manner.sync or manner.dry_run:
-            measured = await self._measured_all(entries)
-            files = [
-                (entry.info(), item.target)
-                for entry, item in zip(measured, fetches, strict=True)
-                if entry.kind == "file"
-            ]
-            steps = await self._steps_to_get(files, compare=manner.sync)
-            if manner.dry_run:
-                return [step.shown() for step in steps]
-            alone = {step.target for step in steps if step.action == UNCHANGED}
-            work = [(item, entry) for item, entry in work if item.target not in alone]
-        if callback is not DEFAULT_CALLBACK:
-            counted = await self._measured_all([entry for _, entry in work])
-            callback.set_size(sum(entry.size or 0 for entry in counted))
-        outcomes: dict[str, Exception | None] = {
-            item.target: None
-            for item, entry in zip(fetches, entries, strict=True)
-            if entry.kind == "file"
-        }
-
-        async def fetch(item: _Fetch, entry: Entry) -> None:
-            limit = unzip if _unpacks(entry, recursive) else None
-            try:
-                await self._fetch(item, entry, callback, limit)
-            except FAULTS as error:
-                if not manner.each:
-                    raise
-                outcomes[item.target] = error
-            else:
-                manner.counter.relative_update(int(entry.kind == "file"))
-
-        manner.counter.set_size(sum(entry.kind == "file" for _, entry in work))
-        await limits.gather((fetch(*pair) for pair in work), self.options.max_concurrency)
-        return outcomes if manner.each else None
+        return await self._fetch_all(fetches, callback, manner, unzip, recursive=recursive)
 
     async def _get_file(
         self,
@@ -218,34 +167,13 @@ class ReadingVerbs(ComparingVerbs):
         ChecksumError
             When the bytes are not what the service says.
         """
-        item = _Fetch(self._strip_protocol(rpath), os.fspath(lpath), resume)
+        item = Fetch(self._strip_protocol(rpath), os.fspath(lpath), resume)
         if not _fetches.add(item):
             entry = await self._entry_at(rpath, version)
             if callback is not DEFAULT_CALLBACK:
                 callback.set_size((await self._measured([entry]))[0].size)
+            await asyncio.to_thread(prepare, [item.target] if entry.kind == "file" else [])
             await self._fetch(item, entry, callback)
-
-    async def _fetch(
-        self, item: _Fetch, entry: Entry, callback: Any, unzip: UnpackLimits | None = None
-    ) -> None:
-        if entry.kind == "directory":
-            await asyncio.to_thread(os.makedirs, item.target, exist_ok=True)
-            return
-        if unzip is not None:
-            fetch = partial(self._download, entry, callback)
-            target = unpacked_at(item.source, item.target)
-            await fetch_unpacked(fetch, target, unzip, entry.location.path)
-            return
-        await asyncio.to_thread(_prepare, item.target)
-        keeping = self._keeping(entry.location, item.resume)
-        await self._download(entry, callback, item.target, keeping)
-
-    async def _download(
-        self, entry: Entry, callback: Any, target: str, keeping: Keeping | None = None
-    ) -> None:
-        content = await (await self._service(entry.location)).content(entry)
-        with naming(target):
-            await download(self.transport, content, target, callback.relative_update, keeping)
 
     async def _sign(self, path: str, expiration: int = 100, **kwargs: Any) -> str:
         """Give a URL that reads a file without credentials.
@@ -266,21 +194,9 @@ class ReadingVerbs(ComparingVerbs):
         return await content.locate(True)
 
 
-def _unpacks(entry: Entry, recursive: bool) -> bool:
-    """Say whether ``unzip`` is meant for a file: in a tree only for what is a zipped directory."""
-    return entry.kind == "file" and (not recursive or bool(entry.details.get("is_collection")))
-
-
 def _slices(paths: Sequence[str], starts: Any, ends: Any) -> list[ByteRange]:
     firsts = list(starts) if isinstance(starts, Sequence) else [starts] * len(paths)
     lasts = list(ends) if isinstance(ends, Sequence) else [ends] * len(paths)
     if not len(paths) == len(firsts) == len(lasts):
         raise ValueError("paths, starts and ends have the same length")
     return [ByteRange(start, end) for start, end in zip(firsts, lasts, strict=True)]
-
-
-def _prepare(target: str) -> None:
-    """Make the directory of a local target; refuse a target that is one itself."""
-    if os.path.isdir(target):
-        raise FolderError("the local target is a directory", target)
-    os.makedirs(os.path.dirname(target) or ".", exist_ok=True)
