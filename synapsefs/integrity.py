@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from typing import IO, Any
 
-from synapsefs.errors import ChecksumError
+from synapsefs.errors import ChecksumError, InvalidRequestError
 
 ALGORITHMS = {32: "md5", 40: "sha1", 64: "sha256"}
 BATCH = 2**20
@@ -39,14 +39,14 @@ def hash_range(file: IO[bytes], digest: Any, start: int, end: int) -> None:
 
     Raises
     ------
-    ValueError
+    InvalidRequestError
         When the file is shorter.
     """
     file.seek(start)
     while start < end:
         block = file.read(min(2**20, end - start))
         if not block:
-            raise ValueError("the file is shorter than it was")
+            raise InvalidRequestError("the local file is shorter than it was", str(file.name))
         digest.update(block)
         start += len(block)
 

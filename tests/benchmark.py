@@ -35,11 +35,13 @@ class Race:
 
     name: str
     contestants: dict[str, Callable[[], Any]]
+    prepare: Callable[[], None] = lambda: None
     seconds: dict[str, list[float]] = field(default_factory=dict)
 
     def run(self) -> None:
         """Let each contestant do the work once."""
         for name, work in self.contestants.items():
+            self.prepare()
             began = time.perf_counter()
             with contextlib.redirect_stdout(io.StringIO()):
                 work()
@@ -76,9 +78,10 @@ class Ground:
         self.collection = self.fs.info("collections/race")["id"]
 
     def fresh(self) -> None:
-        """Change the large file, so that its content is new to the server."""
-        with self.large.open("r+b") as file:
-            file.write(uuid.uuid4().bytes)
+        """Change all local files, so that their content is new to the server."""
+        for path in (self.large, *self.tree.iterdir()):
+            with path.open("r+b") as file:
+                file.write(uuid.uuid4().bytes)
 
     def name(self) -> str:
         return uuid.uuid4().hex
@@ -131,16 +134,18 @@ def races(ground: Ground, small: int) -> list[Race]:
         Race(
             "upload of the large file",
             {
-                "collections": lambda: (ground.fresh(), ground.put("collections", ground.large)),
-                "synapse-sdk": lambda: (ground.fresh(), ground.synapse_large()),
+                "collections": lambda: ground.put("collections", ground.large),
+                "synapse-sdk": ground.synapse_large,
             },
+            ground.fresh,
         ),
         Race(
             "upload of the large file",
             {
-                "datasets": lambda: (ground.fresh(), ground.put("datasets", ground.large)),
-                "edison-client": lambda: (ground.fresh(), ground.edison_store(ground.large)),
+                "datasets": lambda: ground.put("datasets", ground.large),
+                "edison-client": lambda: ground.edison_store(ground.large),
             },
+            ground.fresh,
         ),
         Race(
             f"upload of {small} small files",
@@ -148,6 +153,7 @@ def races(ground: Ground, small: int) -> list[Race]:
                 "collections": lambda: ground.put("collections", ground.tree),
                 "synapse-sdk bulk": ground.synapse_tree,
             },
+            ground.fresh,
         ),
         Race(
             f"upload of {small} small files",
@@ -155,6 +161,7 @@ def races(ground: Ground, small: int) -> list[Race]:
                 "datasets": lambda: ground.put("datasets", ground.tree),
                 "edison-client": lambda: ground.edison_store(ground.tree),
             },
+            ground.fresh,
         ),
     ]
     ground.fs.mkdir("collections/there")

@@ -19,7 +19,7 @@ from typing import IO, Any, Protocol
 
 from pydantic import BaseModel, Field, ValidationError
 
-from synapsefs import bridge, limits
+from synapsefs import bridge, integrity, limits
 from synapsefs.errors import ChecksumError, SynapseError, concerning
 from synapsefs.localfile import Spool
 from synapsefs.location import Location, split_suffix, unescape
@@ -152,10 +152,7 @@ class DatasetUpload:
     async def write(self, part: bytes | memoryview, *, last: bool) -> None:
         """Take the next part: hashed, and kept in memory if it is the only one, else on disk."""
         only = last and not self._part_hashes
-        if only and len(part) <= READ:
-            self._note(part)
-        else:
-            await asyncio.to_thread(self._note, part)
+        await self._note(part)
         if only:
             self._single = part
             return
@@ -165,10 +162,18 @@ class DatasetUpload:
         if last:
             await asyncio.to_thread(self._file.flush)
 
-    def _note(self, part: bytes | memoryview) -> None:
-        digest = hashlib.md5(part, usedforsecurity=False).digest()
-        self._part_hashes.append(base64.b64encode(digest).decode())
-        self._whole.update(part)
+    async def _note(self, part: bytes | memoryview) -> None:
+        """Hash a part, and the whole so far; beside each other where that takes time."""
+        if len(part) <= READ:
+            digest = hashlib.md5(part, usedforsecurity=False)
+            self._whole.update(part)
+        else:
+            whole = asyncio.ensure_future(asyncio.to_thread(self._whole.update, part))
+            try:
+                digest = await asyncio.to_thread(hashlib.md5, part, usedforsecurity=False)
+            finally:
+                await whole
+        self._part_hashes.append(base64.b64encode(digest.digest()).decode())
         self._size += len(part)
 
     async def adopt(self, source: Source) -> int:
@@ -177,26 +182,30 @@ class DatasetUpload:
             return 0
         self.part_size = max(self.part_size, -(-source.size // wire.MAX_PARTS))
         await bridge.in_thread(self._open, source.path)
-        await asyncio.to_thread(self._hash_file)
-        self._source = source
+        whole = asyncio.ensure_future(asyncio.to_thread(self._hash_whole, source))
+        try:
+            self._part_hashes = await asyncio.to_thread(self._hash_parts, source)
+        finally:
+            await whole
+        self._source, self._size = source, source.size
         return source.size
 
     def _open(self, path: str) -> None:
         self._file = open(path, "rb")  # noqa: SIM115 - closed with the upload
 
-    def _hash_file(self) -> None:
-        assert self._file is not None  # noqa: S101 - adopt opened it
-        buffer = memoryview(bytearray(READ))
-        part, left = hashlib.md5(usedforsecurity=False), self.part_size
-        while count := self._file.readinto(buffer[: min(READ, left)]):  # type: ignore[attr-defined]
-            part.update(buffer[:count])
-            self._whole.update(buffer[:count])
-            self._size, left = self._size + count, left - count
-            if not left:
-                self._part_hashes.append(base64.b64encode(part.digest()).decode())
-                part, left = hashlib.md5(usedforsecurity=False), self.part_size
-        if left < self.part_size:
-            self._part_hashes.append(base64.b64encode(part.digest()).decode())
+    def _hash_whole(self, source: Source) -> None:
+        with open(source.path, "rb") as file:
+            integrity.hash_range(file, self._whole, 0, source.size)
+
+    def _hash_parts(self, source: Source) -> list[str]:
+        found = []
+        with open(source.path, "rb") as file:
+            for start in range(0, source.size, self.part_size):
+                digest = hashlib.md5(usedforsecurity=False)
+                end = min(start + self.part_size, source.size)
+                integrity.hash_range(file, digest, start, end)
+                found.append(base64.b64encode(digest.digest()).decode())
+        return found
 
     async def finish(self) -> Staged:
         """Send the parts, unless the content is small text."""
