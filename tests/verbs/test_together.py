@@ -10,6 +10,7 @@ from aiohttp import web
 from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem
+from synapsefs.services.collections import direct
 from tests.support.observed import observed_server
 
 SIGNED = "/data_files/presigned_upload/upload/"
@@ -97,6 +98,17 @@ def test_batches_are_of_a_bounded_size(tmp_path):
     with service(tmp_path) as (server, fs), server.watching() as seen:
         put(fs, tmp_path)
         assert [s.path for s in seen].count(SIGNED) == 3
+        assert one_by_one(seen) == 0
+        assert stored(fs, made)
+
+
+def test_batches_hold_a_bounded_number_of_bytes(tmp_path, monkeypatch):
+    """What is signed must arrive before the URLs expire."""
+    monkeypatch.setattr(direct, "BYTES_TOGETHER", 5_000)
+    made = tree(tmp_path)
+    with service(tmp_path) as (server, fs), server.watching() as seen:
+        put(fs, tmp_path)
+        assert [s.path for s in seen].count(SIGNED) == -(-COUNT // 2)
         assert one_by_one(seen) == 0
         assert stored(fs, made)
 
@@ -225,6 +237,28 @@ def test_after_a_failure_the_storage_is_left_alone(tmp_path):
         put(fs, tmp_path)
         assert [s.path for s in seen].count(SIGNED) <= 2
         assert one_by_one(seen) == len(made)
+
+
+def test_a_storage_that_cannot_be_reached_is_not_tried_again(tmp_path):
+    """Its host is behind a wall, say: that costs the timeouts of one call, not of each."""
+    made = tree(tmp_path)
+
+    @web.middleware
+    async def walled(request, handler):
+        answer = await handler(request)
+        if request.path == SIGNED:
+            nowhere = answer.body.replace(request.host.encode(), b"127.0.0.1:9")
+            return web.Response(body=nowhere, content_type="application/json")
+        return answer
+
+    with service(tmp_path, walled) as (server, fs), server.watching() as seen:
+        put(fs, tmp_path)
+        assert stored(fs, made)
+        for name in made:
+            (tmp_path / "many" / name).write_bytes(name.encode())
+        put(fs, tmp_path)
+        assert [s.path for s in seen].count(SIGNED) == 1
+        assert one_by_one(seen) == 2 * COUNT
 
 
 def test_a_file_that_changes_meanwhile_is_sent_as_it_is_then(tmp_path):

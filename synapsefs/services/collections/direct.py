@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from synapsefs import integrity, limits
-from synapsefs.errors import IntegrityError, SynapseError
+from synapsefs.errors import IntegrityError, SynapseError, UnreachableError
 from synapsefs.localfile import look, require_unchanged
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.wireio import slice_of
@@ -20,8 +20,8 @@ from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
 PARTS_AT_A_TIME = 4
-FILES_TOGETHER = 200
-"""Files that are signed and confirmed in one request; the service takes up to a thousand."""
+FILES_TOGETHER, BYTES_TOGETHER = 200, 2**28
+"""What is signed and confirmed in one request: a thousand files are allowed, but URLs expire."""
 
 BATCHES_AT_A_TIME = 2
 PARCEL, PARCEL_FILES = 2**20, 8
@@ -88,9 +88,12 @@ class DirectRoute:
         except SynapseError as error:
             logger.info("%s: the service does not tell its storage: %s", files[0].about, error)
             return [None] * len(files)
-        starts = range(0, len(files), FILES_TOGETHER)
-        batches = (delivery.send(files[first : first + FILES_TOGETHER]) for first in starts)
-        sent = await limits.gather(batches, BATCHES_AT_A_TIME)
+        batches = limits.parcels(
+            files, lambda file: file.size, most=BYTES_TOGETHER, count=FILES_TOGETHER
+        )
+        sent = await limits.gather(map(delivery.send, batches), BATCHES_AT_A_TIME)
+        if isinstance(delivery.failure, UnreachableError):
+            self._offered = False
         return [file for batch in sent for file in batch]
 
     async def _is_offered(self, about: str) -> bool:
@@ -102,23 +105,29 @@ class DirectRoute:
 
 
 class _Delivery:
-    """Batches of files; after a failure the batches that follow are not tried."""
+    """Batches of files; after a failure the batches that follow are not tried.
+
+    Attributes
+    ----------
+    failure
+        Why not; None when nothing failed.
+    """
 
     def __init__(self, api: CollectionsApi, transport: Transport) -> None:
         self._api = api
         self._transport = transport
         self._slots = asyncio.Semaphore(transport.options.max_concurrency)
-        self._failed = False
+        self.failure: SynapseError | None = None
 
     async def send(self, files: Sequence[Outgoing]) -> list[wire.DataFile | None]:
         """Send a batch, or nothing of it."""
         arrived: list[tuple[Outgoing, int]] = []
         try:
-            if not self._failed:
+            if self.failure is None:
                 return await self._send(files, arrived)
         except SynapseError as error:
             logger.info("%s: not straight to the storage: %s", files[0].about, error)
-            self._failed = True
+            self.failure = error
             for file, size in arrived:
                 file.progress(-size)
         return [None] * len(files)
@@ -132,7 +141,6 @@ class _Delivery:
             for file in files
         ]
         targets = await self._api.presign(wanted, about)
-
         parcels = limits.parcels(
             zip(files, targets, strict=True),
             lambda pair: pair[0].size,
