@@ -14,6 +14,7 @@ from fsspec.asyn import FSTimeoutError
 
 T = TypeVar("T")
 CLEANUP_SECONDS = 5.0
+TURN_SECONDS = 0.25
 
 
 def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
@@ -28,7 +29,7 @@ def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
     """
     future = submit(loop, work)
     try:
-        return future.result()
+        return outcome(future)
     except concurrent.futures.CancelledError:
         raise asyncio.CancelledError("the work was cancelled") from None
     except TimeoutError as error:
@@ -39,6 +40,20 @@ def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
         future.cancel()
         concurrent.futures.wait([future], timeout=CLEANUP_SECONDS)
         raise
+
+
+def outcome(future: concurrent.futures.Future[T]) -> T:
+    """Wait for what comes of work, in turns.
+
+    A signal that comes just before a thread begins to wait, or that another thread gets, does not
+    end its waiting: it would be noticed only when the work is done.
+    """
+    while True:
+        try:
+            return future.result(TURN_SECONDS)
+        except TimeoutError:
+            if future.done():
+                return future.result()
 
 
 def submit(

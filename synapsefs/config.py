@@ -77,7 +77,7 @@ class NetworkOptions:
     read_timeout: float = 60.0
     retries: int = 4
     max_connections: int = 64
-    max_concurrency: int = 16
+    max_concurrency: int = 32
     block_size: int = 50 * MIB
     trust_env: bool = False
 

@@ -127,7 +127,7 @@ class SynapseWriter(AbstractBufferedFile):
     def _settle(self) -> None:
         """Wait for the part on its way; interrupted meanwhile, it is still known and cancelled."""
         if self._flight is not None:
-            self._flight.result()
+            bridge.outcome(self._flight)
             self._flight = None
 
     def flush(self, force: bool = False) -> None:  # noqa: ARG002

@@ -1,7 +1,8 @@
-"""Speed beside the services' own clients: ``python -m tests.benchmark [--large MB] [--runs N]``.
+"""Speed beside the services' own clients: ``python -m tests.benchmark``.
 
 All contestants take turns on one embedded server, which is a process of its own; the medians of
-the runs and their ratios are written as a table. Needs the ``interop`` extra on Python 3.12.
+the runs and their ratios are written as a table. With ``--away`` the server seems to be that many
+milliseconds away. Needs the ``interop`` extra on Python 3.12.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from synapsefs import SynapseFileSystem
+from tests.support.distant import from_afar
 from tests.support.running import server_process
 
 SMALL = 20_000
@@ -197,11 +199,15 @@ def main() -> None:
     parser.add_argument("--large", type=int, default=500, help="MiB of the large file")
     parser.add_argument("--small", type=int, default=2000, help="how many small files")
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--away", type=float, default=0, help="round trip to the server in ms")
     given = parser.parse_args()
     warnings.simplefilter("ignore")
     logging.disable()
     with tempfile.TemporaryDirectory() as work:
-        with server_process(Path(work) / "root") as url:
+        with contextlib.ExitStack() as running:
+            url = running.enter_context(server_process(Path(work) / "root"))
+            if given.away:
+                url = running.enter_context(from_afar(url, given.away / 1000))
             ground = Ground(url, Path(work), given.large, given.small)
             prepared = races(ground, given.small)
             for _ in range(given.runs):

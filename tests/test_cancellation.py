@@ -250,6 +250,34 @@ def test_an_interrupted_writer(
     assert fs.cat_file(f"{base}/a.bin") == b"still usable"
 
 
+@contextlib.contextmanager
+def asleep() -> Iterator[None]:
+    """Let interrupts reach other threads only, so that they do not wake this one."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
+@pytest.mark.parametrize("verb", ["pipe_file", "open"])
+def test_an_interrupt_that_does_not_wake_the_waiting_thread(
+    closed: Any, options: dict[str, Any], base: str, verb: str
+) -> None:
+    """Python runs the handler when this thread wakes, so it must not sleep for long."""
+    fs = SynapseFileSystem(**options, skip_instance_cache=True)
+    gate = closed(*part_route())
+    with interrupt_at(gate) as sent, asleep(), pytest.raises(KeyboardInterrupt):
+        if verb == "pipe_file":
+            fs.pipe_file(f"{base}/a.bin", content(3 * PART))
+        else:
+            with fs.open(f"{base}/a.bin", "wb") as file:
+                file.write(content(3 * PART))
+    assert time.monotonic() - sent[0] < STOPPED_WITHIN + SLACK
+    gate.opened.set()
+    assert fs.find(base) == []
+
+
 def test_an_interrupted_transaction(closed: Any, options: dict[str, Any], base: str) -> None:
     fs = SynapseFileSystem(**options, skip_instance_cache=True)
     gate = closed("POST" if base.startswith("collections") else "PATCH", "/data")

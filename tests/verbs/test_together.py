@@ -85,10 +85,10 @@ def test_unchanged_files_are_not_sent_again(tmp_path):
 
 
 def test_few_files_go_at_once_by_the_service(tmp_path):
-    made = tree(tmp_path, 8)
+    made = tree(tmp_path, 4)
     with service(tmp_path) as (server, fs), server.watching() as seen:
         put(fs, tmp_path)
-        assert one_by_one(seen) == 8
+        assert one_by_one(seen) == 4
         assert SIGNED not in [s.path for s in seen]
         assert stored(fs, made)
 

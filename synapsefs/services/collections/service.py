@@ -296,7 +296,7 @@ class CollectionsService:
         A file that is larger than a part, or empty, goes alone.
         """
         options = self._transport.options
-        if len(sources) <= 2 * options.max_concurrency:
+        if len(sources) <= options.max_concurrency:
             return {}
         chosen = [source for source in sources if 0 < source.size <= options.block_size]
         await self.refuse_existing([source.location for source in chosen if source.exclusive])
