@@ -323,9 +323,20 @@ class Service(Protocol):
         """Give the files whose content need not be sent, ready to be published."""
 
     async def send_together(
-        self, sources: Sequence[LocalSource], progress: Callable[[int], None]
+        self,
+        sources: Sequence[LocalSource],
+        progress: Callable[[int], None],
+        counter: Callable[[int], None],
     ) -> dict[Location, Staged]:
         """Send files by a route that takes many at once, where there is one.
+
+        Parameters
+        ----------
+        sources
+            The files.
+        progress, counter
+            Are told bytes and files that have arrived, and negative numbers when they are to be
+            sent again.
 
         Returns
         -------

@@ -68,7 +68,7 @@ async def send_each(
     """
     failed: dict[Location, Exception] = {}
     good = await _passing(fs, sends, failed)
-    callback.set_size(await asyncio.to_thread(_total, good))
+    there = await _sent_together(fs, good, callback, manner)
 
     async def arrive(item: Any) -> Staged | None:
         try:
@@ -77,13 +77,26 @@ async def send_each(
             failed[item.target] = error
             return None
 
-    arrived = await limits.gather(map(arrive, good), fs.options.max_concurrency)
-    staged = {item.location: item for item in arrived if item is not None}
+    left = [item for item in good if item.target not in there]
+    arrived = await limits.gather(map(arrive, left), fs.options.max_concurrency)
+    staged = there | {item.location: item for item in arrived if item is not None}
     if failed:
         good = [item for item in good if item.target in staged]
         good = await _passing(fs, good, failed)
     await _publish(fs, [[staged[item.target] for item in group] for group in _units(good)], failed)
     return {item.target.path: failed.get(item.target) for item in sends}
+
+
+async def _sent_together(
+    fs: Any, sends: Sequence[Any], callback: Any, manner: Manner
+) -> dict[Location, Staged]:
+    """Send by a route for many files those that go that way; whatever is wrong shows later."""
+    sizes = await asyncio.to_thread(lambda: [_size(item.source) for item in sends])
+    callback.set_size(sum(sizes))
+    try:
+        return await fs._sent_together(sends, sizes, {}, callback, manner.counter)  # type: ignore[no-any-return]  # noqa: SLF001
+    except FAULTS:
+        return {}
 
 
 async def _passing(fs: Any, sends: Sequence[Any], failed: dict[Location, Exception]) -> list[Any]:
@@ -136,5 +149,5 @@ def _unit_of(place: Location) -> Hashable:
     return place.container, split_suffix("/".join(place.inner[1:]))[0]
 
 
-def _total(sends: Iterable[Any]) -> int:
-    return sum(os.path.getsize(item.source) for item in sends if os.path.isfile(item.source))
+def _size(path: str) -> int:
+    return os.path.getsize(path) if os.path.isfile(path) else 0

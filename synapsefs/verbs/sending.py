@@ -61,8 +61,8 @@ class SendingVerbs(ComparingVerbs):
         there = await self._present(sends, sizes)
         for item in there.values():
             callback.relative_update(item.size)
-        there |= await self._sent_together(sends, sizes, there, callback)
         counter.relative_update(len(there))
+        there |= await self._sent_together(sends, sizes, there, callback, counter)
         left = [item for item in sends if item.target not in there]
         staged = await self._arrived(
             [self._stage_counted(item, callback, counter) for item in left]
@@ -89,13 +89,16 @@ class SendingVerbs(ComparingVerbs):
         sizes: Sequence[int],
         there: Mapping[Location, Staged],
         callback: Any,
+        counter: Any,
     ) -> dict[Location, Staged]:
         """Send by a route for many files what is not there, where a service has such a route."""
         found: dict[Location, Staged] = {}
         for sources in _by_root(sends, sizes):
             service = await self._service(sources[0].location)
             left = [source for source in sources if source.location not in there]
-            found |= await service.send_together(left, callback.relative_update)
+            found |= await service.send_together(
+                left, callback.relative_update, counter.relative_update
+            )
         return found
 
     async def _stage_counted(self, item: Send, callback: Any, counter: Any) -> Staged:

@@ -199,9 +199,10 @@ def status(path, number):
 def test_one_by_one_where_that_is_no_way(tmp_path, middleware):
     made = tree(tmp_path)
     with service(tmp_path, middleware) as (server, fs), server.watching() as seen:
-        counted = Callback()
-        put(fs, tmp_path, callback=counted)
+        counted, files = Callback(), Callback()
+        put(fs, tmp_path, callback=counted, files_callback=files)
         assert one_by_one(seen) == COUNT
+        assert files.value == COUNT
         assert counted.value == sum(map(len, made.values()))
         assert fs.find("collections/c") == [f"{FOLDER}/{name}" for name in made]
 
@@ -274,6 +275,29 @@ def test_a_file_that_changes_meanwhile_is_sent_as_it_is_then(tmp_path):
     with service(tmp_path, changing) as (_, fs):
         put(fs, tmp_path)
         assert stored(fs, made)
+
+
+def test_one_bad_file_does_not_lose_the_rest(tmp_path):
+    """Each is told of; those that can be sent go together all the same."""
+    made = tree(tmp_path)
+    (tmp_path / "many" / "gone.png").symlink_to(tmp_path / "nowhere")
+    with service(tmp_path) as (server, fs), server.watching() as seen:
+        files = Callback()
+        told = put(fs, tmp_path, on_error="return", files_callback=files)
+        assert [name for name, error in told.items() if error] == [f"{FOLDER}/gone.png"]
+        assert [s.path for s in seen].count(SIGNED) == 1
+        assert one_by_one(seen) == 0
+        assert files.value == COUNT
+        assert stored(fs, made)
+
+
+def test_those_that_must_not_be_replaced_are_told(tmp_path):
+    made = tree(tmp_path)
+    with service(tmp_path) as (_, fs):
+        fs.pipe_file(f"{FOLDER}/3.png", b"earlier")
+        told = put(fs, tmp_path, on_error="return", mode="create")
+        assert [name for name, error in told.items() if error] == [f"{FOLDER}/3.png"]
+        assert stored(fs, made | {"3.png": b"earlier"})
 
 
 def test_a_file_that_vanishes_meanwhile_fails_and_nothing_appears(tmp_path):

@@ -19,6 +19,7 @@ from synapsefs.transport import Transport
 from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")
+Progress = Callable[[int], None]
 PARTS_AT_A_TIME = 4
 FILES_TOGETHER, BYTES_TOGETHER = 200, 2**28
 """What is signed and confirmed in one request: a thousand files are allowed, but URLs expire."""
@@ -28,9 +29,9 @@ PARCEL, PARCEL_FILES = 2**20, 8
 """Bytes and files that one visit to a thread reads."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outgoing:
-    """A local file on its way.
+    """A local file on its way, and what was told of it.
 
     Attributes
     ----------
@@ -44,13 +45,31 @@ class Outgoing:
         Path that errors name.
     progress
         Is told each number of bytes that arrived; a negative one when they are sent again.
+    counter
+        Is told each number of files that arrived, in the same way.
     """
 
     path: str
     size: int
     name: str
     about: str
-    progress: Callable[[int], None]
+    progress: Progress
+    counter: Progress | None = None
+    bytes_told: int = 0
+    files_told: int = 0
+
+    def tell(self, size: int, files: int = 0) -> None:
+        """Tell that bytes, or the whole file, have arrived."""
+        self.bytes_told += size
+        self.files_told += files
+        if size:
+            self.progress(size)
+        if files and self.counter is not None:
+            self.counter(files)
+
+    def take_back(self) -> None:
+        """Tell that it is to be sent again."""
+        self.tell(-self.bytes_told, -self.files_told)
 
     @property
     def content_type(self) -> str | None:
@@ -121,20 +140,17 @@ class _Delivery:
 
     async def send(self, files: Sequence[Outgoing]) -> list[wire.DataFile | None]:
         """Send a batch, or nothing of it."""
-        arrived: list[tuple[Outgoing, int]] = []
         try:
             if self.failure is None:
-                return await self._send(files, arrived)
+                return await self._send(files)
         except SynapseError as error:
             logger.info("%s: not straight to the storage: %s", files[0].about, error)
             self.failure = error
-            for file, size in arrived:
-                file.progress(-size)
+            for file in files:
+                file.take_back()
         return [None] * len(files)
 
-    async def _send(
-        self, files: Sequence[Outgoing], arrived: list[tuple[Outgoing, int]]
-    ) -> list[wire.DataFile | None]:
+    async def _send(self, files: Sequence[Outgoing]) -> list[wire.DataFile | None]:
         about = files[0].about
         wanted = [
             wire.FileToPresign(filename=file.name, size=file.size, content_type=file.content_type)
@@ -147,48 +163,43 @@ class _Delivery:
             most=PARCEL,
             count=PARCEL_FILES,
         )
-        work = (self._deliver_all(parcel, arrived) for parcel in parcels)
         at_a_time = self._transport.options.max_concurrency
-        delivered = [sent for some in await limits.gather(work, at_a_time) for sent in some]
-        results = await self._api.confirm(delivered, about)
+        delivered = await limits.gather(map(self._deliver_all, parcels), at_a_time)
+        sent = {found.file_key: found for parcel in delivered for found in parcel if found}
+        results = await self._api.confirm(list(sent.values()), about) if sent else {}
         return [
-            _registered(file, sent, results[sent.file_key])
-            for file, sent in zip(files, delivered, strict=True)
+            _registered(file, sent[key], results[key]) if (key := target.file_key) in sent else None
+            for file, target in zip(files, targets, strict=True)
         ]
 
     async def _deliver_all(
-        self,
-        pairs: Sequence[tuple[Outgoing, wire.PresignedFile]],
-        arrived: list[tuple[Outgoing, int]],
-    ) -> list[wire.FileToConfirm]:
+        self, pairs: Sequence[tuple[Outgoing, wire.PresignedFile]]
+    ) -> list[wire.FileToConfirm | None]:
+        """Send some files; None for each that is not what it was, or cannot be read."""
         looked = await asyncio.to_thread(lambda: [_Looked.at(file) for file, _ in pairs])
 
-        async def deliver(number: int) -> wire.FileToConfirm:
+        async def deliver(number: int) -> wire.FileToConfirm | None:
+            found = looked[number]
+            if found is None:
+                return None
             async with self._slots:
-                return await self._deliver(*pairs[number], looked[number], arrived)
+                sent = await self._deliver(*pairs[number], found)
+            pairs[number][0].tell(0, 1)
+            return sent
 
         return await limits.gather(map(deliver, range(len(pairs))), len(pairs))
 
     async def _deliver(
-        self,
-        file: Outgoing,
-        target: wire.PresignedFile,
-        looked: _Looked,
-        arrived: list[tuple[Outgoing, int]],
+        self, file: Outgoing, target: wire.PresignedFile, looked: _Looked
     ) -> wire.FileToConfirm:
         """Send one file; give what the service wants to hear of it."""
-
-        def progress(amount: int) -> None:
-            arrived.append((file, amount))
-            file.progress(amount)
-
         if looked.data is not None and target.presigned_url is not None:
             await self._put(target.presigned_url, looked.data, file)
-            progress(file.size)
+            file.tell(file.size)
             return _to_confirm(file, target, looked.checksum, None)
         hashing = asyncio.ensure_future(asyncio.to_thread(_sha1, file))
         try:
-            parts = await self._put_parts(file, target, progress)
+            parts = await self._put_parts(file, target)
         finally:
             checksum = await hashing
         await asyncio.to_thread(require_unchanged, looked.found, file.path)
@@ -200,7 +211,7 @@ class _Delivery:
         await self._transport.put_object(url, data, headers, file.about)
 
     async def _put_parts(
-        self, file: Outgoing, target: wire.PresignedFile, progress: Callable[[int], None]
+        self, file: Outgoing, target: wire.PresignedFile
     ) -> list[wire.UploadedPart]:
         """Send one part to each URL; of a single URL, the whole file."""
         spread = target.multipart
@@ -219,7 +230,7 @@ class _Delivery:
                 length = min(size, file.size - start)
                 body = slice_of(opened.fileno(), start, length, file.about)
                 reply = await self._transport.put_object(url, body, headers, file.about)
-                progress(length)
+                file.tell(length)
                 return wire.UploadedPart(part_number=number, etag=reply.headers.get("ETag") or '""')
 
             work = (send(number, url) for number, url in sorted(urls.items()))
@@ -235,10 +246,15 @@ class _Looked:
     checksum: str
 
     @classmethod
-    def at(cls, file: Outgoing) -> _Looked:
-        found, data = look(file.path)
+    def at(cls, file: Outgoing) -> _Looked | None:
+        """Look at a file; None where it is not what was announced, which others will tell."""
+        try:
+            found, data = look(file.path)
+        except OSError as error:
+            logger.info("%s: %s", file.about, error)
+            return None
         if found.st_size != file.size:
-            raise IntegrityError("the local file is not as long as it was", file.about)
+            return None
         return cls(found, data, hashlib.sha1(data or b"", usedforsecurity=False).hexdigest())
 
 
@@ -272,5 +288,5 @@ def _registered(
     if result.success and result.data_file_id is not None and same:
         return wire.DataFile(id=result.data_file_id, checksum=checksum)
     logger.info("%s: not confirmed by the service: %s", file.about, result.error)
-    file.progress(-file.size)
+    file.take_back()
     return None

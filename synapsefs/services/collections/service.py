@@ -289,7 +289,10 @@ class CollectionsService:
         )
 
     async def send_together(
-        self, sources: Sequence[LocalSource], progress: Callable[[int], None]
+        self,
+        sources: Sequence[LocalSource],
+        progress: Callable[[int], None],
+        counter: Callable[[int], None],
     ) -> dict[Location, Staged]:
         """Send files straight to the storage where they are more than go at a time otherwise.
 
@@ -301,7 +304,9 @@ class CollectionsService:
         chosen = [source for source in sources if 0 < source.size <= options.block_size]
         await self.refuse_existing([source.location for source in chosen if source.exclusive])
         files = [
-            Outgoing(item.path, item.size, item.location.name, item.location.path, progress)
+            Outgoing(
+                item.path, item.size, item.location.name, item.location.path, progress, counter
+            )
             for item in chosen
         ]
         sent = await self._direct.send(files) if files else []
