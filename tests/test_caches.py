@@ -102,6 +102,21 @@ def test_ls_finds_it_at_once_when_asked_to_look_anew(
     assert believing.ls(base, detail=False) == [f"{base}/new.bin", f"{base}/newer.bin"]
 
 
+def test_so_do_find_glob_and_du(
+    believing: SynapseFileSystem, another: SynapseFileSystem, base: str
+) -> None:
+    assert believing.find(base) == []
+    another.pipe_file(f"{base}/new.bin", b"new")
+    another.pipe_file(f"{base}/folder/deep.bin", b"deep")
+    files = [f"{base}/folder/deep.bin", f"{base}/new.bin"]
+    assert believing.find(f"{base}/folder", refresh=True) == files[:1]
+    assert believing.find(base, refresh=True) == files
+    another.rm_file(files[0])
+    assert believing.glob(f"{base}/**/*.bin", refresh=True) == files[1:]
+    another.rm_file(files[1])
+    assert believing.du("/".join(base.split("/")[:2]), refresh=True) == 0
+
+
 def test_an_instance_that_believes_nothing(
     options: dict[str, Any], another: SynapseFileSystem, base: str
 ) -> None:

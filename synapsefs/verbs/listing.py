@@ -112,14 +112,15 @@ class ListingVerbs(Core):
         except NotFoundError:
             return None
 
-    async def _entries_below(self, location: Location) -> list[Entry]:
+    async def _entries_below(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         if location.root is not None:
             with concerning(location.path):
-                below = await (await self._service(location)).descendants(location)
+                service = await self._service(location)
+                below = await service.descendants(location, refresh=refresh)
             return await self._below(location, below)
         found: list[Entry] = []
         for root in await self._roots():
-            found += [directory(root), *await self._entries_below(root)]
+            found += [directory(root), *await self._entries_below(root, refresh=refresh)]
         return found
 
     async def _find(
@@ -129,6 +130,7 @@ class ListingVerbs(Core):
         withdirs: bool = False,
         detail: bool = False,
         measure: bool | None = None,
+        refresh: bool = False,
         **kwargs: Any,
     ) -> Any:
         """List all files below a path, one listing per collection or dataset.
@@ -145,11 +147,13 @@ class ListingVerbs(Core):
             Give a dictionary of infos rather than names.
         measure
             Find out sizes; as ``detail`` when left out.
+        refresh
+            List anew, whatever is cached.
         """
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
         try:
-            entries = await self._found(Location.parse(path), withdirs=withdirs)
+            entries = await self._found(Location.parse(path), withdirs=withdirs, refresh=refresh)
         except NotFoundError:
             entries = []
         depth = len(Location.parse(path).segments)
@@ -164,14 +168,16 @@ class ListingVerbs(Core):
         infos = {entry.location.path: entry.info() for entry in wanted}
         return {name: infos[name] for name in sorted(infos)} if detail else sorted(infos)
 
-    async def _found(self, location: Location, *, withdirs: bool) -> list[Entry]:
+    async def _found(self, location: Location, *, withdirs: bool, refresh: bool) -> list[Entry]:
         if location.root is None:
-            return await self._entries_below(location)
+            return await self._entries_below(location, refresh=refresh)
         above = await self._entry(location.path)
+        if refresh and above.kind == "file":
+            above = await self._entry(location.path, refresh=True)
         above = as_asked(location, above.location, [above])[0]
         if above.kind == "file":
             return [above]
-        below = await self._entries_below(location)
+        below = await self._entries_below(location, refresh=refresh)
         return [above, *below] if withdirs else below
 
     async def _walk(
@@ -250,7 +256,8 @@ class ListingVerbs(Core):
         **kwargs: Any,
     ) -> Any:
         """Sum up sizes in bytes below a path, or give them by name without ``total``."""
-        found = await self._find(path, maxdepth=maxdepth, withdirs=withdirs, detail=True)
+        given = {"maxdepth": maxdepth, "withdirs": withdirs, **kwargs}
+        found = await self._find(path, detail=True, **given)
         sizes = {name: info["size"] or 0 for name, info in found.items()}
         return sum(sizes.values()) if total else sizes
 

@@ -145,7 +145,8 @@ class CollectionsService:
         if not location.container:
             found: list[Entry] = []
             for record in await self._directory.all(refresh=refresh):
-                found += [record.entry(), *await self.descendants(record.location)]
+                below = await self.descendants(record.location, refresh=refresh)
+                found += [record.entry(), *below]
             return found
         collection = await self._directory.find(location, refresh=refresh)
         place = collection.location.child(*location.inner)
@@ -153,12 +154,12 @@ class CollectionsService:
             await self.entry(location, refresh=refresh)
             folder = await self._folder(collection, place, refresh=refresh)
             return self._below(folder, place)
-        found = []
+        inside: list[Entry] = []
         for spec in collection.specifications:
-            below = place.child(escape(spec.name))
-            folder = await self._folder(collection, below, refresh=refresh and not found)
-            found += [_folder_entry(below), *self._below(folder, below)]
-        return found
+            here = place.child(escape(spec.name))
+            folder = await self._folder(collection, here, refresh=refresh and not inside)
+            inside += [_folder_entry(here), *self._below(folder, here)]
+        return inside
 
     async def _folder(
         self, collection: CollectionRecord, place: Location, *, refresh: bool

@@ -172,7 +172,8 @@ class DatasetsService:
         if not location.container:
             found: list[Entry] = []
             for record in await self._registry.all(refresh=refresh):
-                found += [record.entry(), *await self.descendants(record.location)]
+                below = await self.descendants(record.location, refresh=refresh)
+                found += [record.entry(), *below]
             return found
         above = await self.entry(location, refresh=refresh)
         if above.kind == "file":
