@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import os
 import weakref
 from collections import deque
@@ -96,12 +97,13 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list
     """
     results: dict[int, T] = {}
     queue = enumerate(work)
+    first = list(itertools.islice(queue, at_a_time))
 
-    async def worker() -> None:
-        for index, coroutine in queue:
+    async def worker(item: tuple[int, Coroutine[Any, Any, T]]) -> None:
+        for index, coroutine in itertools.chain([item], queue):
             results[index] = await coroutine
 
-    workers = [asyncio.ensure_future(worker()) for _ in range(at_a_time)]
+    workers = [asyncio.ensure_future(worker(item)) for item in first]
     try:
         await asyncio.gather(*workers)
     except BaseException:
@@ -109,7 +111,7 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list
             if not running.cancelling():
                 running.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-        for _, coroutine in queue:
+        for _, coroutine in (*first, *queue):
             coroutine.close()
         raise
     return [results[index] for index in sorted(results)]

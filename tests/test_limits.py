@@ -1,0 +1,86 @@
+"""What one process does at a time: bounded, in order, and ended as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from synapsefs import limits
+
+
+class Crowd:
+    """Work that counts how much of it goes on at once."""
+
+    def __init__(self) -> None:
+        self.inside = self.most = self.begun = self.ended = 0
+
+    async def one(self, number: int, error: Exception | None = None) -> int:
+        self.begun += 1
+        self.inside += 1
+        self.most = max(self.most, self.inside)
+        try:
+            await asyncio.sleep(0)
+            if error is not None:
+                raise error
+            await asyncio.sleep(0)
+            return number
+        finally:
+            self.inside -= 1
+            self.ended += 1
+
+
+@pytest.mark.parametrize(("count", "at_a_time"), [(0, 3), (1, 3), (3, 3), (10, 3), (10, 100)])
+async def test_results_come_in_order_of_bounded_work(count: int, at_a_time: int) -> None:
+    crowd = Crowd()
+    found = await limits.gather(map(crowd.one, range(count)), at_a_time)
+    assert found == list(range(count))
+    assert crowd.most == min(count, at_a_time)
+
+
+async def test_no_more_tasks_than_there_is_work() -> None:
+    seen: list[int] = []
+
+    async def count() -> None:
+        seen.append(len(asyncio.all_tasks()))
+
+    await limits.gather([count()], 100)
+    assert seen == [2]
+
+
+async def test_the_first_failure_ends_all() -> None:
+    """What is running is cancelled; what has not begun never does, and is closed."""
+    crowd, made = Crowd(), []
+
+    def work() -> Iterator[Any]:
+        for number in range(10):
+            made.append(number)
+            yield crowd.one(number, ValueError("bad") if number == 2 else None)
+
+    with pytest.raises(ValueError, match="bad"):
+        await limits.gather(work(), 4)
+    assert crowd.inside == 0
+    assert crowd.begun == crowd.ended < 10
+    assert made == list(range(10))
+
+
+async def test_cancelled_before_anything_has_begun() -> None:
+    crowd = Crowd()
+    whole = asyncio.ensure_future(limits.gather(map(crowd.one, range(5)), 3))
+    asyncio.get_running_loop().call_soon(whole.cancel)
+    with pytest.raises(asyncio.CancelledError):
+        await whole
+    assert crowd.inside == 0
+
+
+def test_parcels_are_bounded_in_bytes_and_number() -> None:
+    def parcels(sizes: list[int]) -> list[list[int]]:
+        return limits.parcels(sizes, lambda size: size, most=10, count=3)
+
+    assert parcels([]) == []
+    assert parcels([1, 1, 1, 1]) == [[1, 1, 1], [1]]
+    assert parcels([5, 5, 1]) == [[5, 5], [1]]
+    assert parcels([50, 1, 50, 50]) == [[50], [1], [50], [50]]
+    assert parcels([0, 0, 10, 0]) == [[0, 0, 10], [0]]
