@@ -8,6 +8,7 @@ milliseconds away. Needs the ``interop`` extra on Python 3.12.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
 import io
 import logging
@@ -125,6 +126,26 @@ class Ground:
         fs.get(path, str(target), recursive=True)
         shutil.rmtree(target) if target.is_dir() else target.unlink()
 
+    def synapse_fetch(self, collection: str) -> None:
+        """List a collection, then fetch as many files at a time as the filesystem does."""
+        from synapse_sdk.utils.file.download import adownload_file  # noqa: PLC0415 - an extra
+
+        asked = {"data_collection": self.fs.info(collection)["id"]}
+        units, _ = self.synapse.list_data_units(asked, url_conversion={}, list_all=True)
+        target = self.work / self.name()
+        slots = asyncio.Semaphore(self.fs.options.max_concurrency)
+
+        async def fetch(number: int, url: str) -> None:
+            async with slots:
+                await adownload_file(url, target, name=str(number), evict=False)
+
+        async def work() -> None:
+            urls = [unit["files"]["data_1"]["url"] for unit in units]
+            await asyncio.gather(*(fetch(number, url) for number, url in enumerate(urls)))
+
+        asyncio.run(work())
+        shutil.rmtree(target)
+
     def edison_fetch(self, identifier: str) -> None:
         found = self.edison.fetch_data_from_storage(identifier)
         Path(found).unlink()
@@ -167,12 +188,15 @@ def races(ground: Ground, small: int) -> list[Race]:
         ),
     ]
     ground.fs.mkdir("collections/there")
+    ground.fs.mkdir("collections/tree")
     ground.fs.mkdir("datasets/there")
     ground.fs.put(str(ground.large), "collections/there/data_1/large.bin")
     ground.fs.put(str(ground.large), "datasets/there/large.bin")
-    ground.fs.put(f"{ground.tree}/", "collections/there/data_1/tree", recursive=True)
+    ground.fs.put(f"{ground.tree}/", "collections/tree/data_1/tree", recursive=True)
     ground.fs.put(f"{ground.tree}/", "datasets/there/tree", recursive=True)
     number = ground.fs.info("datasets/there/large.bin")["id"]
+    found = ground.fs.find("datasets/there/tree", detail=True, measure=False)
+    numbers = [info["id"] for info in found.values()]
     downloads = [
         Race(
             "download of the large file",
@@ -185,8 +209,15 @@ def races(ground: Ground, small: int) -> list[Race]:
         Race(
             f"download of {small} small files",
             {
-                "collections": lambda: ground.fetch("collections/there/data_1/tree"),
+                "collections": lambda: ground.fetch("collections/tree/data_1/tree"),
+                "synapse-sdk": lambda: ground.synapse_fetch("collections/tree"),
+            },
+        ),
+        Race(
+            f"download of {small} small files",
+            {
                 "datasets": lambda: ground.fetch("datasets/there/tree"),
+                "edison-client": lambda: [ground.edison_fetch(number) for number in numbers],
             },
         ),
     ]
