@@ -73,6 +73,26 @@ def test_requests_are_shared(tmp_path, strict):
         assert stored(fs, made)
 
 
+def test_what_the_service_is_asked_for(tmp_path):
+    """A name without a media type says so, as the service's own client does."""
+    tree(tmp_path)
+    (tmp_path / "many" / "0.png").rename(tmp_path / "many" / "plain")
+    asked = []
+
+    @web.middleware
+    async def noting(request, handler):
+        if request.path == SIGNED:
+            asked.append(await request.json())
+        return await handler(request)
+
+    with service(tmp_path, noting) as (_, fs):
+        put(fs, tmp_path)
+    (query,) = asked
+    assert query["expiration"] == 3600
+    assert {"filename": "plain", "size": 2_000, "content_type": None} in query["files"]
+    assert {"filename": "1.png", "size": 2_001, "content_type": "image/png"} in query["files"]
+
+
 def test_unchanged_files_are_not_sent_again(tmp_path):
     made = tree(tmp_path)
     with service(tmp_path) as (server, fs):

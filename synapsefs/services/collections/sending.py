@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pydantic import TypeAdapter
 
 from synapsefs.errors import IntegrityError
-from synapsefs.services.collections.calls import Caller
+from synapsefs.services.collections.calls import JSON_HEADERS, Caller
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Body, body_of
 from synapsefs.wire import collections as wire
@@ -29,9 +29,9 @@ class SendingApi(Caller):
         self, files: Sequence[wire.FileToPresign], about: str
     ) -> list[wire.PresignedFile]:
         """Ask for signed URLs that take at most a thousand files, in their order (v1)."""
-        body = wire.PresignQuery(files=list(files))
+        body = wire.PresignQuery(files=list(files)).model_dump_json().encode()
         route = "data_files/presigned_upload/upload/"
-        reply = await self._send("POST", route, about, body, replay=True)
+        reply = await self._call("POST", route, about, body, headers=JSON_HEADERS)
         targets = parsed(TypeAdapter(wire.PresignAnswer), reply, about).files
         keys = {target.file_key for target in targets}
         if not len(keys) == len(targets) == len(files):
