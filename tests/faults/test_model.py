@@ -40,7 +40,7 @@ SURVIVED = sorted(
 )
 HARMFUL = ["answer shortened", "URL expired", "500 although done"]
 EXAMPLES, STEPS = 3, 12
-LONG_EXAMPLES, LONG_STEPS = 34, 30
+LONG_EXAMPLES, LONG_STEPS = 40, 30
 
 names, contents = st.sampled_from(NAMES), st.sampled_from(sorted(CONTENTS))
 clients = st.integers(0, 1)
