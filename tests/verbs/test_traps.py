@@ -19,6 +19,7 @@ from fsspec.implementations.zip import ZipFileSystem
 
 from synapsefs import SynapseFileSystem
 from synapsefs.errors import SynapseError
+from tests.support.observed import observed_server
 
 SYNCHRONOUS = [
     "ls", "info", "exists", "isdir", "isfile", "find", "glob", "walk", "du", "cat", "cat_file",
@@ -305,3 +306,14 @@ def test_past_the_end_reads_nothing(fs: SynapseFileSystem, base: str) -> None:
 def test_the_filesystem_id_is_the_same_in_every_process(fs: SynapseFileSystem) -> None:
     other = SynapseFileSystem(**fs.storage_options, retries=1, skip_instance_cache=True)
     assert other.fsid == fs.fsid
+
+
+def test_parents_of_what_is_written_are_not_made_twice(tmp_path: Path) -> None:
+    """fsspec makes the directory of a file that it opens; a new dataset may be found late."""
+    with observed_server(tmp_path / "root", strict=True) as server:
+        maker = SynapseFileSystem(**server.options, skip_instance_cache=True)
+        maker.mkdir("datasets/new")
+        with fsspec.open("synapse://datasets/new/a.bin", "wb", **server.options) as file:
+            file.write(b"\xff bytes")
+        assert maker.find("datasets/new", refresh=True) == ["datasets/new/a.bin"]
+        assert maker.cat_file("datasets/new/a.bin") == b"\xff bytes"

@@ -320,11 +320,15 @@ class DatasetsService:
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
     ) -> None:
-        """Create a dataset or a directory entry."""
+        """Create a dataset or a directory entry.
+
+        A new dataset may be found late, so it is looked for a while where it may be there already.
+        """
         if not location.container:
             raise AlreadyExistsError("the root is always there", location.path)
+        patient = exist_ok or bool(location.inner)
         try:
-            dataset = await self._registry.find(location, patient=bool(location.inner))
+            dataset = await self._registry.find(location, patient=patient)
         except NotFoundError:
             if location.inner and not parents:
                 raise
