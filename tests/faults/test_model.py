@@ -59,7 +59,7 @@ class Machine(RuleBasedStateMachine):
         self.model: dict[str, bytes] = {}
         self._stack = [self.bench.through(None, listings_expiry_time=0) for _ in range(2)]
         self._clients = [entered.__enter__() for entered in self._stack]
-        self._fault: str | None = None
+        self._faults: dict[int, str] = {}
         self._local = self.bench.place(container, operations(self.root)["pipe"]).local
 
     def teardown(self) -> None:
@@ -80,7 +80,7 @@ class Machine(RuleBasedStateMachine):
             return TRANSIENT[fault] if exchange.position == position else None
 
         self._clients[client][0].arm(plan)
-        self._fault = fault
+        self._faults[client] = fault
 
     def _do(
         self, client: int, after: dict[str, bytes], verb: Callable[[SynapseFileSystem], object]
@@ -91,7 +91,7 @@ class Machine(RuleBasedStateMachine):
         try:
             found = verb(fs)
         except OSError as error:
-            if not (error.errno and proxy.struck and self._fault in HARMFUL):
+            if not (error.errno and proxy.struck and self._faults.get(client) in HARMFUL):
                 raise
             self._follow(after)
             return None
