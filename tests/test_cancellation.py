@@ -169,7 +169,8 @@ def test_an_interrupted_get(
     nursery: Clients, options: dict[str, Any], base: str, tmp_path: Path, resume: bool
 ) -> None:
     path, local = f"{base}/large.bin", tmp_path / "folder" / "local.bin"
-    SynapseFileSystem(**options, skip_instance_cache=True).pipe_file(path, content(3 * PART))
+    data = content(3 * PART)
+    SynapseFileSystem(**options, skip_instance_cache=True).pipe_file(path, data)
     outcome = nursery.run(
         options,
         "get_file",
@@ -185,7 +186,7 @@ def test_an_interrupted_get(
     assert outcome.error.startswith("KeyboardInterrupt")
     assert outcome.afterwards == 3 * PART
     if local.exists():  # the rest had come before the signal was noticed
-        assert local.read_bytes() == content(3 * PART)
+        assert local.read_bytes() == data
         return
     assert len(list(local.parent.iterdir())) == resume
     assert len(list((tmp_path / "state").rglob("*.json"))) == resume
