@@ -16,7 +16,7 @@ BYTES_PER_FILE = 8192
 SLACK = 64 * MIB
 
 
-@pytest.mark.parametrize(("kind", "count"), [("collections", 40_000), ("datasets", 20_000)])
+@pytest.mark.parametrize(("kind", "count"), [("collections", 100_000), ("datasets", 20_000)])
 def test_large_containers(tmp_path: Path, kind: str, count: int) -> None:
     with server_process(tmp_path) as url:
         ((_, _, said),) = cases(url, {kind: (count,)})

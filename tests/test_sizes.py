@@ -157,7 +157,7 @@ def test_what_is_not_text_under_a_name_of_text(
     check(another, f"{base}/{name}", data, tmp_path)
 
 
-@pytest.mark.parametrize("size", [*SMALL, *PARTS, pytest.param(LARGE[1], marks=pytest.mark.slow)])
+@sizes
 async def test_awaited_writes_come_back(options: dict[str, Any], base: str, size: int) -> None:
     data = content(size)
     async with SynapseFileSystem(**options, asynchronous=True, skip_instance_cache=True) as fs:
@@ -230,7 +230,7 @@ def frame(rows: int) -> pd.DataFrame:
     )
 
 
-ROWS = [0, 1, 1000, 300_000, pytest.param(1_100_000, marks=pytest.mark.slow)]
+ROWS = [0, 1, 1000, 300_000, pytest.param(1_500_000, marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("rows", ROWS)

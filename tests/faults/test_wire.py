@@ -64,6 +64,10 @@ QUICK = [
 ]
 
 
+WHOLE_MATRIX = 9000
+"""Cases that the whole matrix has at least, counting each status at each request."""
+
+
 def rehearse(bench: Bench, root: str, operation: Operation) -> Outcome:
     """Do an operation without a fault; a second time, as the service knows its content by then."""
     container = bench.container(root, operation)
@@ -296,3 +300,11 @@ def test_patience_with_a_slow_server(bench: Bench) -> None:
     container = bench.container("collections", operation)
     outcome = bench.run(operation, container, lambda _: late)
     assert (outcome.error, outcome.wrong) == (None, [])
+
+
+@pytest.mark.slow
+def test_the_matrix_is_complete(bench: Bench) -> None:
+    """The number of cases does not shrink unnoticed."""
+    clean = [rehearse(bench, root, operations(root)[verb]) for root, verb in ALL]
+    requests = sum(len(found.requests) for found in clean)
+    assert requests * (len(TRANSIENT) + len(LASTING)) >= WHOLE_MATRIX

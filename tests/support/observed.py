@@ -90,6 +90,23 @@ def observed_server(
         loop.close()
 
 
+def answering(path: str, answer: Callable[[web.Request], web.Response]) -> Any:
+    """Make a middleware that answers requests below a path in the server's place."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path.startswith(path):
+            return answer(request)
+        return await handler(request)  # type: ignore[no-any-return]
+
+    return middleware
+
+
+def status(path: str, number: int) -> Any:
+    """Make a middleware that refuses requests below a path."""
+    return answering(path, lambda request: web.json_response({"detail": "no"}, status=number))
+
+
 async def _start(
     server: ObservedServer, settings: ServerSettings, middleware: Any
 ) -> web.AppRunner:

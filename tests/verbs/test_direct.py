@@ -10,7 +10,7 @@ from aiohttp import web
 from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem
-from tests.support.observed import observed_server
+from tests.support.observed import answering, observed_server, status
 
 CONTENT = random.Random(1).randbytes(1_000_000)
 SIGNED = "/data_files/presigned_upload/upload/"
@@ -63,23 +63,9 @@ def test_a_transfer_that_may_be_continued_goes_in_chunks(tmp_path):
         assert fs.cat_file(PATH) == CONTENT
 
 
-def answering(path, answer):
-    @web.middleware
-    async def middleware(request, handler):
-        if request.path.startswith(path):
-            return answer(request)
-        return await handler(request)
-
-    return middleware
-
-
 def storage(provider):
     found = {"id": 1, "name": "s", "category": "internal", "provider": provider}
     return answering("/storages/", lambda request: web.json_response([found]))
-
-
-def status(path, number):
-    return answering(path, lambda request: web.json_response({"detail": "no"}, status=number))
 
 
 def unconfirmed(request):

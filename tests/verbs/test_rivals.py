@@ -74,9 +74,9 @@ def meanwhile(work, *arguments):
     assert failed == []
 
 
-def test_a_unit_that_carries_an_outdated_file_along_hides_no_newer_one(service):
-    """The slow writer's unit is made after the quick one's, with the image from before it."""
-    gate, fs = service
+@contextmanager
+def overtaken(gate, fs):
+    """The slow writer's unit is there, and what it replaced is not yet deleted by it."""
     gate.hold("slow", "POST")
     gate.hold("slow", "DELETE")
     with meanwhile(fs["slow"].pipe_file, META, b"slow meta"):
@@ -84,9 +84,16 @@ def test_a_unit_that_carries_an_outdated_file_along_hides_no_newer_one(service):
         fs["quick"].pipe_file(IMAGE, b"quick image")
         gate.open("slow", "POST")
         gate.arrived("slow", "DELETE")
+        yield
+        gate.open("slow", "DELETE")
+
+
+def test_a_unit_that_carries_an_outdated_file_along_hides_no_newer_one(service):
+    """The slow writer's unit is made after the quick one's, with the image from before it."""
+    gate, fs = service
+    with overtaken(gate, fs):
         seen = fs["first"].cat([IMAGE, META])
         assert seen == {IMAGE: b"quick image", META: b"slow meta"}
-        gate.open("slow", "DELETE")
     assert fs["first"].cat([IMAGE, META]) == {IMAGE: b"quick image", META: b"slow meta"}
     assert fs["first"].find("collections/c") == [IMAGE, META]
 
@@ -94,16 +101,9 @@ def test_a_unit_that_carries_an_outdated_file_along_hides_no_newer_one(service):
 def test_what_is_outdated_is_not_taken_over_by_a_third(service):
     """A third writer comes while the slow one's unit is there."""
     gate, fs = service
-    gate.hold("slow", "POST")
-    gate.hold("slow", "DELETE")
-    with meanwhile(fs["slow"].pipe_file, META, b"slow meta"):
-        gate.arrived("slow", "POST")
-        fs["quick"].pipe_file(IMAGE, b"quick image")
-        gate.open("slow", "POST")
-        gate.arrived("slow", "DELETE")
+    with overtaken(gate, fs):
         fs["late"].pipe_file(META, b"late meta")
         assert fs["first"].cat([IMAGE, META]) == {IMAGE: b"quick image", META: b"late meta"}
-        gate.open("slow", "DELETE")
     found = fs["first"].cat([IMAGE, META])
     assert found[IMAGE] == b"quick image"
     assert found[META] in {b"slow meta", b"late meta"}

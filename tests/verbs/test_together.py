@@ -11,7 +11,7 @@ from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem
 from synapsefs.services.collections import direct
-from tests.support.observed import observed_server
+from tests.support.observed import answering, observed_server, status
 
 SIGNED = "/data_files/presigned_upload/upload/"
 CONFIRM = "/data_files/presigned_upload/confirm_upload/"
@@ -177,20 +177,6 @@ def test_nothing_is_replaced_where_that_was_not_meant(tmp_path):
                 put(fs, tmp_path, mode="create")
             assert [s for s in seen if s.method == "PUT"] == []
         assert fs.find("collections/c") == [f"{FOLDER}/3.png"]
-
-
-def answering(path, answer):
-    @web.middleware
-    async def middleware(request, handler):
-        if request.path.startswith(path):
-            return answer(request)
-        return await handler(request)
-
-    return middleware
-
-
-def status(path, number):
-    return answering(path, lambda request: web.json_response({"detail": "no"}, status=number))
 
 
 @pytest.mark.parametrize(
