@@ -276,7 +276,7 @@ def test_an_interrupt_that_does_not_wake_the_waiting_thread(
             fs.pipe_file(f"{base}/a.bin", content(3 * PART))
         else:
             with fs.open(f"{base}/a.bin", "wb") as file:
-                file.write(content(3 * PART))
+                file.write(content(4 * PART))  # waits for the first part before it returns
     assert time.monotonic() - sent[0] < STOPPED_WITHIN + SLACK
     gate.opened.set()
     assert fs.find(base) == []
