@@ -201,7 +201,7 @@ class Annotations(Protocol):
         """Fill in the details of ``info`` that listings lack."""
 
     async def carried(self, entry: Entry) -> Mapping[str, Any]:
-        """Give the options with which a copy of a file says what the file says."""
+        """Give the options with which a copy of a file or directory says what that one says."""
 
 
 class History(Protocol):
@@ -360,6 +360,9 @@ class Service(Protocol):
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
     ) -> None:
         """Create a directory, or what the service has in its place."""
+
+    async def rename(self, entry: Entry, target: Location) -> bool:
+        """Give a directory another name as it is; False where it has to be copied."""
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Remove files, and directories together with everything in them."""

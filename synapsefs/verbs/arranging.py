@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,7 +209,7 @@ class ArrangingVerbs(Core):
         files: list[tuple[Entry, Location]] = []
         for source, target in pairs:
             if source.kind == "directory":
-                await self._makedirs(target.path, exist_ok=True)
+                await self._make_like(source, target)
             elif source.location != target:
                 files.append((source, target))
         by_root: dict[Any, list[tuple[Entry, Location]]] = {}
@@ -223,6 +223,16 @@ class ArrangingVerbs(Core):
             work = (self._copy_bytes(source, target) for source, target in left)
             staged = await limits.gather(work, self.options.max_concurrency)
             await self.publish(staged)
+
+    async def _make_like(self, source: Entry, target: Location) -> None:
+        """Make a directory that says what another one says, unless it is there."""
+        options: Mapping[str, Any] = {}
+        service = await self._service(target)
+        if source.location.root is target.root and bool(source.location.inner) == bool(
+            target.inner
+        ):
+            options = await service.annotations.carried(source)
+        await self._make(target.path, exist_ok=True, parents=True, options=options)
 
     async def _copy_bytes(self, source: Entry, target: Location) -> Staged:
         service = await self._service(source.location)
@@ -240,8 +250,13 @@ class ArrangingVerbs(Core):
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Move files or trees: copied first, then just what was copied is removed."""
+        """Move files or trees: copied first, then just what was copied is removed.
+
+        A whole collection that moves to a free name is renamed.
+        """
         if self._strip_protocol(path1) == self._strip_protocol(path2):
+            return
+        if recursive and maxdepth is None and await self._renamed(path1, path2):
             return
         moved = await self._copied(
             path1, path2, recursive=recursive, maxdepth=maxdepth, on_error="raise"
@@ -250,6 +265,20 @@ class ArrangingVerbs(Core):
         folders = [entry for entry in moved if entry.kind == "directory"]
         for entry in sorted(folders, key=lambda entry: -len(entry.location.segments)):
             await self._remove_if_empty(entry)
+
+    async def _renamed(self, path1: Any, path2: Any) -> bool:
+        if not isinstance(path1, str) or not isinstance(path2, str) or path2.endswith("/"):
+            return False
+        source, target = Location.parse(path1), Location.parse(path2)
+        containers = source.container and target.container and not source.inner + target.inner
+        if source.root is not target.root or not containers or await self._exists(path2):
+            return False
+        try:
+            entry = await self._entry(path1, refresh=True)
+        except NotFoundError:
+            return False
+        with concerning(target.path):
+            return await (await self._service(source)).rename(entry, target)
 
     async def _remove_if_empty(self, entry: Entry) -> None:
         try:

@@ -118,6 +118,23 @@ def test_units_of_two_specifications(server: Any, fs: SynapseFileSystem, tmp_pat
     assert fs.cat_file(found[0].replace("image_1", "json_meta_1").replace(".png", ".json")) == b"{}"
 
 
+def test_a_collection_described_and_renamed(server: Any, fs: SynapseFileSystem) -> None:
+    second = pytest.importorskip("synapse_sdk.clients.backend_v2")
+    client = second.BackendClientV2(server.url, access_token=server.token, tenant=server.tenant)
+    fs.mkdir("collections/described", category="image")
+    fs.pipe_file("collections/described/data_1/a.png", PNG)
+    number = fs.info("collections/described")["id"]
+    fs.setxattrs("collections/described", description="cats", meta={"of": "ours"})
+    fs.mv("collections/described", "collections/renamed", recursive=True)
+    seen = client.data_collections.retrieve(number)
+    assert (seen.name, seen.description, seen.meta) == ("renamed", "cats", {"of": "ours"})
+    assert [spec.name for spec in seen.file_specifications] == ["data_1"]
+    client.data_collections.partial_update(number, {"name": "theirs", "description": "dogs"})
+    fs.invalidate_cache()
+    assert fs.getxattr("collections/theirs", "description") == "dogs"
+    assert fs.cat_file("collections/theirs/data_1/a.png") == PNG
+
+
 def test_a_tree_and_a_zip(server: Any, fs: SynapseFileSystem, tmp_path: Path) -> None:
     edison = pytest.importorskip("edison_client")
     client = edison.EdisonClient(service_uri=server.url, api_key=server.api_key)

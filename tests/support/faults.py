@@ -139,13 +139,14 @@ class Proxy:
     struck: list[int] = field(default_factory=list)
     _servers: list[asyncio.Server] = field(default_factory=list)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def arm(self, plan: Plan | None) -> None:
         """Count from zero again, and follow a plan."""
         self.seen, self.struck, self.plan = [], [], plan
 
     async def start(self) -> None:
-        server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=2**20)
+        server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=2**20)
         self._servers.append(server)
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
@@ -173,16 +174,23 @@ class Proxy:
         finally:
             writer.transport.abort()
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)  # here already: a task that is cancelled early never begins
+        task = asyncio.ensure_future(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
+        lost = (GoneError, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError)
         try:
-            while True:
-                await self._pass_on(reader, writer)
-        except (GoneError, ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass
+            with contextlib.suppress(*lost):
+                while True:
+                    await self._pass_on(reader, writer)
         finally:
-            self._open.discard(writer)
             writer.close()
+        with contextlib.suppress(*lost):  # what nobody reads keeps it open until it is aborted
+            await writer.wait_closed()
+            self._open.discard(writer)
 
     async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         request = await _read_head(reader)

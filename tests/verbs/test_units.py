@@ -103,6 +103,26 @@ def test_groups_apart_from_the_key_stay_through_changes(fs, another, collection)
     assert count_units(another, collection) == 2
 
 
+@pytest.mark.parametrize(("key", "given"), [("n", ["batch"]), ("n", ["x", "y"]), ("f/n", ["f"])])
+def test_groups_stay_where_no_note_can_be_left(fs, another, key, given):
+    """The service tells the innermost group alone, by its id."""
+    collection = make(fs, schema=SCHEMA)
+    files = {"image_1": b"picture", "json_meta_1": b"{}"}
+    made = fs.put_unit(collection, files, meta={"label": "cat"}, groups=given, key=key)
+    places = list(made["paths"].values())
+
+    def groups():
+        another.invalidate_cache()
+        return another.units(collection).to_pandas().set_index("key")["groups"].map(list).to_dict()
+
+    assert groups() == {key: given[-1:]}
+    another.pipe_file(places[0], b"other")
+    assert groups() == {key: given[-1:]}
+    another.cp(places, [place.replace(f"/{key}", "/copy/m") for place in places])
+    assert groups() == {key: given[-1:], "copy/m": ["copy"] if key == "f/n" else given[-1:]}
+    assert count_units(another, collection) == 2
+
+
 @pytest.mark.parametrize("schema", [None, SCHEMA], ids=["open", "closed"])
 def test_a_unit_of_the_same_paths_is_replaced(fs, another, schema):
     collection = make(fs, schema=schema)

@@ -11,6 +11,10 @@ from synapsefs.services.collections.directory import CollectionDirectory, Collec
 from synapsefs.services.collections.index import BoundFile
 from synapsefs.services.collections.metadata import changed_metadata
 from synapsefs.services.collections.publish import UnitPublisher
+from synapsefs.wire import collections as wire
+
+SETTABLE = ("access_level", "category", "description", "meta")
+"""What can be changed of a collection. Its specifications cannot: those left out would go."""
 
 
 class UnitAnnotations:
@@ -30,11 +34,16 @@ class UnitAnnotations:
         """Give the metadata of a file's unit; of a collection what it says of itself."""
         if isinstance(entry.record, BoundFile):
             return entry.record.unit.own_meta
-        return dict(entry.record.details) if isinstance(entry.record, CollectionRecord) else {}
+        if isinstance(entry.record, CollectionRecord):
+            return await self._directory.attributes(entry.record, entry.location.path)
+        return {}
 
     async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Change the metadata of a file's unit; what is not named stays."""
+        """Change the metadata of a file's unit, or a collection; what is not named stays."""
         about = entry.location.path
+        if isinstance(entry.record, CollectionRecord):
+            await self._directory.change(entry.record, _settable(changes, about), about)
+            return None
         if not isinstance(entry.record, BoundFile):
             raise UnsupportedError("only units have metadata to set, through their files", about)
         collection = await self._directory.for_writing(entry.location)
@@ -64,6 +73,36 @@ class UnitAnnotations:
         """Give the entry: listings tell all."""
         return entry
 
-    async def carried(self, entry: Entry) -> Mapping[str, Any]:  # noqa: ARG002
-        """Give nothing: a copy binds the same file to a unit of its own."""
-        return {}
+    async def carried(self, entry: Entry) -> Mapping[str, Any]:
+        """Give what makes a collection like this one; a file's copy is bound with its metadata."""
+        if not isinstance(entry.record, CollectionRecord):
+            return {}
+        return await self._directory.settings(entry.record, entry.location.path)
+
+
+def _settable(changes: Mapping[str, Any], about: str) -> dict[str, Any]:
+    """Check what is to be set of a collection; None removes a description or metadata.
+
+    Raises
+    ------
+    UnsupportedError
+        For what a collection does not have.
+    InvalidRequestError
+        For what it cannot be without.
+    """
+    if others := sorted(set(changes) - set(SETTABLE)):
+        raise UnsupportedError(
+            f"a collection has no {', '.join(others)}: {', '.join(SETTABLE)} can be set; "
+            "metadata of units is set through their files",
+            about,
+        )
+    lasting = [name for name in ("category", "access_level") if changes.get(name, "") is None]
+    if lasting:
+        raise InvalidRequestError(f"a collection always has {' and '.join(lasting)}", about)
+    schema = wire.schema_in(changes.get("meta"))
+    if schema is not None and (problem := wire.schema_problem(schema)):
+        raise InvalidRequestError(f"meta: {problem}", about)
+    return {
+        name: "" if (name, value) == ("description", None) else value
+        for name, value in changes.items()
+    }

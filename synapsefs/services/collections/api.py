@@ -48,9 +48,21 @@ class CollectionsApi(SendingApi):
         reply = await self._send("POST", "v2/data-collections/", about, body, replay=False)
         return parsed(_DETAIL, reply, about).data
 
+    async def detail(self, identifier: int, about: str) -> wire.CollectionDetail:
+        """Get what the second generation tells of a collection."""
+        return parsed(_DETAIL, await self._get(_collection(identifier), about, {}), about).data
+
+    async def change_collection(
+        self, identifier: int, changes: Mapping[str, Any], about: str
+    ) -> None:
+        """Change what is named of a collection (v2)."""
+        body = wire.CollectionChanges.model_validate(changes)
+        content = body.model_dump_json(exclude_unset=True).encode()
+        await self._call("PATCH", _collection(identifier), about, content, headers=JSON_HEADERS)
+
     async def delete_collection(self, identifier: int, about: str) -> None:
         """Delete a collection with everything in it (v2)."""
-        await self._send("DELETE", f"v2/data-collections/{identifier}/", about, replay=True)
+        await self._send("DELETE", _collection(identifier), about, replay=True)
 
     async def unit_pages(self, collection: int, about: str) -> AsyncIterator[wire.Page[wire.Unit]]:
         """Go through a collection's units, page by page in no certain order (v1)."""
@@ -112,6 +124,10 @@ class CollectionsApi(SendingApi):
         """Say whether the server is an embedded one, which serves datasets as well."""
         reply = await self._call("GET", "health/", None, None)
         return "X-Synapsefs-Server" in reply.headers
+
+
+def _collection(identifier: int) -> str:
+    return f"v2/data-collections/{identifier}/"
 
 
 def _json(value: Any) -> bytes:

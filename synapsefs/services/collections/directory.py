@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -156,11 +157,8 @@ class CollectionDirectory:
             **options,
             "name": unescape(location.container),
         }
-        try:
+        with _saying_rules(location.path):
             record = await self._create(settings, location)
-        except ValidationError as error:
-            rules = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
-            raise InvalidRequestError(f"not a collection: {rules}", location.path) from None
         self._by_segment[record.segment] = self._by_id[record.identifier] = record
         return record
 
@@ -181,6 +179,40 @@ class CollectionDirectory:
             return self._known(location.container)
 
         return await self._api.once(create, look)
+
+    async def attributes(self, record: CollectionRecord, about: str) -> dict[str, Any]:
+        """Give what a collection says of itself at this moment."""
+        try:
+            detail = await self._api.detail(record.identifier, about)
+        except NotFoundError:
+            return dict(record.details)
+        told = {"description": detail.description or "", "category": detail.category}
+        more = {"access_level": detail.access_level, "meta": detail.meta}
+        return {**record.details, **told, **{key: value for key, value in more.items() if value}}
+
+    async def settings(self, record: CollectionRecord, about: str) -> dict[str, Any]:
+        """Give the options that :meth:`create` makes a collection like this one with."""
+        full = await self._api.collection(record.identifier, about)
+        known = set(wire.SpecificationToCreate.model_fields)
+        if not await self._api.announces_extras():
+            known.remove("extensions")
+        specifications = [
+            spec.model_dump(include=known, exclude_none=True) for spec in full.specifications or []
+        ]
+        attributes = await self.attributes(record, about)
+        attributes.pop("project", None)
+        return {**attributes, "file_specifications": specifications}
+
+    async def change(
+        self, record: CollectionRecord, changes: Mapping[str, Any], about: str
+    ) -> None:
+        """Change a collection's name or attributes; listings are read anew afterwards."""
+        with _saying_rules(about):
+            await self._api.change_collection(record.identifier, changes, about)
+        record.rule = None
+        self._by_segment.pop(record.segment, None)
+        self._by_id.pop(record.identifier, None)
+        self.forget()
 
     async def delete(self, record: CollectionRecord) -> None:
         """Delete a collection with all its units."""
@@ -255,6 +287,16 @@ def _whole_specifications(made: wire.CollectionDetail) -> list[wire.FileSpecific
 
 def _details(description: str | None, category: str | None, project: int | None) -> dict[str, Any]:
     return {"description": description or "", "category": category, "project": project}
+
+
+@contextlib.contextmanager
+def _saying_rules(about: str) -> Iterator[None]:
+    """Name every rule that what was given of a collection breaks."""
+    try:
+        yield
+    except ValidationError as error:
+        rules = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
+        raise InvalidRequestError(f"not a collection: {rules}", about) from None
 
 
 def _place(steps: tuple[int | str, ...]) -> str:

@@ -88,6 +88,11 @@ class UnitRecord:
         names = [file.name for file in self.files.values()]
         return split_suffix(names[0])[0] if names else f"unit-{self.identifier}"
 
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of its key."""
+        return tuple(folder for folder in self.key.split("/")[:-1] if folder)
+
     def groups(self, names: Mapping[int, str] | None = None) -> tuple[str, ...]:
         """Give the names of its groups, outermost first.
 
@@ -97,7 +102,7 @@ class UnitRecord:
         if self.own_groups is not None:
             return self.own_groups
         if self.mark:
-            return tuple(folder for folder in self.key.split("/")[:-1] if folder)
+            return self.folders
         group = self.group.get("name") if isinstance(self.group, dict) else self.group
         found = (names or {}).get(group) if isinstance(group, int) else group
         return (found,) if isinstance(found, str) and found else ()

@@ -19,6 +19,7 @@ from synapsefs.errors import (
 )
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index import (
     BoundFile,
     CollectionIndex,
@@ -129,9 +130,17 @@ class UnitPublisher:
 
     async def _planned(self, collection: CollectionRecord, files: Sequence[NewFile]) -> _Plan:
         drafts = compose(files, await self.units_to_join(collection))
+        await self._keep_groups(collection, drafts)
         plan = _Plan(collection, files, drafts)
         require_publishable(drafts, collection, plan.about)
         return plan
+
+    async def _keep_groups(self, collection: CollectionRecord, drafts: Sequence[Draft]) -> None:
+        """Leave units that are replaced in the groups that others put them in."""
+        open_ones = [(draft, draft.base) for draft in drafts if draft.base and draft.groups is None]
+        found = await own_groups(self._api, collection, [base for _, base in open_ones])
+        for draft, base in open_ones:
+            draft.groups = found.get(base.identifier)
 
     async def _settle(self, plan: _Plan, made: Sequence[UnitRecord]) -> None:
         """Let new units take the place of what they replace.
@@ -160,6 +169,7 @@ class UnitPublisher:
         files = [file for file in plan.files if any(draft.binds(file) for draft in outdated)]
         composed = compose(files, others, index.with_stem)
         drafts = [draft for draft in composed if draft.base is not None]
+        await self._keep_groups(plan.collection, drafts)
         for draft in drafts:
             own = [unit for unit in index.with_stem(draft.key) if unit.identifier in mine]
             draft.replaced = [*draft.replaced, *own]

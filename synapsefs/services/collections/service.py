@@ -16,7 +16,7 @@ from synapsefs.errors import (
     NotFoundError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, escape
+from synapsefs.location import Location, Root, escape, id_of, unescape
 from synapsefs.objects import Content
 from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, directory, measured_as
 from synapsefs.services.collections.annotations import UnitAnnotations
@@ -27,6 +27,7 @@ from synapsefs.services.collections.directory import (
     CollectionDirectory,
     CollectionRecord,
 )
+from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index import (
     BoundFile,
     CollectionIndex,
@@ -43,7 +44,11 @@ from synapsefs.services.collections.plan import (
     compose,
     specification_of,
 )
-from synapsefs.services.collections.publish import UnitPublisher, require_publishable
+from synapsefs.services.collections.publish import (
+    NO_SUCH_ROUTE,
+    UnitPublisher,
+    require_publishable,
+)
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
@@ -352,11 +357,7 @@ class CollectionsService:
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Bind the same data files again under other names; no byte moves."""
         pairs = [(source, target) for source, target in pairs if source.location != target]
-        copies = {
-            target: _copy_of(source.record)
-            for source, target in pairs
-            if source.location.root is Root.COLLECTIONS
-        }
+        copies = await self._copies(pairs)
         wishes = {target: copy.wish for target, copy in copies.items()}
         planned = [NewFile(target, wish=wishes.get(target)) for _, target in pairs]
         await self._check(planned, complete=True)
@@ -368,6 +369,15 @@ class CollectionsService:
         await self.publish(staged)
         bound = {item.location for item in staged}
         return [(source, target) for source, target in pairs if target not in bound]
+
+    async def _copies(self, pairs: Sequence[tuple[Entry, Location]]) -> dict[Location, StagedFile]:
+        """Give files of this service again, with their units' metadata and groups."""
+        own = [pair for pair in pairs if pair[0].location.root is Root.COLLECTIONS]
+        units = {source.location: source.record.unit for source, _ in own}
+        groups: dict[int, tuple[str, ...]] = {}
+        for collection, places in await self._by_collection(list(units)):
+            groups |= await own_groups(self.api, collection, [units[place] for place in places])
+        return {target: _copy_of(source.record, groups) for source, target in own}
 
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
@@ -387,6 +397,19 @@ class CollectionsService:
             raise AlreadyExistsError("the collection is there already", location.path)
         if location.inner:
             specification_of(location, collection.specifications)
+
+    async def rename(self, entry: Entry, target: Location) -> bool:
+        """Give a collection another name, where it can be changed; its units stay what they are."""
+        names = target.container if not target.inner else ""
+        if entry.location.inner or not names or id_of(names) is not None:
+            return False
+        try:
+            await self._directory.change(entry.record, {"name": unescape(names)}, target.path)
+        except InvalidRequestError as error:
+            if error.status not in NO_SUCH_ROUTE:
+                raise
+            return False
+        return True
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Delete collections, and units all of whose files are to go.
@@ -466,10 +489,10 @@ def _wish(options: Mapping[str, Any]) -> Wish | None:
     return Wish({name: value for name, value in given.items() if name not in NAMING_KEYS})
 
 
-def _copy_of(file: BoundFile) -> StagedFile:
-    """Give the file again, with its unit's metadata."""
+def _copy_of(file: BoundFile, groups: Mapping[int, tuple[str, ...]]) -> StagedFile:
+    """Give the file again, with its unit's metadata and groups."""
     meta = {name: value for name, value in file.unit.own_meta.items() if name not in NAMING_KEYS}
-    return StagedFile(file.checksum, Wish(meta, file.unit.own_groups))
+    return StagedFile(file.checksum, Wish(meta, groups.get(file.unit.identifier)))
 
 
 def _version(file: BoundFile) -> str:

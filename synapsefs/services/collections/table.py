@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any
 
-from synapsefs.errors import InvalidRequestError, SynapseError
+from synapsefs.errors import InvalidRequestError
 from synapsefs.location import PROTOCOL
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.columns import (
@@ -29,10 +28,10 @@ from synapsefs.services.collections.columns import (
     unified,
 )
 from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.groups import group_names
 from synapsefs.services.collections.index import BoundFile, UnitRecord, record_of
 from synapsefs.wire import collections as wire
 
-logger = logging.getLogger("synapsefs")
 FIXED = ("id", "key", "groups", "created", "checksum")
 LISTING_ATTEMPTS = 3
 """How often units are looked for that moved between pages while these were read."""
@@ -283,19 +282,10 @@ async def unit_batches(
                 break
         names = {}
         if listing.foreign_groups:
-            names = await _group_names(api, collection)
+            names = await group_names(api, collection)
         table = await asyncio.to_thread(UnitTable, listing, names, columns, filters)
         batches = table.batches()
         while (batch := await asyncio.to_thread(next, batches, None)) is not None:
             yield batch
     finally:
         listing.close()
-
-
-async def _group_names(api: CollectionsApi, collection: CollectionRecord) -> dict[int, str]:
-    about = collection.location.path
-    try:
-        return await api.group_names(collection.identifier, about)
-    except SynapseError as error:
-        logger.info("%s: no list of groups: %s", about, error)
-        return {}

@@ -38,9 +38,12 @@ class EntryAnnotations:
 
     async def read(self, entry: Entry) -> dict[str, Any]:
         """Give the metadata, and the description under that name, as they are at this moment."""
+        if isinstance(entry.record, DatasetRecord):
+            await self._indexes.get(entry.record)
+            own_words = entry.record.description
+            return {DESCRIPTION: own_words} if own_words else {}
         if not isinstance(entry.record, EntryRecord):
-            description = getattr(entry.record, DESCRIPTION, "")
-            return {DESCRIPTION: description} if description else {}
+            return {}
         record = await self._indexes.look(entry.record, entry.location.path)
         description = record.entry.description
         told = {DESCRIPTION: description} if description else {}
@@ -122,8 +125,12 @@ class EntryAnnotations:
         return found if found.size is not None else replace(found, size=entry.size)
 
     async def carried(self, entry: Entry) -> Mapping[str, Any]:
-        """Give what a copy of a file says too."""
+        """Give what a copy says too; an object of a registered source says nothing."""
+        if not isinstance(entry.record, EntryRecord):
+            return await self.read(entry)
         record = await self._indexes.told(entry.record, entry.location.path)
+        if entry.kind == "directory" and record.connection is not None:
+            return {}
         found = {
             DESCRIPTION: record.entry.description,
             "tags": record.entry.tags,

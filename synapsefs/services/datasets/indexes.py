@@ -44,6 +44,7 @@ class Indexes:
                 reading = time.monotonic()
                 about = dataset.location.path
                 answer = await self._api.dataset(dataset.identifier, about)
+                dataset.description = answer.dataset.description or dataset.description
                 index.fill(answer.data_storage_entries, reading)
         return index
 

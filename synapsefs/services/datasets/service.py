@@ -365,6 +365,10 @@ class DatasetsService:
             await self.entry(location.parent)
         await self._publisher.ensure_folder(dataset, location.inner, location.path, notes)
 
+    async def rename(self, entry: Entry, target: Location) -> bool:  # noqa: ARG002
+        """Say no: the service cannot."""
+        return False
+
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Delete entries, deepest first: what a directory holds goes before the directory."""
         for entry in entries:
