@@ -176,3 +176,20 @@ def test_copies_of_directories_say_the_same(fs, another, dataset):
     assert another.get_tags(folder) == ["few"]
     assert another.getxattr(folder, "n") == another.getxattr(f"{dataset}/folder", "n")
     assert another.cat_file(f"{folder}/a.txt") == b"a"
+
+
+def test_parents_of_a_specification(fs, another):
+    """The collection is made with it, or not at all."""
+    path = f"collections/p-{uuid.uuid4().hex[:12]}"
+    with pytest.raises(InvalidPathError, match=r"no file specification .* has data_1"):
+        fs.makedirs(f"{path}/image_1/folder")
+    assert not another.exists(path)
+    fs.makedirs(f"{path}/data_1/folder")
+    assert [spec["name"] for spec in another.info(path)["file_specifications"]] == ["data_1"]
+    fs.pipe_file(f"{path}/data_1/folder/a.bin", b"a")
+    fs.cp(f"{path}/data_1/", f"{path}-files/data_1/", recursive=True)
+    assert contents(another, f"{path}-files") == contents(another, path)
+    fs.mkdir(f"{path}-own/image_1", file_specifications=SPECS[:1])
+    assert [spec["name"] for spec in another.info(f"{path}-own")["file_specifications"]] == [
+        "image_1"
+    ]

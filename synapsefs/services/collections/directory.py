@@ -17,6 +17,7 @@ from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
 from synapsefs.services.base import Entry, aware
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.metadata import MetadataRule
+from synapsefs.services.collections.plan import specification_of
 from synapsefs.wire import collections as wire
 
 DEFAULT_SPECIFICATION = {
@@ -150,7 +151,15 @@ class CollectionDirectory:
         return (await self.find(location, refresh=True)).identifier != record.identifier
 
     async def create(self, location: Location, options: Mapping[str, Any]) -> CollectionRecord:
-        """Create a collection; ``options`` as the service's own creation call takes them."""
+        """Create a collection; ``options`` as the service's own creation call takes them.
+
+        Raises
+        ------
+        InvalidRequestError
+            For options that make no collection.
+        InvalidPathError
+            When the path leads into a specification that the collection would not have.
+        """
         settings: dict[str, Any] = {
             "category": "data",
             "file_specifications": [DEFAULT_SPECIFICATION],
@@ -158,6 +167,9 @@ class CollectionDirectory:
             "name": unescape(location.container),
         }
         with _saying_rules(location.path):
+            wanted = wire.CollectionToCreate.model_validate(settings).file_specifications
+            if location.inner:
+                specification_of(location, [wire.FileSpecification(name=s.name) for s in wanted])
             record = await self._create(settings, location)
         self._by_segment[record.segment] = self._by_id[record.identifier] = record
         return record

@@ -390,13 +390,12 @@ class CollectionsService:
         except NotFoundError:
             if location.inner and not parents:
                 raise
-            collection = await self._directory.create(location, options)
-            if not location.inner:
-                return
-        if not location.inner and not exist_ok:
-            raise AlreadyExistsError("the collection is there already", location.path)
+            await self._directory.create(location, options)
+            return
         if location.inner:
             specification_of(location, collection.specifications)
+        elif not exist_ok:
+            raise AlreadyExistsError("the collection is there already", location.path)
 
     async def rename(self, entry: Entry, target: Location) -> bool:
         """Give a collection another name, where it can be changed; its units stay what they are."""
