@@ -177,7 +177,7 @@ def content_disposition(name: str) -> str:
 
 def setup(app: web.Application) -> None:
     """Register the route of objects; any method but GET meets a signature it does not match."""
-    app.router.add_route("*", f"{BLOB_PREFIX}/{{sha256:[0-9a-f]{{64}}}}/{{name}}", get_object)
+    app.router.add_route("*", f"{BLOB_PREFIX}/{{sha256:[0-9a-f]{{64}}}}/{{name:[^/]+}}", get_object)
 
 
 def _open(path: Path) -> BinaryIO:
