@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import io
 import json
@@ -196,7 +197,10 @@ class SynapseFileSystem(
         if "b" not in mode:
             text = {name: kwargs.pop(name) for name in _TEXT_OPTIONS if name in kwargs}
             binary = mode.replace("t", "") + "b"
+            mark = _byte_order_mark(text.get("encoding"))
             inner = self.open(path, binary, block_size, cache_options, compression, **kwargs)
+            if mark and inner.writable() and not inner.seekable():
+                inner.write(mark)
             return io.TextIOWrapper(inner, **text)
         plain = super().open(path, mode, block_size, cache_options, **kwargs)
         return _compressed(plain, path, mode, compression) if compression else plain
@@ -390,6 +394,18 @@ class _CompressedFile(io.BufferedIOBase):
 
     def __del__(self) -> None:
         """Leave the file below to its own end: unclosed, it is discarded."""
+
+
+def _byte_order_mark(encoding: str | None) -> bytes:
+    """Give what Python leaves out of text in a stream that cannot seek.
+
+    Raises
+    ------
+    LookupError
+        For an unknown encoding, before a file is opened.
+    """
+    name = codecs.lookup(encoding).name if encoding else ""
+    return {"utf-16": codecs.BOM_UTF16, "utf-32": codecs.BOM_UTF32}.get(name, b"")
 
 
 def _compressed(below: Any, path: str, mode: str, compression: str) -> Any:

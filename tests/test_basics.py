@@ -292,3 +292,24 @@ def test_a_wrong_token_is_refused(fs: SynapseFileSystem, base: str) -> None:
             "wrong_secret"
             not in f"{caught.value!r}{wrong!r}{wrong.to_json(include_password=False)}"
         )
+
+
+@pytest.mark.parametrize("compression", [None, "gzip"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-16-le", "utf-8-sig", "latin-1"])
+def test_text_of_any_encoding_reads_back(
+    fs: SynapseFileSystem, base: str, encoding: str, compression: str | None
+) -> None:
+    path = f"{base}/text"
+    with fs.open(path, "w", encoding=encoding, compression=compression) as file:
+        file.write("déjà\n")
+        file.write("vu")
+    with fs.open(path, encoding=encoding, mode="r", compression=compression) as file:
+        assert file.read() == "déjà\nvu"
+    if compression is None:
+        assert fs.cat_file(path) == "déjà\nvu".encode(encoding)
+
+
+def test_an_unknown_encoding_opens_nothing(fs: SynapseFileSystem, base: str) -> None:
+    with pytest.raises(LookupError, match="unknown encoding"):
+        fs.open(f"{base}/text", "w", encoding="no-such")
+    assert not fs.exists(f"{base}/text")
