@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +14,9 @@ from synapsefs.errors import (
     NotFoundError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, escape, id_of, unescape
+from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.objects import Content
-from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, directory, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as
 from synapsefs.services.collections.annotations import UnitAnnotations
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.direct import DirectRoute, Outgoing
@@ -30,11 +28,11 @@ from synapsefs.services.collections.directory import (
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index import (
     BoundFile,
-    CollectionIndex,
     record_of,
 )
 from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.known import KnownContent, LocalContent
+from synapsefs.services.collections.listing import Listing, version_of
 from synapsefs.services.collections.metadata import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.plan import (
     NewFile,
@@ -52,13 +50,8 @@ from synapsefs.services.collections.publish import (
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
-from synapsefs.services.tree import Folder
 from synapsefs.transport import Transport
-from synapsefs.wire import collections as wire
 
-logger = logging.getLogger("synapsefs")
-EXPIRY_PER_LOAD = 10.0
-LISTING_ATTEMPTS = 3
 METADATA = "metadata"
 
 
@@ -88,6 +81,9 @@ class CollectionsService:
         self.history = self.references = self.searching = None
         self._directory = CollectionDirectory(self.api, expiry)
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
+        self._listing = Listing(self._directory, self._indexes)
+        self.entry, self.children = self._listing.entry, self._listing.children
+        self.descendants = self._listing.descendants
         self._sizes = Sizes(transport, self.api, self._directory)
         self._direct = DirectRoute(self.api, transport)
         self._known = KnownContent(self.api)
@@ -95,98 +91,7 @@ class CollectionsService:
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
         self.annotations = UnitAnnotations(self._directory, self._publisher)
 
-    # --- looking ---------------------------------------------------------------------------
-
-    async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
-        """Find a collection, specification folder, folder or file."""
-        if not location.container:
-            return directory(ROOT)
-        collection = await self._directory.find(location, refresh=refresh)
-        place = collection.location.child(*location.inner)
-        if not location.inner:
-            return collection.entry()
-        if len(location.inner) == 1 and _specification(collection, location):
-            return _folder_entry(place)
-        index = await self._indexes.get(collection, refresh=refresh)
-        found = self._at(index, place)
-        if found is None and index.age() > 0 and not refresh:
-            index = await self._indexes.get(collection, refresh=True)
-            found = self._at(index, place)
-            if not index.units and await self._directory.replaced(collection, location):
-                return await self.entry(location)
-        if found is None:
-            raise NotFoundError("no such file or directory", location.path)
-        return found
-
-    def _at(self, index: CollectionIndex, place: Location) -> Entry | None:
-        file = index.at(place.inner)
-        if file is not None:
-            return _file_entry(place, file)
-        folder = index.tree.folder(place.inner)
-        return _folder_entry(place) if folder is not None else None
-
-    async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
-        """List the root, a collection, or a folder in it."""
-        if not location.container:
-            records = await self._directory.all(refresh=refresh)
-            return [record.entry() for record in records]
-        collection = await self._directory.find(location, refresh=refresh)
-        place = collection.location.child(*location.inner)
-        if not location.inner:
-            return [
-                _folder_entry(place.child(escape(spec.name))) for spec in collection.specifications
-            ]
-        found = await self.entry(location, refresh=refresh)
-        if found.kind == "file":
-            return [found]
-        folder = await self._folder(collection, place, refresh=refresh)
-        folders = [_folder_entry(place.child(name)) for name in folder.folders]
-        return folders + [
-            _file_entry(place.child(name), file) for name, file in folder.files.items()
-        ]
-
-    async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
-        """List all that a collection or folder holds; below the root, all collections."""
-        if not location.container:
-            found: list[Entry] = []
-            for record in await self._directory.all(refresh=refresh):
-                below = await self.descendants(record.location, refresh=refresh)
-                found += [record.entry(), *below]
-            return found
-        collection = await self._directory.find(location, refresh=refresh)
-        place = collection.location.child(*location.inner)
-        if location.inner:
-            await self.entry(location, refresh=refresh)
-            folder = await self._folder(collection, place, refresh=refresh)
-            return self._below(folder, place)
-        inside: list[Entry] = []
-        for spec in collection.specifications:
-            here = place.child(escape(spec.name))
-            folder = await self._folder(collection, here, refresh=refresh and not inside)
-            inside += [_folder_entry(here), *self._below(folder, here)]
-        return inside
-
-    async def _folder(
-        self, collection: CollectionRecord, place: Location, *, refresh: bool
-    ) -> Folder[BoundFile]:
-        """Give a folder; only one of a specification may not have been looked up before.
-
-        That there are no units at all is not believed from an earlier listing.
-        """
-        began = time.monotonic()
-        unseen = len(place.inner) == 1
-        index = await self._indexes.get(collection, refresh=refresh and unseen)
-        if not index.units and index.age() > time.monotonic() - began:
-            index = await self._indexes.get(collection, refresh=True)
-        return index.tree.folder(place.inner) or Folder()
-
-    def _below(self, folder: Folder[BoundFile], place: Location) -> list[Entry]:
-        return [
-            _file_entry(place.child(*segments), file)
-            if file is not None
-            else _folder_entry(place.child(*segments))
-            for segments, _, file in folder.walk()
-        ]
+    # --- reading ---------------------------------------------------------------------------
 
     async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes: from the service's list of stored files, else from a one-byte read."""
@@ -209,7 +114,7 @@ class CollectionsService:
 
         return Content(
             path=entry.location.path,
-            version=_version(file),
+            version=version_of(file),
             size=file.size,
             checksum=file.checksum or None,
             locate=locate,
@@ -351,7 +256,7 @@ class CollectionsService:
         for collection, group in await self._by_collection(locations):
             index = await self._indexes.get(collection, refresh=True)
             for location in group:
-                if self._at(index, collection.location.child(*location.inner)) is not None:
+                if self._listing.at(index, collection.location.child(*location.inner)) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
@@ -456,30 +361,6 @@ class CollectionsService:
         return list(grouped.values())
 
 
-def _specification(
-    collection: CollectionRecord, location: Location
-) -> wire.FileSpecification | None:
-    name = location.specification
-    return next((spec for spec in collection.specifications if spec.name == name), None)
-
-
-def _folder_entry(place: Location) -> Entry:
-    return directory(place)
-
-
-def _file_entry(place: Location, file: BoundFile) -> Entry:
-    return Entry(
-        location=place,
-        kind="file",
-        size=file.size,
-        checksum=file.checksum or None,
-        version=_version(file),
-        created=file.unit.created,
-        record=file,
-        details={"unit": file.unit.identifier, "specification": file.specification},
-    )
-
-
 def _wish(options: Mapping[str, Any]) -> Wish | None:
     """Read what the options of a write ask of the unit."""
     given = options.get(METADATA)
@@ -492,7 +373,3 @@ def _copy_of(file: BoundFile, groups: Mapping[int, tuple[str, ...]]) -> StagedFi
     """Give the file again, with its unit's metadata and groups."""
     meta = {name: value for name, value in file.unit.own_meta.items() if name not in NAMING_KEYS}
     return StagedFile(file.checksum, Wish(meta, groups.get(file.unit.identifier)))
-
-
-def _version(file: BoundFile) -> str:
-    return file.checksum or f"unit-{file.unit.identifier}"

@@ -18,12 +18,11 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, id_of
+from synapsefs.location import Location, Root
 from synapsefs.objects import Content, object_size
 from synapsefs.services.base import (
     Entry,
     Staged,
-    directory,
     measured_as,
     none_of_them,
     write_options,
@@ -31,25 +30,23 @@ from synapsefs.services.base import (
 from synapsefs.services.datasets.annotations import EntryAnnotations
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.history import EntryHistory
-from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.indexes import Indexes
+from synapsefs.services.datasets.listing import Listing
 from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.pending import PendingEntries
 from synapsefs.services.datasets.places import checked_place
 from synapsefs.services.datasets.publish import EntryPublisher
-from synapsefs.services.datasets.records import EntryRecord, looked_at
+from synapsefs.services.datasets.records import EntryRecord
 from synapsefs.services.datasets.references import EntryReferences
-from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
+from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.search import EntrySearch
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
-from synapsefs.services.tree import Folder, is_empty
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
 INLINE_SECONDS = 1.0
 """For how long text that came with a listing is served without asking again."""
-REVISION_ATTEMPTS = 5
 
 
 class DatasetsService:
@@ -77,131 +74,18 @@ class DatasetsService:
         self.api = DatasetsApi(transport, endpoint)
         self._registry = DatasetRegistry(self.api, named, expiry)
         self._indexes = Indexes(self.api, expiry)
+        self._listing = Listing(
+            self.api, self._registry, self._indexes, transport.options.max_concurrency
+        )
+        self.entry, self.children = self._listing.entry, self._listing.children
+        self.descendants = self._listing.descendants
         self._publisher = EntryPublisher(self.api, self._registry, self._indexes)
         self.annotations = EntryAnnotations(self.api, self._indexes)
         self.history = EntryHistory(self.api, self._indexes)
         self.searching = EntrySearch(self.api, self._registry, self._indexes)
         self.references = EntryReferences(self.api, self._registry, self._indexes, self._publisher)
 
-    # --- looking ---------------------------------------------------------------------------
-
-    async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
-        """Find a dataset, directory or file."""
-        if not location.container:
-            return directory(ROOT)
-        try:
-            dataset = await self._registry.find(location, refresh=refresh)
-        except NotFoundError:
-            if not id_of(location.container):
-                raise
-            return await self._by_id(location)
-        if not location.inner:
-            return dataset.entry()
-        try:
-            return await self._within(dataset, location, refresh=refresh)
-        except NotFoundError as error:
-            gone = error.status == 404 and not refresh
-            if not gone or not await self._registry.replaced(dataset, location):
-                raise
-        return await self.entry(location)
-
-    async def _within(self, dataset: DatasetRecord, location: Location, *, refresh: bool) -> Entry:
-        place = dataset.location.child(*location.inner)
-        index = await self._indexes.get(dataset, refresh=refresh)
-        found = await self._at(index, place)
-        if found is None and not refresh:
-            index = await self._indexes.get(dataset, refresh=True)
-            found = await self._at(index, place)
-        if found is None:
-            raise NotFoundError("no such file or directory", location.path)
-        return found
-
-    async def _by_id(self, location: Location) -> Entry:
-        """Find an entry, or what is below it, by its id or short alias alone."""
-        found = await self._identified(location)
-        if found.entry.dataset_id is None:
-            below = found.tree()
-            part = below.file(location.inner) if location.inner else found
-            if part is None and below.folder(location.inner) is None:
-                raise NotFoundError("no such file or directory", location.path)
-            return _entry(location, part)
-        place = ROOT.child(f"@{found.entry.dataset_id}", f"@{found.identifier}")
-        dataset = await self._registry.find(place)
-        index = await self._indexes.get(dataset)
-        if found.identifier not in index.paths:
-            index = await self._indexes.get(dataset, refresh=True)
-        segments = index.paths.get(found.identifier, place.inner)
-        place = dataset.location.child(*segments, *location.inner)
-        return await self.entry(place) if location.inner else found.entry_at(place)
-
-    async def _identified(self, location: Location) -> EntryRecord:
-        identifier = id_of(location.container) or ""
-        return looked_at(await self.api.entry(identifier, location.path))
-
-    async def _at(self, index: DatasetIndex, place: Location) -> Entry | None:
-        place = Location((*place.segments[:2], *index.canonical(place.inner)))
-        for depth in range(1, len(place.inner) + 1):
-            above = index.at(place.inner[:depth])
-            if isinstance(above, EntryRecord):
-                await self._indexes.decided(above, place.path)
-        found = index.at(place.inner)
-        if isinstance(found, EntryRecord):
-            return _entry(place, found)
-        if found is None:
-            return None
-        return _entry(place, found.record) if found.record else directory(place)
-
-    async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
-        """List the root, a dataset, or a directory in it."""
-        if not location.container:
-            return [record.entry() for record in await self._registry.all(refresh=refresh)]
-        found = await self.entry(location, refresh=refresh)
-        if found.kind == "file":
-            return [found]
-        folder = await self._folder(found.location, refresh=refresh and not location.inner)
-        return [
-            _entry(found.location.child(name), record)
-            for name, record in (
-                *((name, below.record) for name, below in folder.folders.items()),
-                *folder.files.items(),
-            )
-        ]
-
-    async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
-        """List all that a dataset or directory holds; below the root, all datasets."""
-        if not location.container:
-            found: list[Entry] = []
-            for record in await self._registry.all(refresh=refresh):
-                below = await self.descendants(record.location, refresh=refresh)
-                found += [record.entry(), *below]
-            return found
-        above = await self.entry(location, refresh=refresh)
-        if above.kind == "file":
-            return []
-        folder = await self._folder(above.location, refresh=refresh and not location.inner)
-        return [
-            _entry(above.location.child(*segments), record if below is None else below.record)
-            for segments, below, record in folder.walk()
-        ]
-
-    async def _folder(self, location: Location, *, refresh: bool) -> Folder[EntryRecord]:
-        """Give the tree below a directory that is known to exist, every kind decided.
-
-        That it is empty is not believed from an earlier listing.
-        """
-        began = time.monotonic()
-        try:
-            dataset = await self._registry.find(location)
-        except NotFoundError:
-            return (await self._identified(location)).tree().folder(location.inner) or Folder()
-        index = await self._indexes.get(dataset, refresh=refresh)
-        if is_empty(index.at(location.inner)) and index.age() > time.monotonic() - began:
-            index = await self._indexes.get(dataset, refresh=True)
-        unsure = [record for record in index.records.values() if record.kind is None]
-        work = (self._indexes.look(record, location.path) for record in unsure)
-        await limits.gather(work, self._transport.options.max_concurrency)
-        found = index.at(location.inner)
-        return found if isinstance(found, Folder) else Folder()
+    # --- reading ---------------------------------------------------------------------------
 
     async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes, one look per entry where the dataset's list has none."""
@@ -427,10 +311,6 @@ def _owned(entries: Sequence[Entry]) -> list[Entry]:
                 entry.location.path,
             )
     return found
-
-
-def _entry(place: Location, record: EntryRecord | None) -> Entry:
-    return directory(place) if record is None else record.entry_at(place)
 
 
 def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Content:

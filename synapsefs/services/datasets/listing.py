@@ -1,0 +1,163 @@
+"""What is where: datasets, directories and entries, by path or by id."""
+
+from __future__ import annotations
+
+import time
+
+from synapsefs import limits
+from synapsefs.errors import NotFoundError
+from synapsefs.location import Location, id_of
+from synapsefs.services.base import Entry, directory
+from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.index import DatasetIndex
+from synapsefs.services.datasets.indexes import Indexes
+from synapsefs.services.datasets.records import EntryRecord, looked_at
+from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
+from synapsefs.services.tree import Folder, is_empty
+
+
+class Listing:
+    """Looks up paths.
+
+    Parameters
+    ----------
+    api
+        The service.
+    registry
+        Which datasets there are.
+    indexes
+        What is in them.
+    at_a_time
+        How many entries are looked at at once.
+    """
+
+    def __init__(
+        self, api: DatasetsApi, registry: DatasetRegistry, indexes: Indexes, at_a_time: int
+    ) -> None:
+        self._api = api
+        self._registry = registry
+        self._indexes = indexes
+        self._at_a_time = at_a_time
+
+    async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
+        """Find a dataset, directory or file."""
+        if not location.container:
+            return directory(ROOT)
+        try:
+            dataset = await self._registry.find(location, refresh=refresh)
+        except NotFoundError:
+            if not id_of(location.container):
+                raise
+            return await self._by_id(location)
+        if not location.inner:
+            return dataset.entry()
+        try:
+            return await self._within(dataset, location, refresh=refresh)
+        except NotFoundError as error:
+            gone = error.status == 404 and not refresh
+            if not gone or not await self._registry.replaced(dataset, location):
+                raise
+        return await self.entry(location)
+
+    async def _within(self, dataset: DatasetRecord, location: Location, *, refresh: bool) -> Entry:
+        place = dataset.location.child(*location.inner)
+        index = await self._indexes.get(dataset, refresh=refresh)
+        found = await self.at(index, place)
+        if found is None and not refresh:
+            index = await self._indexes.get(dataset, refresh=True)
+            found = await self.at(index, place)
+        if found is None:
+            raise NotFoundError("no such file or directory", location.path)
+        return found
+
+    async def _by_id(self, location: Location) -> Entry:
+        """Find an entry, or what is below it, by its id or short alias alone."""
+        found = await self._identified(location)
+        if found.entry.dataset_id is None:
+            below = found.tree()
+            part = below.file(location.inner) if location.inner else found
+            if part is None and below.folder(location.inner) is None:
+                raise NotFoundError("no such file or directory", location.path)
+            return _entry(location, part)
+        place = ROOT.child(f"@{found.entry.dataset_id}", f"@{found.identifier}")
+        dataset = await self._registry.find(place)
+        index = await self._indexes.get(dataset)
+        if found.identifier not in index.paths:
+            index = await self._indexes.get(dataset, refresh=True)
+        segments = index.paths.get(found.identifier, place.inner)
+        place = dataset.location.child(*segments, *location.inner)
+        return await self.entry(place) if location.inner else found.entry_at(place)
+
+    async def _identified(self, location: Location) -> EntryRecord:
+        identifier = id_of(location.container) or ""
+        return looked_at(await self._api.entry(identifier, location.path))
+
+    async def at(self, index: DatasetIndex, place: Location) -> Entry | None:
+        """Give what an index has at a place."""
+        place = Location((*place.segments[:2], *index.canonical(place.inner)))
+        for depth in range(1, len(place.inner) + 1):
+            above = index.at(place.inner[:depth])
+            if isinstance(above, EntryRecord):
+                await self._indexes.decided(above, place.path)
+        found = index.at(place.inner)
+        if isinstance(found, EntryRecord):
+            return _entry(place, found)
+        if found is None:
+            return None
+        return _entry(place, found.record) if found.record else directory(place)
+
+    async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+        """List the root, a dataset, or a directory in it."""
+        if not location.container:
+            return [record.entry() for record in await self._registry.all(refresh=refresh)]
+        found = await self.entry(location, refresh=refresh)
+        if found.kind == "file":
+            return [found]
+        folder = await self._folder(found.location, refresh=refresh and not location.inner)
+        return [
+            _entry(found.location.child(name), record)
+            for name, record in (
+                *((name, below.record) for name, below in folder.folders.items()),
+                *folder.files.items(),
+            )
+        ]
+
+    async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+        """List all that a dataset or directory holds; below the root, all datasets."""
+        if not location.container:
+            found: list[Entry] = []
+            for record in await self._registry.all(refresh=refresh):
+                below = await self.descendants(record.location, refresh=refresh)
+                found += [record.entry(), *below]
+            return found
+        above = await self.entry(location, refresh=refresh)
+        if above.kind == "file":
+            return []
+        folder = await self._folder(above.location, refresh=refresh and not location.inner)
+        return [
+            _entry(above.location.child(*segments), record if below is None else below.record)
+            for segments, below, record in folder.walk()
+        ]
+
+    async def _folder(self, location: Location, *, refresh: bool) -> Folder[EntryRecord]:
+        """Give the tree below a directory that is known to exist, every kind decided.
+
+        That it is empty is not believed from an earlier listing.
+        """
+        began = time.monotonic()
+        try:
+            dataset = await self._registry.find(location)
+        except NotFoundError:
+            return (await self._identified(location)).tree().folder(location.inner) or Folder()
+        index = await self._indexes.get(dataset, refresh=refresh)
+        if is_empty(index.at(location.inner)) and index.age() > time.monotonic() - began:
+            index = await self._indexes.get(dataset, refresh=True)
+        unsure = [record for record in index.records.values() if record.kind is None]
+        work = (self._indexes.look(record, location.path) for record in unsure)
+        await limits.gather(work, self._at_a_time)
+        found = index.at(location.inner)
+        return found if isinstance(found, Folder) else Folder()
+
+
+def _entry(place: Location, record: EntryRecord | None) -> Entry:
+    return directory(place) if record is None else record.entry_at(place)
