@@ -212,6 +212,16 @@ def _listed(fs: SynapseFileSystem, place: Place) -> dict[str, int]:
 
 FILES = {"a.bin": SMALL, "b.txt": TEXT}
 
+
+def _rename_collection(fs: SynapseFileSystem, place: Place) -> int:
+    """Two collections may have the old name: the service takes the same request twice."""
+    old = f"{place.container}-{place.folder}"
+    fs.mkdir(old)
+    number = fs.info(old)["id"]
+    fs.mv(f"collections/@{number}", f"{old}-renamed", recursive=True)
+    return int(fs.info(f"{old}-renamed")["id"]) - int(number)
+
+
 READS: dict[str, Operation] = {
     "cat whole": Operation(
         lambda fs, place: fs.cat_file(place.at("a.bin")), {"a.bin": WHOLE}, value=WHOLE
@@ -320,6 +330,16 @@ def _older(fs: SynapseFileSystem, place: Place) -> bytes:
     return fs.cat_file(place.at("a.bin"), version=first["version"])
 
 
+COLLECTIONS: dict[str, Operation] = {
+    "describe a collection": Operation(
+        lambda fs, place: fs.setxattrs(place.container, description="anew")["description"],
+        {"a.bin": SMALL},
+        value="anew",
+    ),
+    "rename a collection": Operation(_rename_collection, value=0),
+}
+"""What only collections have."""
+
 ENTRIES: dict[str, Operation] = {
     "say": Operation(
         _say,
@@ -366,7 +386,8 @@ def lasting(root: str) -> dict[str, Operation]:
 
 def operations(root: str) -> dict[str, Operation]:
     """Give the operations of one root, by name."""
-    found = {**READS, **WRITES, **_multipart(root), **(ENTRIES if root == "datasets" else {})}
+    own = {"collections": COLLECTIONS, "datasets": ENTRIES}
+    found = {**READS, **WRITES, **_multipart(root), **own[root]}
     return {name: operation for name, operation in found.items() if root in operation.roots}
 
 
