@@ -223,6 +223,17 @@ def no_text_locations(found: dict[str, Any]) -> dict[str, Any]:
     return {**found, "storage_locations": []} if "storage_locations" in found and text else found
 
 
+def lacking(method: str, pattern: str, status: int) -> Reading:
+    """The service has no such route."""
+
+    def ask(question: Question) -> None:
+        if question.method in method.split("|") and re.search(pattern, question.path):
+            headers = CIMultiDict({"Content-Type": "application/json"})
+            question.answer = Answer(status, headers, b'{"detail": "no such thing"}')
+
+    return Reading(ask=ask)
+
+
 COMMON: dict[str, Callable[[], Reading]] = {
     "as it is": Reading,
     "no etag": lambda: blobs(drop_headers("ETag", "Last-Modified", "Accept-Ranges")),
@@ -252,15 +263,11 @@ COLLECTIONS: dict[str, Callable[[], Reading]] = {
         without("file_specifications", "description", "created_at", "category", "project"),
         r"/data_collections/$",
     ),
-    "no v2 sizes": lambda: Reading(
-        ask=lambda question: setattr(
-            question,
-            "answer",
-            Answer(404, CIMultiDict({"Content-Type": "application/json"}), b'{"detail": "no"}')
-            if question.path.startswith("/v2/data-files")
-            else None,
-        )
-    ),
+    "no v2 sizes": lambda: lacking("GET", "^/v2/data-files", 404),
+    "no v2 groups": lambda: lacking("GET", "/groups/$", 404),
+    "no v2 collections": lambda: lacking("GET|PATCH", "^/v2/data-collections/[0-9]", 404),
+    "collections cannot be changed": lambda: lacking("PATCH", "^/v2/data-collections/", 405),
+    "no health": lambda: lacking("GET", "^/health", 404),
 }
 DATASETS_ONLY: dict[str, Callable[[], Reading]] = {
     "no metadata": lambda: api(without("metadata"), ENTRIES),
@@ -331,6 +338,9 @@ def test_the_whole_life_of_files(root: str, url: str, tmp_path: Path) -> None:
         f"{base}/long.bin": SHORT,
     }
     check(instance(), base, expected)
+    copy_all(instance(), f"{root}/life")
+    copies = {path.replace("/life", "/moved"): data for path, data in expected.items()}
+    check(instance(), base.replace("/life", "/moved"), copies)
     remove(instance(), base, expected)
 
 
@@ -368,6 +378,12 @@ def change(fs: SynapseFileSystem, base: str) -> None:
     fs.pipe_file(f"{base}/a/text.csv", b"newer")
     fs.cp_file(f"{base}/a/short.bin", f"{base}/long.bin")
     fs.mv(f"{base}/a/short.bin", f"{base}/b/moved.bin")
+
+
+def copy_all(fs: SynapseFileSystem, container: str) -> None:
+    root = container.partition("/")[0]
+    fs.cp(container, f"{root}/copied", recursive=True)
+    fs.mv(f"{root}/copied", f"{root}/moved", recursive=True)
 
 
 def remove(fs: SynapseFileSystem, base: str, expected: dict[str, bytes]) -> None:

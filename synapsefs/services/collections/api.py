@@ -122,7 +122,10 @@ class CollectionsApi(SendingApi):
 
     async def announces_extras(self) -> bool:
         """Say whether the server is an embedded one, which serves datasets as well."""
-        reply = await self._call("GET", "health/", None, None)
+        try:
+            reply = await self._call("GET", "health/", None, None)
+        except NotFoundError:
+            return False
         return "X-Synapsefs-Server" in reply.headers
 
 

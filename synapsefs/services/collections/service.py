@@ -309,8 +309,8 @@ class CollectionsService:
             return False
         try:
             await self._directory.change(entry.record, {"name": unescape(names)}, target.path)
-        except InvalidRequestError as error:
-            if error.status not in NO_SUCH_ROUTE:
+        except (InvalidRequestError, NotFoundError) as error:
+            if error.status not in {404, *NO_SUCH_ROUTE}:
                 raise
             return False
         return True
