@@ -112,9 +112,11 @@ class SynapseWriter(AbstractBufferedFile):
         SynapseError
             When a part sent before could not be delivered.
         """
-        if self.closed:
-            raise ValueError("I/O operation on closed file.")
         size = memoryview(data).nbytes
+        if self.closed:
+            if self._abandoned:  # what wraps it is collected too, and flushes
+                return size
+            raise ValueError("I/O operation on closed file.")
         for part in self._parts.feed(data):
             self._send(part, last=False)
         self.loc += size
@@ -132,7 +134,7 @@ class SynapseWriter(AbstractBufferedFile):
 
     def flush(self, force: bool = False) -> None:  # noqa: ARG002
         """Do nothing: parts travel when they are full, and the last one at the close."""
-        if self.closed:
+        if self.closed and not self._abandoned:
             raise ValueError("Flush on closed file")
 
     def readable(self) -> bool:
@@ -221,6 +223,7 @@ class SynapseWriter(AbstractBufferedFile):
             return
         self._drop()
         if not self._abandoned:
+            self._abandoned = True
             warnings.warn(f"unclosed file {self.path} was discarded", ResourceWarning, stacklevel=2)
 
 
