@@ -15,7 +15,7 @@ from typing import Any
 from tests.support.running import environment
 
 NURSERY = """
-import json, logging, os, signal, sys
+import json, logging, os, signal, sys, threading
 import fsspec.callbacks
 import synapsefs.services.collections.service, synapsefs.services.datasets.service
 from synapsefs import SynapseFileSystem
@@ -30,7 +30,10 @@ class Meter(fsspec.callbacks.Callback):
         self.most = max(self.most, self.value)
         if self.fatal and self.value >= self.at:
             os.write(1, b"fatal %d\\n" % self.value)
-            os.kill(os.getpid(), self.fatal)
+            if self.fatal == signal.SIGSTOP:  # to this thread, or it goes on till another stops
+                signal.pthread_kill(threading.get_ident(), self.fatal)
+            else:
+                os.kill(os.getpid(), self.fatal)
             self.fatal = 0
 
 class Lines(logging.Handler):
