@@ -17,6 +17,17 @@ from synapsefs.server.app import serve
 from synapsefs.server.settings import STRICT_SECONDS, ServerSettings
 from tests.faults.report import COUNTS
 
+HEAVY = {"test_consumers", "test_load", "test_memory", "test_scale", "test_sizes"}
+"""Modules that need a processor for themselves. With ``--dist loadgroup`` one worker has them all,
+while the others run what mostly waits."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the heavy tests together."""
+    for item in items:
+        if item.path.stem in HEAVY:
+            item.add_marker(pytest.mark.xdist_group("heavy"))
+
 
 @pytest.fixture(autouse=True)
 def _fresh_instances() -> Iterator[None]:

@@ -362,7 +362,7 @@ class Service(Protocol):
         """Create a directory, or what the service has in its place."""
 
     async def rename(self, entry: Entry, target: Location) -> bool:
-        """Give a directory another name as it is; False where it has to be copied."""
+        """Give a collection or dataset another name; False where it has to be copied."""
 
     async def remove(self, entries: Sequence[Entry]) -> None:
         """Remove files, and directories together with everything in them."""

@@ -151,6 +151,12 @@ class Proxy:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
+        """Close all, what was accepted first: a closed server gives it half a transport."""
+        loop = asyncio.get_running_loop()
+        for server in self._servers:
+            for listening in server.sockets:
+                loop.remove_reader(listening)
+        await asyncio.sleep(0)
         for server in self._servers:
             server.close()
         for writer in list(self._open):

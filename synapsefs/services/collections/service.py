@@ -304,11 +304,11 @@ class CollectionsService:
 
     async def rename(self, entry: Entry, target: Location) -> bool:
         """Give a collection another name, where it can be changed; its units stay what they are."""
-        names = target.container if not target.inner else ""
-        if entry.location.inner or not names or id_of(names) is not None:
+        if id_of(target.container) is not None:
             return False
+        name = unescape(target.container)
         try:
-            await self._directory.change(entry.record, {"name": unescape(names)}, target.path)
+            await self._directory.change(entry.record, {"name": name}, target.path)
         except (InvalidRequestError, NotFoundError) as error:
             if error.status not in {404, *NO_SUCH_ROUTE}:
                 raise
