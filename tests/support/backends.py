@@ -93,9 +93,18 @@ def postgres(folder: Path) -> Iterator[str]:
     ) as process:
         try:
             wait_for(process, port)
+            _wait_for_postgres(data / "postmaster.pid")
             yield f"postgresql://tests:very%20secret@127.0.0.1:{port}/postgres"
         finally:
             process.terminate()
+
+
+def _wait_for_postgres(status: Path) -> None:
+    """Wait until it takes queries: it listens earlier, and then refuses them."""
+    deadline = time.monotonic() + SECONDS
+    while status.read_text().split()[-1] != "ready":
+        assert time.monotonic() < deadline, "PostgreSQL is not ready"
+        time.sleep(0.05)
 
 
 # --- S3 ------------------------------------------------------------------------------------
