@@ -164,7 +164,7 @@ def test_nasty_names_come_back(fs: SynapseFileSystem, base: str, tmp_path: Path)
 
 def test_nasty_names_of_containers(fs: SynapseFileSystem, options: dict[str, object]) -> None:
     suffix = uuid.uuid4().hex[:8]
-    for name in (name for name in NASTY if len(name) < 80):
+    for name in (name for name in NASTY if len(name) < 90):
         for root in ("collections", "datasets"):
             container = f"{root}/{escape(name + suffix)}"
             fs.mkdir(container)

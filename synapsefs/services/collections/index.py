@@ -91,7 +91,7 @@ class UnitRecord:
     @property
     def folders(self) -> tuple[str, ...]:
         """The folders of its key."""
-        return tuple(folder for folder in self.key.split("/")[:-1] if folder)
+        return folders_of(self.key)
 
     def groups(self, names: Mapping[int, str] | None = None) -> tuple[str, ...]:
         """Give the names of its groups, outermost first.
@@ -106,6 +106,11 @@ class UnitRecord:
         group = self.group.get("name") if isinstance(self.group, dict) else self.group
         found = (names or {}).get(group) if isinstance(group, int) else group
         return (found,) if isinstance(found, str) and found else ()
+
+
+def folders_of(key: str) -> tuple[str, ...]:
+    """Give the folders of a key, outermost first."""
+    return tuple(folder for folder in key.split("/")[:-1] if folder)
 
 
 @dataclass(slots=True, eq=False)

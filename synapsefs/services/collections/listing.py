@@ -38,7 +38,7 @@ class Listing:
         if not location.inner:
             return collection.entry()
         if len(location.inner) == 1 and _specification(collection, location):
-            return _folder_entry(place)
+            return directory(place)
         index = await self._indexes.get(collection, refresh=refresh)
         found = self.at(index, place)
         if found is None and index.age() > 0 and not refresh:
@@ -56,7 +56,7 @@ class Listing:
         if file is not None:
             return _file_entry(place, file)
         folder = index.tree.folder(place.inner)
-        return _folder_entry(place) if folder is not None else None
+        return directory(place) if folder is not None else None
 
     async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         """List the root, a collection, or a folder in it."""
@@ -66,14 +66,12 @@ class Listing:
         collection = await self._directory.find(location, refresh=refresh)
         place = collection.location.child(*location.inner)
         if not location.inner:
-            return [
-                _folder_entry(place.child(escape(spec.name))) for spec in collection.specifications
-            ]
+            return [directory(place.child(escape(spec.name))) for spec in collection.specifications]
         found = await self.entry(location, refresh=refresh)
         if found.kind == "file":
             return [found]
         folder = await self._folder(collection, place, refresh=refresh)
-        folders = [_folder_entry(place.child(name)) for name in folder.folders]
+        folders = [directory(place.child(name)) for name in folder.folders]
         return folders + [
             _file_entry(place.child(name), file) for name, file in folder.files.items()
         ]
@@ -96,7 +94,7 @@ class Listing:
         for spec in collection.specifications:
             here = place.child(escape(spec.name))
             folder = await self._folder(collection, here, refresh=refresh and not inside)
-            inside += [_folder_entry(here), *self._below(folder, here)]
+            inside += [directory(here), *self._below(folder, here)]
         return inside
 
     async def _folder(
@@ -117,7 +115,7 @@ class Listing:
         return [
             _file_entry(place.child(*segments), file)
             if file is not None
-            else _folder_entry(place.child(*segments))
+            else directory(place.child(*segments))
             for segments, _, file in folder.walk()
         ]
 
@@ -127,10 +125,6 @@ def _specification(
 ) -> wire.FileSpecification | None:
     name = location.specification
     return next((spec for spec in collection.specifications if spec.name == name), None)
-
-
-def _folder_entry(place: Location) -> Entry:
-    return directory(place)
 
 
 def _file_entry(place: Location, file: BoundFile) -> Entry:

@@ -13,7 +13,7 @@ from typing import Any
 
 from synapsefs.errors import FolderError, InvalidPathError, InvalidRequestError
 from synapsefs.location import Location, escape_key, split_suffix, unescape
-from synapsefs.services.collections.index import MARK, UnitRecord, name_below
+from synapsefs.services.collections.index import MARK, UnitRecord, folders_of, name_below
 from synapsefs.wire import collections as wire
 
 UnitsWithStem = Callable[[str], Sequence[UnitRecord]]
@@ -165,7 +165,7 @@ class Draft:
     ) -> wire.UnitToCreate:
         """Write the unit as the service wants it; ``marked`` with our own note in its metadata."""
         key, suffix = split_suffix(self.names.get(primary or "") or next(iter(self.names.values())))
-        folders = tuple(folder for folder in key.split("/")[:-1] if folder)
+        folders = folders_of(key)
         own: dict[str, Any] = {
             wire.META_KEY: key,
             wire.META_STEM: key.rsplit("/", 1)[-1],
