@@ -7,10 +7,11 @@ import os
 import threading
 import uuid
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from synapsefs import SynapseFileSystem
 from synapsefs.server.app import serve
@@ -22,11 +23,21 @@ HEAVY = {"test_consumers", "test_load", "test_memory", "test_scale", "test_sizes
 while the others run what mostly waits."""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class HeavyTogether(LoadScopeScheduling):
+    """Gives the heavy modules to one worker, and every other test to whoever is free.
+
+    The groups of pytest-xdist 3.8 have no effect with pytest 9.2 (pytest-xdist #1386).
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        module = PurePosixPath(nodeid.partition("::")[0]).stem
+        return "heavy" if module in HEAVY else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HeavyTogether | None:
     """Keep the heavy tests together."""
-    for item in items:
-        if item.path.stem in HEAVY:
-            item.add_marker(pytest.mark.xdist_group("heavy"))
+    return HeavyTogether(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)

@@ -164,7 +164,13 @@ def test_dask(frame: pd.DataFrame, url: str) -> None:
 @pytest.fixture(scope="module")
 def ray() -> Iterator[Any]:
     ray = pytest.importorskip("ray")
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        # Its workers are nice (15) by default and starve beside other tests.
+        _system_config={"worker_niceness": 0},
+    )
     yield ray
     ray.shutdown()
 
