@@ -30,6 +30,14 @@ SLACK = 2.0
 """What another process may take longer on a busy machine."""
 
 
+@pytest.fixture(autouse=True)
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C work also where the tests were started in the background, which ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="module")
 def nursery() -> Iterator[Clients]:
     with clients() as found:
