@@ -18,20 +18,25 @@ from synapsefs.server.app import serve
 from synapsefs.server.settings import STRICT_SECONDS, ServerSettings
 from tests.faults.report import COUNTS
 
-HEAVY = {"test_consumers", "test_load", "test_memory", "test_scale", "test_sizes"}
-"""Modules that need a processor for themselves. With ``--dist loadgroup`` one worker has them all,
-while the others run what mostly waits."""
+HEAVY = {
+    "test_load": "endurance",
+    "test_memory": "endurance",
+    "test_scale": "endurance",
+    "test_consumers": "bulk",
+    "test_sizes": "bulk",
+}
+"""Modules that need a processor for themselves, and what they run with. With ``--dist loadgroup``
+one worker has all of a group, while the others run what mostly waits."""
 
 
 class HeavyTogether(LoadScopeScheduling):
-    """Gives the heavy modules to one worker, and every other test to whoever is free.
+    """Gives each group of heavy modules to one worker, and other tests to whoever is free.
 
-    The groups of pytest-xdist 3.8 have no effect with pytest 9.2 (pytest-xdist #1386).
+    The groups of pytest-xdist 3.8 itself have no effect with pytest 9.2.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        module = PurePosixPath(nodeid.partition("::")[0]).stem
-        return "heavy" if module in HEAVY else nodeid
+        return HEAVY.get(PurePosixPath(nodeid.partition("::")[0]).stem, nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)

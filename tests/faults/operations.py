@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ PAIRED = {
 """A collection whose units have two files each."""
 
 
+@functools.lru_cache(maxsize=16)
 def noise(size: int, seed: int = 0) -> bytes:
     return random.Random(size + seed).randbytes(size)
 
