@@ -8,6 +8,7 @@ import pytest
 
 from tests.scale import cases
 from tests.support.running import server_process
+from tests.support.sizing import sized
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -16,7 +17,9 @@ BYTES_PER_FILE = 8192
 SLACK = 64 * MIB
 
 
-@pytest.mark.parametrize(("kind", "count"), [("collections", 100_000), ("datasets", 20_000)])
+@pytest.mark.parametrize(
+    ("kind", "count"), [("collections", sized(20_000, 100_000)), ("datasets", sized(5_000, 20_000))]
+)
 def test_large_containers(tmp_path: Path, kind: str, count: int) -> None:
     with server_process(tmp_path) as url:
         ((_, _, said),) = cases(url, {kind: (count,)})

@@ -13,12 +13,13 @@ import pandas as pd
 import pytest
 
 from synapsefs import SynapseFileSystem
+from tests.support.sizing import sized
 
 MIB = 2**20
 SMALL = [0, 1, 65_537]
 PARTS = [3 * MIB, 10 * MIB, 11 * MIB + 7]
 """Exact multiples of the parts of one root or both, and one that is of neither."""
-LARGE = [50 * MIB, 50 * MIB + 1, 300 * MIB]
+LARGE = [50 * MIB, 50 * MIB + 1, sized(101 * MIB, 300 * MIB)]
 WAYS = ["open", "pipe_file", "put_file"]
 
 sizes = pytest.mark.parametrize(

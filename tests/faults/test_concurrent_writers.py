@@ -16,9 +16,10 @@ from tests.faults.operations import PAIRED, operations
 from tests.faults.report import COUNTS
 from tests.faults.writers import content
 from tests.support.running import environment
+from tests.support.sizing import sized
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-WRITERS, ROUNDS = 4, 8
+WRITERS, ROUNDS = 4, sized(4, 8)
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,12 @@ from tests.faults.operations import COLLECTION_PART, Place, lasting
 from tests.faults.report import COUNTS
 from tests.support.faults import Exchange, Fault, Plan
 from tests.support.killable import Clients, clients
+from tests.support.sizing import offset, sized
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CASES = [(root, name) for root in ("collections", "datasets") for name in lasting(root)]
+STRIDE = sized(4, 1)
+"""In a sample a client dies at every fourth request, in each case at others."""
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +51,7 @@ def test_killed_at_every_request(
     operation = lasting(root)[name]
     container = bench.container(root, operation)
     wrong: list[str] = []
-    number, survived = 0, False
+    number, survived = offset(f"{root} {name} {after}", STRIDE), False
     while not survived:
         place = bench.place(container, operation)
         arguments = [name, container, place.folder, str(place.local)]
@@ -62,7 +65,7 @@ def test_killed_at_every_request(
         found = _unacknowledged(bench, place) if name == "one by one" else []
         found += bench.aftermath(operation, place, OSError(errno.ESRCH, "killed"))
         wrong += [f"killed at {request}: {words}" for words in found]
-        number += 1
+        number += STRIDE
     assert wrong == []
     assert number > 3
 

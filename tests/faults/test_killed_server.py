@@ -15,6 +15,7 @@ from tests.faults.operations import operations
 from tests.faults.report import COUNTS
 from tests.support.faults import Exchange, Fault, Plan, proxies
 from tests.support.killable import Nursery, nursery
+from tests.support.sizing import offset, sized
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 VERBS = ("write parts", "replace parts", "put tree", "transaction", "transaction of units", "mv")
@@ -24,6 +25,8 @@ CASES = [
     for verb in VERBS
     if verb in operations(root)
 ]
+STRIDE = sized(4, 1)
+"""In a sample the server dies at every fourth request, in each case at others."""
 MOMENTS = {"while it acts": 0.004, "before it answers": 5.0}
 """Seconds that the server has from the arrival of the request; 5 are enough for all it does."""
 
@@ -77,7 +80,7 @@ def test_crashed_at_every_request(
 ) -> None:
     operation = operations(root)[verb]
     wrong: list[str] = []
-    number, struck = 0, True
+    number, struck = offset(f"{root} {verb} {moment}", STRIDE), True
     with proxies(lambda: server.url) as made:
         bench = Bench(made, lambda: server.url, CREDENTIALS, tmp_path)
         bench.read_timeout = 10.0
@@ -91,6 +94,6 @@ def test_crashed_at_every_request(
                 outcome.wrong.append(f"not survived: {outcome.error!r}")
             wrong += [f"crashed at {request}: {words}" for words in outcome.wrong]
             COUNTS["server killed at a request"] += 1
-            number += 1
+            number += STRIDE
     assert wrong == []
     assert number > 3

@@ -24,6 +24,7 @@ from tests.faults.bench import Bench
 from tests.faults.operations import COLLECTION_PART, noise, operations
 from tests.faults.report import COUNTS
 from tests.support.faults import TRANSIENT, Exchange, Fault
+from tests.support.sizing import sized
 
 NAMES = ["a.bin", "b.txt", "folder/c.bin", "folder/deep/d.txt", "other/e.bin"]
 CONTENTS = {
@@ -40,7 +41,7 @@ SURVIVED = sorted(
 )
 HARMFUL = ["answer shortened", "URL expired", "500 although done"]
 EXAMPLES, STEPS = 3, 12
-LONG_EXAMPLES, LONG_STEPS = 40, 30
+LONG_EXAMPLES, LONG_STEPS = sized(8, 40), 30
 
 names, contents = st.sampled_from(NAMES), st.sampled_from(sorted(CONTENTS))
 clients = st.integers(0, 1)

@@ -12,6 +12,7 @@ from synapsefs.errors import ChangedError
 from tests.faults.bench import Bench
 from tests.faults.operations import Place, noise, operations
 from tests.support.faults import Exchange, Message, answering
+from tests.support.sizing import sized
 
 SIZE = 400_000
 SPANS = [(start, start + 20_000) for start in range(0, SIZE, 100_000)]
@@ -94,7 +95,7 @@ def test_an_object_replaced_in_place(bench, another, place):
             file.read(1000)
 
 
-@pytest.mark.parametrize("rounds", [6, pytest.param(60, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [6, pytest.param(sized(20, 60), marks=pytest.mark.slow)])
 def test_parallel_ranges_of_a_file_that_is_replaced_all_the_time(bench, place, rounds):
     path = place.at("a.bin")
     done = threading.Event()
