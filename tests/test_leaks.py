@@ -15,6 +15,7 @@ import pytest
 from synapsefs import SynapseFileSystem
 from tests.support.killable import nursery
 from tests.support.process import descriptors, resident, threads
+from tests.support.sizing import sized
 
 TOLERATED = 12
 """Connections and helper threads come and go; a leak would leave hundreds."""
@@ -113,7 +114,7 @@ def assert_no_leak(before: Held, after: Held) -> None:
 
 @pytest.mark.parametrize(
     "cycles",
-    [300, pytest.param(10_000, marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
+    [300, pytest.param(sized(3_000, 10_000), marks=[pytest.mark.slow, pytest.mark.timeout(600)])],
 )
 def test_cycles_of_open_and_read(bench: Bench, cycles: int) -> None:
     for number in range(60):

@@ -316,6 +316,7 @@ def test_patience_with_a_slow_server(bench: Bench) -> None:
 @pytest.mark.slow
 def test_the_matrix_is_complete(bench: Bench) -> None:
     """The number of cases does not shrink unnoticed."""
-    clean = [rehearse(bench, root, operations(root)[verb]) for root, verb in ALL]
-    requests = sum(len(found.requests) for found in clean)
+    with ThreadPoolExecutor(HEAVY_AT_A_TIME) as threads:
+        clean = threads.map(lambda one: rehearse(bench, one[0], operations(one[0])[one[1]]), ALL)
+        requests = sum(len(outcome.requests) for outcome in clean)
     assert requests * (len(TRANSIENT) + len(LASTING)) >= WHOLE_MATRIX

@@ -13,6 +13,8 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from tests.support.sizing import sized
+
 SERVER = """
 import asyncio, sys
 from pathlib import Path
@@ -128,7 +130,7 @@ async def test_several_processes_serve_one_root(tmp_path):
 
 @pytest.mark.slow
 async def test_memory_stays_bounded(tmp_path):
-    size = 400 * 1024 * 1024
+    size = sized(200, 400) * 1024 * 1024
 
     async def body():
         for _ in range(size // 1_048_576):
