@@ -14,10 +14,12 @@ import aiohttp
 import pytest
 
 SERVER = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from synapsefs.server.app import serve
 from synapsefs.server.settings import ServerSettings
+
+{fault}
 
 async def main():
     running = await serve(ServerSettings(root=Path(sys.argv[1])))
@@ -29,11 +31,12 @@ asyncio.run(main())
 
 
 @contextlib.contextmanager
-def server_process(root: Path):
-    """Run a server in a process of its own and kill it at the end."""
+def server_process(root: Path, fault: str = ""):
+    """Run a server in a process of its own and kill it at the end; `fault` is code for it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    script = SERVER.replace("{fault}", fault)
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(root)], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE, env=environment
     )
     try:
         yield process.stdout.readline().decode().strip(), process
@@ -110,6 +113,43 @@ async def test_offset_never_exceeds_what_is_there(tmp_path):
             md5 = hashlib.md5(chunk * (offset // len(chunk))).hexdigest()
             async with session.post(path, json={"md5": md5}) as response:
                 assert response.status == 200, await response.text()
+
+
+DIES_AFTER_STORING = """
+replace = os.replace
+def replace_and_die(source, target):
+    replace(source, target)
+    if "objects" in str(target):
+        os._exit(9)
+os.replace = replace_and_die
+"""
+
+
+async def test_an_object_never_changes_after_a_kill(tmp_path, start):
+    """The server dies when an upload is stored, and before it is known to be complete."""
+    data = content(7)
+    md5 = hashlib.md5(data).hexdigest()
+
+    async def send(session, url, piece, first):
+        last = first + len(piece) - 1
+        headers = {"Content-Range": f"bytes {first}-{last}/{last + 1}"}
+        form = aiohttp.FormData()
+        form.add_field("file", piece, filename="file")
+        async with session.put(url, data=form, headers=headers) as response:
+            return response.status, await response.json()
+
+    with server_process(tmp_path / "root", DIES_AFTER_STORING) as (url, _):
+        async with aiohttp.ClientSession() as session:
+            _, state = await send(session, f"{url}/chunked_upload/", data, 0)
+            with pytest.raises(aiohttp.ClientError):
+                await session.post(state["url"], json={"md5": md5})
+    client = await start(tokens=())
+    path = f"{client.url}/chunked_upload/{state['id']}/"
+    other = await client.upload(data)
+    assert (await send(client.session, path, b"more", len(data)))[0] == 400
+    assert (await client.raw("GET", other["file"]))[2] == data
+    done = await client.call("POST", path, json={"md5": md5})
+    assert (await client.raw("GET", done["file"]))[2] == data
 
 
 async def test_several_processes_serve_one_root(tmp_path):

@@ -137,7 +137,10 @@ class ChunkFile:
         return digests
 
     def publish(self, blob: Blob) -> None:
-        """Make the first bytes the object `blob`; the file stays until :func:`remove`."""
+        """Make the first bytes the object `blob`; the file stays until :func:`remove`.
+
+        File and object are one. Nothing may be appended from before this is called.
+        """
         os.ftruncate(self._file.fileno(), blob.size)
         self._blobs.publish(self._file, self._path, blob, keep=True)
 
