@@ -154,3 +154,34 @@ async def test_strict_wants_a_length(start):
     status, _, text = await client.raw("PUT", url, data=body(), headers=headers)
     assert status == 411
     assert b"<Code>MissingContentLength</Code>" in text
+
+
+async def multipart(client, data):
+    """Upload a file in parts; give its confirmation."""
+    target = (await presign(client, len(data)))["files"][0]
+    size, sent = target["multipart"]["part_size"], []
+    for number, part in enumerate(target["multipart"]["parts"]):
+        piece = data[number * size : (number + 1) * size]
+        _, headers, _ = await client.raw("PUT", part["presigned_url"], data=piece)
+        sent.append({"part_number": number + 1, "etag": headers["ETag"]})
+    named = {"upload_id": target["multipart"]["upload_id"], "parts": sent}
+    return entry(target, data, multipart=named)
+
+
+async def test_simultaneous_confirmations_agree(start):
+    client = await start(presign_threshold=10, presign_part_size=4)
+    for attempt in range(5):
+        file = await multipart(client, b"0123456789ab%d" % attempt)
+        answers = await asyncio.gather(*(confirm(client, file) for _ in range(4)))
+        assert all(answer == answers[0] for answer in answers)
+        assert answers[0]["results"][0]["success"], answers[0]
+        twice = await confirm(client, file, file)
+        assert twice["results"] == answers[0]["results"] * 2
+
+
+async def test_confirming_parts_names_them(start):
+    client = await start(presign_threshold=10, presign_part_size=4)
+    file = await multipart(client, b"0123456789ab")
+    [result] = (await confirm(client, {**file, "multipart": None}))["results"]
+    assert (result["success"], result["error"] is None) == (False, False)
+    assert (await confirm(client, file))["results"][0]["success"]

@@ -16,6 +16,7 @@ from synapsefs.server.bodies import answer_data, answer_json, read_model
 from synapsefs.server.collections import catalogue, files, views
 from synapsefs.server.collections.units import base_name
 from synapsefs.server.database import DATABASE
+from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.collections import ConfirmQuery, FinaliseQuery, PresignQuery, UploadQuery
 
@@ -166,7 +167,9 @@ async def _collect(
     by_number = {part.number: part for part in arrived}
     if sorted(by_number) != list(range(1, row["parts"] + 1)):
         return "The file has not been uploaded completely."
-    if file.multipart is not None and row["parts"] > 1:
+    if row["parts"] > 1:
+        if file.multipart is None:
+            return "The parts of the upload are missing: multipart is required."
         sent = {part.part_number: part.etag.strip('"') for part in file.multipart.parts}
         if file.multipart.upload_id != row["upload_id"] or sent != {
             number: part.md5 for number, part in by_number.items()
@@ -174,7 +177,10 @@ async def _collect(
             return "The parts are not those that were uploaded."
     if sum(part.size for part in arrived) != file.size:
         return "The size does not match what was uploaded."
-    return _check(file, await parts.assemble(app, arrived))
+    try:
+        return _check(file, await parts.assemble(app, arrived))
+    except FileNotFoundError:
+        return "A part is not there any more."
 
 
 def _check(file: FileToConfirm, blob: Blob) -> Blob | str:
@@ -195,14 +201,13 @@ async def _register(
 
     def register(connection: sqlite3.Connection) -> tuple[list[dict[str, Any]], list[str]]:
         results, done = [], []
-        rows = _rows(connection, tenant, [file.file_key for file in wanted])
-        for file, outcome in zip(wanted, outcomes, strict=True):
-            row = rows.get(file.file_key)
-            if row is None or isinstance(outcome, str):
-                results.append(_result(file, outcome, None))
-                continue
-            results.append(_result(file, outcome, _settle(connection, tenant, row, file, outcome)))
-            done.append(row["upload_id"])
+        for file, found in zip(wanted, outcomes, strict=True):
+            outcome, settled = found, None
+            if (row := _rows(connection, tenant, [file.file_key]).get(file.file_key)) is not None:
+                outcome, settled = _settle(connection, tenant, row, file, found)
+            if settled is not None and row is not None:
+                done.append(row["upload_id"])
+            results.append(_result(file, outcome, settled))
         return results, parts.delete_parts(connection, done)
 
     results, leftover = await app[DATABASE].write(register)
@@ -211,19 +216,36 @@ async def _register(
 
 
 def _settle(
-    connection: sqlite3.Connection, tenant: str, row: sqlite3.Row, file: FileToConfirm, blob: Blob
-) -> tuple[int, bool]:
-    """Return the id of the data file of a confirmed one, and whether confirming created it."""
+    connection: sqlite3.Connection,
+    tenant: str,
+    row: sqlite3.Row,
+    file: FileToConfirm,
+    found: Blob | str,
+) -> tuple[Blob | str, tuple[int, bool] | None]:
+    """Make a data file of what was found, unless another request has done so meanwhile.
+
+    Returns
+    -------
+    tuple
+        The content, or what is wrong; id of the data file, and whether confirming created it.
+    """
     if row["data_file_id"] is not None:
-        return row["data_file_id"], bool(row["is_new"])
-    stored, created = files.find_or_create(
-        connection, tenant, blob, row["filename"], file.checksum.lower()
-    )
+        outcome = _check(file, files.blob_of(row))
+        good = not isinstance(outcome, str)
+        return outcome, (row["data_file_id"], bool(row["is_new"])) if good else None
+    if isinstance(found, str):
+        return found, None
+    try:
+        stored, created = files.find_or_create(
+            connection, tenant, found, row["filename"], file.checksum.lower()
+        )
+    except Problem as refusal:
+        return refusal.detail, None
     connection.execute(
         "UPDATE presigned_files SET data_file_id = ?, is_new = ? WHERE file_key = ?",
         (stored["id"], created, file.file_key),
     )
-    return stored["id"], created
+    return found, (stored["id"], created)
 
 
 def _result(
