@@ -169,9 +169,9 @@ async def multipart(client, data):
 
 
 async def test_simultaneous_confirmations_agree(start):
-    client = await start(presign_threshold=10, presign_part_size=4)
+    client = await start(presign_threshold=10, presign_part_size=200_000)
     for attempt in range(5):
-        file = await multipart(client, b"0123456789ab%d" % attempt)
+        file = await multipart(client, b"%d" % attempt * 1_000_000)
         answers = await asyncio.gather(*(confirm(client, file) for _ in range(4)))
         assert all(answer == answers[0] for answer in answers)
         assert answers[0]["results"][0]["success"], answers[0]
