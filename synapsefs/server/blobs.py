@@ -22,7 +22,7 @@ from aiohttp import web
 from synapsefs.server.digests import ALL_DIGESTS, Blob, Digests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -359,10 +359,20 @@ class BlobStore:
             copying.result()
             return staged.commit()
 
-    def sweep(self, age: float) -> None:
-        """Remove files on their way that nobody touched for `age` seconds; it blocks."""
+    def sweep(self, age: float, kept: Collection[str]) -> None:
+        """Remove files on their way that nobody touched for `age` seconds; it blocks.
+
+        Parameters
+        ----------
+        age
+            In seconds.
+        kept
+            Names of files that stay, however old.
+        """
         oldest = time.time() - age
         for path in (*self._staging.iterdir(), *self.uploads.iterdir()):
+            if path.name in kept:
+                continue
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()

@@ -8,6 +8,8 @@ import hashlib
 
 import pytest
 
+from synapsefs.server import housekeeping
+
 SHA1 = hashlib.sha1
 
 
@@ -185,3 +187,26 @@ async def test_confirming_parts_names_them(start):
     [result] = (await confirm(client, {**file, "multipart": None}))["results"]
     assert (result["success"], result["error"] is None) == (False, False)
     assert (await confirm(client, file))["results"][0]["success"]
+
+
+async def test_parts_stay_as_long_as_others_come(start):
+    client = await start(presign_threshold=10, presign_part_size=4, upload_lifetime=0.3)
+    data, sent = b"0123456789ab", []
+    target = (await presign(client, len(data)))["files"][0]
+    for number, part in enumerate(target["multipart"]["parts"]):
+        _, headers, _ = await client.raw("PUT", part["presigned_url"], data=data[:4])
+        sent.append({"part_number": number + 1, "etag": headers["ETag"]})
+        await asyncio.sleep(0.2)
+        await housekeeping.sweep(client.running.runner.app)
+    named = {"upload_id": target["multipart"]["upload_id"], "parts": sent}
+    file = entry(target, data[:4] * 3, multipart=named)
+    for _ in range(2):
+        assert (await confirm(client, file))["results"][0]["success"]
+        await housekeeping.sweep(client.running.runner.app)
+
+
+async def test_assembling_needs_room(start):
+    client = await start(presign_threshold=10, presign_part_size=400_000, max_total_size=1_500_000)
+    target = {"files": [await multipart(client, bytes(900_000))]}
+    path = "/data_files/presigned_upload/confirm_upload/"
+    await client.call("POST", path, json=target, status=507)

@@ -61,14 +61,21 @@ async def confirm_v2(request: web.Request) -> web.Response:
 
 
 def sweep(connection: sqlite3.Connection, lifetime: float) -> None:
-    """Forget files that were presigned long ago."""
+    """Forget files that were presigned or confirmed long ago, and have no parts on their way."""
     connection.execute(
-        "DELETE FROM presigned_files WHERE created < ?", (time.time() - KEPT * lifetime,)
+        """DELETE FROM presigned_files WHERE created < ? AND NOT EXISTS (
+               SELECT 1 FROM parts WHERE parts.upload_id = presigned_files.upload_id
+           )""",
+        (time.time() - KEPT * lifetime,),
     )
 
 
 def setup(app: web.Application) -> None:
     """Register the routes."""
+    app[parts.OPEN].append(
+        """EXISTS (SELECT 1 FROM presigned_files
+                   WHERE upload_id = :upload_id AND data_file_id IS NULL)"""
+    )
     first, second = "/data_files/presigned_upload", r"/v2/data-collections/{id:\d{1,18}}"
     app.router.add_route("POST", f"{first}/upload/", presign)
     app.router.add_route("POST", f"{first}/confirm_upload/", confirm)
@@ -242,8 +249,8 @@ def _settle(
     except Problem as refusal:
         return refusal.detail, None
     connection.execute(
-        "UPDATE presigned_files SET data_file_id = ?, is_new = ? WHERE file_key = ?",
-        (stored["id"], created, file.file_key),
+        "UPDATE presigned_files SET data_file_id = ?, is_new = ?, created = ? WHERE file_key = ?",
+        (stored["id"], created, time.time(), file.file_key),
     )
     return found, (stored["id"], created)
 

@@ -15,6 +15,7 @@ from synapsefs.server.datasets.context import (
     received,
     renderer_for,
 )
+from synapsefs.server.parts import remove_files
 from synapsefs.server.problems import not_found
 from synapsefs.wire.datasets import DatasetCreate, DatasetCreated
 
@@ -59,12 +60,12 @@ async def delete_dataset(request: web.Request) -> web.Response:
     """Answer ``DELETE`` of a dataset; its entries go with it."""
     caller, key = caller_of(request), request.match_info["dataset"]
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: sqlite3.Connection) -> list[str]:
         row = datasets.editable(connection, caller, key)
-        entries.delete_all(connection, datasets.entry_ids(connection, row["id"]))
         connection.execute("DELETE FROM ds_datasets WHERE id = ?", (row["id"],))
+        return entries.delete_all(connection, datasets.entry_ids(connection, row["id"]))
 
-    await request.app[DATABASE].write(work)
+    await remove_files(request.app, await request.app[DATABASE].write(work))
     return web.Response(status=204)
 
 

@@ -16,8 +16,7 @@ from synapsefs.server.datasets.context import (
     received,
     renderer_for,
 )
-from synapsefs.server.datasets.records import now
-from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of
+from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of, remove_files
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.datasets import (
@@ -46,14 +45,15 @@ async def create_entry(request: web.Request) -> web.Response:
     """Answer ``POST`` of an entry of any variant."""
     caller, wanted = caller_of(request), await received(request, EntryCreate)
     registered = await sources.inspect(request.app, wanted)
-    before = _expiry(request.app)
+    lifetime = request.app[SETTINGS].upload_lifetime
 
-    def work(connection: sqlite3.Connection) -> Found:
-        entries.delete_all(connection, entries.abandoned(connection, before))
+    def work(connection: sqlite3.Connection) -> tuple[Found, list[str]]:
+        files = entries.delete_all(connection, entries.abandoned(connection, lifetime))
         key = entries.create(connection, caller, wanted, registered)
-        return _with_objects(connection, entries.find(connection, caller, key))
+        return _with_objects(connection, entries.find(connection, caller, key)), files
 
-    found = await request.app[DATABASE].write(work)
+    found, files = await request.app[DATABASE].write(work)
+    await remove_files(request.app, files)
     return answered(_response(request, found, brief=True), 201)
 
 
@@ -99,7 +99,10 @@ async def patch_entry(request: web.Request) -> web.Response:
 async def delete_entry(request: web.Request) -> web.Response:
     """Answer ``DELETE`` of an entry; what is below a directory goes with it."""
     caller, key, children = caller_of(request), request.match_info["entry"], not is_strict(request)
-    await request.app[DATABASE].write(lambda db: entries.delete(db, caller, key, children=children))
+    files = await request.app[DATABASE].write(
+        lambda db: entries.delete(db, caller, key, children=children)
+    )
+    await remove_files(request.app, files)
     return web.Response(status=204)
 
 
@@ -134,7 +137,7 @@ async def initiate_upload(request: web.Request) -> web.Response:
         lambda db: uploads.initiate(db, caller, key, hashes, strict=is_strict(request))
     )
     settings = request.app[SETTINGS]
-    lifetime = settings.url_lifetime if settings.strict else settings.upload_lifetime
+    lifetime = settings.url_lifetime if settings.strict else uploads.KEPT * settings.upload_lifetime
     urls = [
         part_url(request, upload_id, number, whole=len(hashes) == 1, lifetime=lifetime)
         for number in range(1, len(hashes) + 1)
@@ -183,11 +186,6 @@ def _response(request: web.Request, found: Found, *, brief: bool = False) -> dic
     if brief and not is_strict(request) and (row["size"] or 0) > INLINE_LISTING_LIMIT:
         content = None
     return renderer_for(request).response(row, objects, content=content)
-
-
-def _expiry(app: web.Application) -> str:
-    """Return the moment before which pending entries count as abandoned."""
-    return now(app[SETTINGS].upload_lifetime)
 
 
 async def _assembled(app: web.Application, parts: list[Part]) -> Blob:
