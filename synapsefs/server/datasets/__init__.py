@@ -11,6 +11,7 @@ from synapsefs.server.datasets import (
     dataset_routes,
     entries,
     entry_routes,
+    owners,
     search_routes,
     workspace_routes,
 )
@@ -78,6 +79,7 @@ def setup(app: web.Application) -> None:
         app.router.add_route(method, path, handler)
     app[OPEN].append("EXISTS (SELECT 1 FROM ds_uploads WHERE id = :upload_id AND sha256 IS NULL)")
     buckets.setup(app)
+    owners.setup(app)
 
 
 async def sweep(app: web.Application) -> None:
