@@ -170,6 +170,7 @@ class BlobStore:
         for directory in (self._objects, self._staging, self.uploads):
             directory.mkdir(exist_ok=True)
         sync_directory(root)
+        self._flushed: set[Path] = set()
         self._threads = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="synapsefs-blob")
         self._helper = ThreadPoolExecutor(THREADS, thread_name_prefix="synapsefs-digest")
 
@@ -264,9 +265,10 @@ class BlobStore:
             It could not be flushed or renamed.
         """
         target = self.path(blob.sha256)
-        if not target.parent.is_dir():
+        if target.parent not in self._flushed:
             target.parent.mkdir(exist_ok=True)
             sync_directory(self._objects)
+            self._flushed.add(target.parent)
         with _locked(target.parent, fcntl.LOCK_SH) as directory:
             if _is_stored(target, blob.size):
                 os.fsync(directory)

@@ -59,6 +59,8 @@ class ChunkFile:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Unlock before closing: a process that was forked meanwhile keeps the file open."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
         if self._fresh:
             self._path.unlink(missing_ok=True)

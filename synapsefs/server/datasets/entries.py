@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from synapsefs.server.datasets import datasets, index
 from synapsefs.server.datasets.access import VISIBLE
-from synapsefs.server.datasets.faults import forbidden, not_found
+from synapsefs.server.datasets.faults import forbidden, not_found, unprocessable
 from synapsefs.server.datasets.records import encoded, insert, new_id, now
 from synapsefs.server.parts import delete_parts
 from synapsefs.wire.datasets import ContentType, EntryCreate, ShareStatus, Status, StorageType
@@ -92,7 +92,8 @@ def create(
     Raises
     ------
     Problem
-        404 when the parent or the dataset is not there or is another's.
+        404 when the parent or the dataset is not there or is another's; 422 when the parent is
+        no directory or is in another dataset.
     """
     shape = _shape(request, registered)
     place = _place(connection, caller, request)
@@ -293,6 +294,20 @@ def abandoned(connection: sqlite3.Connection, lifetime: float) -> list[str]:
     return [row["id"] for row in rows]
 
 
+def require_parent(connection: sqlite3.Connection, entry: sqlite3.Row) -> None:
+    """Refuse to publish an entry whose directory was deleted while its content came.
+
+    Raises
+    ------
+    Problem
+        404, when it was.
+    """
+    parent = entry["parent_id"]
+    found = connection.execute("SELECT 1 FROM ds_entries WHERE id = ?", (parent,)).fetchone()
+    if parent is not None and found is None:
+        raise not_found("The directory of this data storage entry does not exist any more")
+
+
 def _with_descendants(connection: sqlite3.Connection, key: str) -> list[str]:
     rows = connection.execute(
         """WITH RECURSIVE below (id) AS (
@@ -359,11 +374,15 @@ def _place(
         parent = find(connection, caller, request.parent_id)
         if not caller.owns(parent):
             raise not_found(NOT_FOUND)
+        if parent["storage_type"] is not None:
+            raise unprocessable("The parent is no directory")
         place = {"parent_id": parent["id"], "dataset_id": parent["dataset_id"]}
     if request.dataset_id is not None:
         dataset = datasets.find(connection, caller, request.dataset_id)
         if not caller.owns(dataset):
             raise not_found(datasets.NOT_FOUND)
+        if request.parent_id is not None and place["dataset_id"] != dataset["id"]:
+            raise unprocessable("The parent is in another dataset")
         place["dataset_id"] = dataset["id"]
     return place
 

@@ -20,7 +20,6 @@ from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of, r
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.datasets import (
-    INLINE_LISTING_LIMIT,
     REVISIONS_LIMIT_MAX,
     EntryCreate,
     EntryPatch,
@@ -54,7 +53,7 @@ async def create_entry(request: web.Request) -> web.Response:
 
     found, files = await request.app[DATABASE].write(work)
     await remove_files(request.app, files)
-    return answered(_response(request, found, brief=True), 201)
+    return answered(_response(request, found), 201)
 
 
 async def get_entry(request: web.Request) -> web.Response:
@@ -93,7 +92,7 @@ async def patch_entry(request: web.Request) -> web.Response:
     def work(connection: sqlite3.Connection) -> Found:
         return _with_objects(connection, patching.apply(connection, caller, key, patch))
 
-    return answered(_response(request, await request.app[DATABASE].write(work), brief=True))
+    return answered(_response(request, await request.app[DATABASE].write(work)))
 
 
 async def delete_entry(request: web.Request) -> web.Response:
@@ -179,13 +178,9 @@ def _with_objects(connection: sqlite3.Connection, row: sqlite3.Row) -> Found:
     return row, entries.objects_of(connection, row["id"])
 
 
-def _response(request: web.Request, found: Found, *, brief: bool = False) -> dict[str, Any]:
-    """Render an entry; a `brief` one does not send long text back to who has just sent it."""
+def _response(request: web.Request, found: Found) -> dict[str, Any]:
     row, objects = found
-    content = row["content"]
-    if brief and not is_strict(request) and (row["size"] or 0) > INLINE_LISTING_LIMIT:
-        content = None
-    return renderer_for(request).response(row, objects, content=content)
+    return renderer_for(request).response(row, objects, content=row["content"])
 
 
 async def _assembled(app: web.Application, parts: list[Part]) -> Blob:
