@@ -95,6 +95,7 @@ def part_url(
     whole: bool = False,
     content_type: str | None = None,
     lifetime: float | None = None,
+    size: int | None = None,
 ) -> str:
     """Return a signed URL that a part is sent to with PUT.
 
@@ -112,6 +113,8 @@ def part_url(
         A strict server wants the part sent with this content type.
     lifetime
         Seconds the URL is good for; by default ``url_lifetime``.
+    size
+        Bytes that the part must have; None for any.
 
     Returns
     -------
@@ -122,6 +125,8 @@ def part_url(
     claims = {"whole": "1"} if whole else {}
     if content_type is not None:
         claims["content_type"] = content_type
+    if size is not None:
+        claims["size"] = str(size)
     expires = int(time.time() + (settings.url_lifetime if lifetime is None else lifetime))
     return signed_url(
         request, "PUT", f"{BLOB_PREFIX}/uploads/{upload_id}/{part_number}", expires, claims
@@ -232,6 +237,9 @@ async def put_part(request: web.Request) -> web.Response:
     ):
         raise Problem(403, "The content type was not signed.", code="SignatureDoesNotMatch")
     expected = _content_md5(request)
+    size = int(claims["size"]) if "size" in claims else None
+    if size is not None and request.content_length not in (None, size):
+        raise _wrong_size()
     limit = settings.max_file_size
     if limit is not None and (request.content_length or 0) > limit:
         raise Problem(413, "The object is larger than this server accepts.")
@@ -240,10 +248,14 @@ async def put_part(request: web.Request) -> web.Response:
     request.app[DATABASE].look(lambda connection: _require_open(request.app, connection, upload_id))
     blobs = request.app[BLOBS]
     staged = await blobs.receive(
-        request.content.iter_any(), digests=ALL_DIGESTS if whole else ("md5",), limit=limit
+        request.content.iter_any(),
+        digests=ALL_DIGESTS if whole else ("md5",),
+        limit=limit if size is None else size,
     )
     target = blobs.uploads / f"{upload_id}.{number}.{secrets.token_hex(4)}"
-    part = await blobs.run(lambda: _store(staged, number, None if whole else target, expected))
+    part = await blobs.run(
+        lambda: _store(staged, number, None if whole else target, expected, size)
+    )
     await _record(request.app, upload_id, part)
     return web.Response(headers={"ETag": f'"{part.md5}"'})
 
@@ -253,6 +265,10 @@ def setup(app: web.Application) -> None:
     app[OPEN] = []
     path = f"{BLOB_PREFIX}/uploads/{{upload:[0-9A-Za-z-]{{1,64}}}}/{{number:\\d{{1,6}}}}"
     app.router.add_route("*", path, put_part)
+
+
+def _wrong_size() -> Problem:
+    return Problem(403, "The size is not the one that was signed.", code="SignatureDoesNotMatch")
 
 
 def _content_md5(request: web.Request) -> str | None:
@@ -269,11 +285,15 @@ def _content_md5(request: web.Request) -> str | None:
     return digest.hex()
 
 
-def _store(staged: Staged, number: int, target: Path | None, expected: str | None) -> Part:
+def _store(
+    staged: Staged, number: int, target: Path | None, expected: str | None, length: int | None
+) -> Part:
     """Verify a part and put it where it belongs; it blocks."""
     with staged:
         staged.flush()
         md5, size = staged.digests.hex("md5"), staged.digests.size
+        if length not in (None, size):
+            raise _wrong_size()
         if expected not in (None, md5):
             raise Problem(400, "The Content-MD5 does not match what came.", code="BadDigest")
         if target is None:

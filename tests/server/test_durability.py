@@ -22,7 +22,8 @@ from synapsefs.server.settings import ServerSettings
 {fault}
 
 async def main():
-    running = await serve(ServerSettings(root=Path(sys.argv[1])))
+    settings = ServerSettings(root=Path(sys.argv[1]), presign_threshold=2**40)
+    running = await serve(settings)
     print(running.url, flush=True)
     await asyncio.Event().wait()
 
@@ -176,7 +177,7 @@ async def test_memory_stays_bounded(tmp_path):
 
     with server_process(tmp_path) as (url, process):
         async with aiohttp.ClientSession() as session:
-            query = {"files": [{"filename": "a", "size": 1}], "expiration": 60}
+            query = {"files": [{"filename": "a", "size": size}], "expiration": 60}
             target = f"{url}/data_files/presigned_upload/upload/"
             async with session.post(target, json=query) as response:
                 put = (await response.json())["files"][0]["presigned_url"]

@@ -210,3 +210,24 @@ async def test_assembling_needs_room(start):
     target = {"files": [await multipart(client, bytes(900_000))]}
     path = "/data_files/presigned_upload/confirm_upload/"
     await client.call("POST", path, json=target, status=507)
+
+
+async def test_the_size_is_signed(start, tmp_path):
+    client = await start(presign_threshold=10, presign_part_size=8)
+    files = (await presign(client, 3, 12))["files"]
+    urls = [files[0]["presigned_url"]]
+    urls += [part["presigned_url"] for part in files[1]["multipart"]["parts"]]
+
+    async def streamed(data):
+        yield data
+
+    for url, size in zip(urls, (3, 8, 4), strict=True):
+        for wrong in (b"x" * (size - 1), b"x" * (size + 1)):
+            for body in (wrong, streamed(wrong)):
+                status, _, text = await client.raw("PUT", url, data=body)
+                assert status in (403, 413), text
+                assert b"<Code>" in text
+        changed = url.replace(f"size={size}", f"size={size + 1}")
+        assert (await client.raw("PUT", changed, data=b"x" * (size + 1)))[0] == 403
+        assert (await client.raw("PUT", url, data=b"x" * size))[0] == 200
+    assert list((tmp_path / "root/staging").iterdir()) == []

@@ -122,8 +122,10 @@ def _targets(
     request: web.Request, upload_id: str, count: int, file: FileToPresign, lifetime: float
 ) -> dict[str, Any]:
     """Return one URL for a file, or one for each of its parts."""
+    part_size = request.app[SETTINGS].presign_part_size
 
     def url(number: int) -> str:
+        before = (number - 1) * part_size
         return parts.part_url(
             request,
             upload_id,
@@ -131,12 +133,12 @@ def _targets(
             whole=count == 1,
             content_type=file.content_type if count == 1 else None,
             lifetime=lifetime,
+            size=file.size if count == 1 else min(part_size, file.size - before),
         )
 
     if count == 1:
         return {"presigned_url": url(1), "multipart": None}
     listed = [{"part_number": n, "presigned_url": url(n)} for n in range(1, count + 1)]
-    part_size = request.app[SETTINGS].presign_part_size
     multipart = {"upload_id": upload_id, "part_size": part_size, "parts": listed}
     return {"presigned_url": None, "multipart": multipart}
 
