@@ -22,7 +22,7 @@ from aiohttp import web
 from synapsefs.server.digests import ALL_DIGESTS, Blob, Digests
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterable, Awaitable, Callable, Iterator, Sequence
+    from collections.abc import AsyncIterable, Awaitable, Callable, Collection, Iterator, Sequence
     from pathlib import Path
 
 T = TypeVar("T")
@@ -170,6 +170,7 @@ class BlobStore:
         for directory in (self._objects, self._staging, self.uploads):
             directory.mkdir(exist_ok=True)
         sync_directory(root)
+        self._flushed: set[Path] = set()
         self._threads = ThreadPoolExecutor(WAITING_THREADS, thread_name_prefix="synapsefs-blob")
         self._helper = ThreadPoolExecutor(THREADS, thread_name_prefix="synapsefs-digest")
 
@@ -264,9 +265,10 @@ class BlobStore:
             It could not be flushed or renamed.
         """
         target = self.path(blob.sha256)
-        if not target.parent.is_dir():
+        if target.parent not in self._flushed:
             target.parent.mkdir(exist_ok=True)
             sync_directory(self._objects)
+            self._flushed.add(target.parent)
         with _locked(target.parent, fcntl.LOCK_SH) as directory:
             if _is_stored(target, blob.size):
                 os.fsync(directory)
@@ -359,10 +361,20 @@ class BlobStore:
             copying.result()
             return staged.commit()
 
-    def sweep(self, age: float) -> None:
-        """Remove files on their way that nobody touched for `age` seconds; it blocks."""
+    def sweep(self, age: float, kept: Collection[str]) -> None:
+        """Remove files on their way that nobody touched for `age` seconds; it blocks.
+
+        Parameters
+        ----------
+        age
+            In seconds.
+        kept
+            Names of files that stay, however old.
+        """
         oldest = time.time() - age
         for path in (*self._staging.iterdir(), *self.uploads.iterdir()):
+            if path.name in kept:
+                continue
             with contextlib.suppress(FileNotFoundError):
                 if path.stat().st_mtime < oldest:
                     path.unlink()

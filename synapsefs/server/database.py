@@ -10,6 +10,7 @@ own. So all connections are closed before a fork and opened again when next need
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import queue
 import sqlite3
@@ -26,6 +27,25 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 T = TypeVar("T")
+
+MIGRATIONS = (
+    """
+    DROP INDEX IF EXISTS ds_entries_pending;
+    UPDATE ds_revisions SET version = (
+        SELECT coalesce(max(version), -1) FROM ds_revisions p
+        WHERE p.entry_id = ds_revisions.entry_id AND p.published_at IS NOT NULL
+    ) + (
+        SELECT count(*) FROM ds_revisions d
+        WHERE d.entry_id = ds_revisions.entry_id AND d.published_at IS NULL
+            AND d.seq <= ds_revisions.seq
+    ) WHERE published_at IS NULL;
+    DROP INDEX IF EXISTS ds_revisions_entry;
+    """,
+)
+"""Scripts that bring a catalogue from each version, from 0, to the next one.
+
+``PRAGMA user_version`` says which one it has. What only adds a table or an index needs no step.
+"""
 
 BUSY_SECONDS = 30.0
 READERS = 4
@@ -46,6 +66,8 @@ class Database:
     ------
     sqlite3.Error
         The file cannot be opened or is no catalogue.
+    OSError
+        It is of a newer version.
     """
 
     def __init__(self, path: Path, schemas: Sequence[str]) -> None:
@@ -143,9 +165,16 @@ class Database:
     def _create(self, schemas: Sequence[str]) -> None:
         connection = _connect(self._path)
         try:
+            _refuse_newer(connection, self._path)
             _enter_wal(connection)
-            script = "\n".join(schemas)
-            connection.executescript(f"BEGIN IMMEDIATE;\n{script}\nCOMMIT;")
+            connection.execute("BEGIN IMMEDIATE")
+            version = _refuse_newer(connection, self._path)
+            steps = MIGRATIONS[version:] if version or _has_tables(connection) else ()
+            for script in (*steps, *schemas):
+                _run(connection, script)
+            if version < len(MIGRATIONS):
+                connection.execute(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            connection.execute("COMMIT")
         finally:
             connection.close()
 
@@ -214,6 +243,33 @@ def _connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
+
+
+def _refuse_newer(connection: sqlite3.Connection, path: Path) -> int:
+    """Return the version of a catalogue, unless a newer synapsefs has made it."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version > len(MIGRATIONS):
+        raise OSError(
+            errno.ENOTSUP,
+            f"This root has version {version}, and this synapsefs knows up to "
+            f"{len(MIGRATIONS)}: a newer one has written it, use that",
+            str(path.parent),
+        )
+    return version
+
+
+def _has_tables(connection: sqlite3.Connection) -> bool:
+    return connection.execute("SELECT 1 FROM sqlite_master").fetchone() is not None
+
+
+def _run(connection: sqlite3.Connection, script: str) -> None:
+    """Run the statements of a script in the open transaction, which `executescript` would end."""
+    statement = ""
+    for line in script.splitlines():
+        statement += line + "\n"
+        if sqlite3.complete_statement(statement):
+            connection.execute(statement)
+            statement = ""
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

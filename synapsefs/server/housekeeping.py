@@ -43,7 +43,8 @@ async def sweep(app: web.Application) -> None:
     await parts.sweep_parts(app)
     await collections.sweep(app)
     await datasets.sweep(app)
-    await blobs.run(lambda: blobs.sweep(lifetime))
+    waiting = await parts.waiting_files(app)
+    await blobs.run(lambda: blobs.sweep(lifetime, waiting))
 
 
 async def _sweep_for_ever(app: web.Application) -> None:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 INLINE = 1024 * 1024
 """Largest answer in bytes that is read and sent at once; a larger one goes by sendfile."""
 
-CLAIMS = ("content_type", "disposition", "whole")
+CLAIMS = ("content_type", "disposition", "size", "whole")
 """Query parameters of a signed URL that its signature covers."""
 
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)

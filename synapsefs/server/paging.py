@@ -100,27 +100,38 @@ class Cursor:
 
     Parameters
     ----------
-    column
-        What the list is ordered by; equal values are ordered by ``id``.
-    descending
-        Whether largest values come first.
+    order
+        Columns that the list is ordered by, and whether largest values come first; the last one
+        is ``id``.
     after
-        Value and id of the last item of the page before.
+        Values of the last item of the page before.
     size
         Most items on the page.
     """
 
-    column: str
-    descending: bool
-    after: tuple[Any, int] | None
+    order: tuple[tuple[str, bool], ...]
+    after: list[Any] | None
     size: int
 
     def clauses(self) -> tuple[str, str, list[Any]]:
         """Return a condition, an ORDER BY with LIMIT for one item more, and their parameters."""
-        sign, word = ("<", "DESC") if self.descending else (">", "ASC")
-        condition = f"({self.column}, id) {sign} (?, ?)" if self.after else "1"
-        order = f"ORDER BY {self.column} {word}, id {word} LIMIT {self.size + 1}"
-        return condition, order, list(self.after or ())
+        words = [f"{column} {'DESC' if down else 'ASC'}" for column, down in self.order]
+        order = f"ORDER BY {', '.join(words)} LIMIT {self.size + 1}"
+        if self.after is None:
+            return "1", order, []
+        if len({down for _, down in self.order}) == 1:
+            columns, marks = ", ".join(self._columns()), ", ".join("?" * len(self.order))
+            sign = "<" if self.order[0][1] else ">"
+            return f"({columns}) {sign} ({marks})", order, list(self.after)
+        either, values = [], []
+        for place, (column, down) in enumerate(self.order):
+            equal = [f"{before} = ?" for before in self._columns()[:place]]
+            either.append(" AND ".join([*equal, f"{column} {'<' if down else '>'} ?"]))
+            values += self.after[: place + 1]
+        return f"({' OR '.join(either)})", order, values
+
+    def _columns(self) -> list[str]:
+        return [column for column, _ in self.order]
 
     def page(
         self, request: web.Request, rows: Sequence[Any], shape: Callable[[Any], dict[str, Any]]
@@ -129,7 +140,7 @@ class Cursor:
         shown, following = rows[: self.size], None
         if len(rows) > self.size:
             last = shown[-1]
-            opaque = _encode([last[self.column], last["id"]])
+            opaque = _encode([last[column] for column in self._columns()])
             strict = request.app[SETTINGS].strict
             following = opaque if strict else link(request, cursor=opaque)
         pagination = {"next_cursor": following, "previous_cursor": None, "per_page": self.size}
@@ -152,17 +163,26 @@ def cursor(request: web.Request, sortable: dict[str, str]) -> Cursor:
         400, when the cursor or the order is not known.
     """
     most = STRICT_PER_PAGE_MAX if request.app[SETTINGS].strict else PER_PAGE_MAX
-    name = request.query.get("sort", "id").partition(",")[0]
-    column = sortable.get(name.lstrip("-"))
-    if column is None:
-        raise invalid("sort", "This list cannot be sorted by that.")
+    order = _order(request.query.get("sort", "id"), sortable)
     given = request.query.get("cursor")
     if given and given.startswith(("http://", "https://")):
         given = parse_qs(urlsplit(given).query).get("cursor", [""])[-1]
-    after = _decode(given) if given else None
-    return Cursor(
-        column, name.startswith("-"), after, size_asked(request, "per_page", PER_PAGE, most)
-    )
+    after = _decode(given, len(order)) if given else None
+    return Cursor(order, after, size_asked(request, "per_page", PER_PAGE, most))
+
+
+def _order(asked: str, sortable: dict[str, str]) -> tuple[tuple[str, bool], ...]:
+    """Read ``sort``: names separated by commas, with a minus where largest values come first."""
+    columns: dict[str, bool] = {}
+    for name in asked.split(",")[: len(sortable) + 1]:
+        column = sortable.get(name.removeprefix("-"))
+        if column is None or column in columns:
+            raise invalid("sort", "This list cannot be sorted by that.")
+        columns[column] = name.startswith("-")
+        if column == "id":
+            break
+    columns.setdefault("id", next(reversed(columns.values())))
+    return tuple(columns.items())
 
 
 def _only(request: web.Request, item: dict[str, Any]) -> dict[str, Any]:
@@ -175,11 +195,12 @@ def _encode(position: list[Any]) -> str:
     return base64.urlsafe_b64encode(json.dumps(position).encode()).decode().rstrip("=")
 
 
-def _decode(text: str) -> tuple[Any, int]:
+def _decode(text: str, count: int) -> list[Any]:
     try:
-        value, number = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
+        values = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
     except (binascii.Error, ValueError, TypeError, RecursionError):
         raise invalid("cursor", "This cursor is not valid.") from None
-    if not isinstance(number, int) or not isinstance(value, (int, float, str)):
+    good = isinstance(values, list) and len(values) == count and isinstance(values[-1], int)
+    if not good or not all(isinstance(value, (int, float, str)) for value in values):
         raise invalid("cursor", "This cursor is not valid.")
-    return value, number
+    return list(values)

@@ -11,7 +11,7 @@ import binascii
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -20,6 +20,7 @@ from synapsefs.server.database import DATABASE
 from synapsefs.server.digests import ALL_DIGESTS, Blob
 from synapsefs.server.objects import check_signature, signed_url
 from synapsefs.server.problems import Problem
+from synapsefs.server.quota import QUOTA
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire import BLOB_PREFIX
 
@@ -45,6 +46,9 @@ CREATE TABLE IF NOT EXISTS parts (
 CREATE INDEX IF NOT EXISTS parts_by_age ON parts (created);
 CREATE INDEX IF NOT EXISTS parts_by_blob ON parts (sha256) WHERE sha256 IS NOT NULL;
 """
+
+OPEN: Final = web.AppKey("open", list[str])
+"""Conditions in SQL under which the upload ``:upload_id`` takes parts, one of each service."""
 
 IN_USE = ("EXISTS (SELECT 1 FROM parts WHERE sha256 = :sha256)",)
 """Conditions in SQL under which an object is still needed."""
@@ -91,6 +95,7 @@ def part_url(
     whole: bool = False,
     content_type: str | None = None,
     lifetime: float | None = None,
+    size: int | None = None,
 ) -> str:
     """Return a signed URL that a part is sent to with PUT.
 
@@ -108,6 +113,8 @@ def part_url(
         A strict server wants the part sent with this content type.
     lifetime
         Seconds the URL is good for; by default ``url_lifetime``.
+    size
+        Bytes that the part must have; None for any.
 
     Returns
     -------
@@ -118,6 +125,8 @@ def part_url(
     claims = {"whole": "1"} if whole else {}
     if content_type is not None:
         claims["content_type"] = content_type
+    if size is not None:
+        claims["size"] = str(size)
     expires = int(time.time() + (settings.url_lifetime if lifetime is None else lifetime))
     return signed_url(
         request, "PUT", f"{BLOB_PREFIX}/uploads/{upload_id}/{part_number}", expires, claims
@@ -158,12 +167,15 @@ async def assemble(app: web.Application, parts: Sequence[Part]) -> Blob:
     ------
     FileNotFoundError
         A part was removed meanwhile.
+    Problem
+        507, when there is no room for it.
     """
     if len(parts) == 1 and parts[0].blob is not None:
         return parts[0].blob
     blobs = app[BLOBS]
     files = [_path(blobs, part) for part in parts]
-    return await blobs.run(lambda: blobs.join(files))
+    async with app[QUOTA].hold(sum(part.size for part in parts)):
+        return await blobs.run(lambda: blobs.join(files))
 
 
 async def forget_parts(app: web.Application, upload_ids: Sequence[str]) -> None:
@@ -184,17 +196,36 @@ def delete_parts(connection: sqlite3.Connection, upload_ids: Sequence[str]) -> l
     return files
 
 
+def touch_parts(connection: sqlite3.Connection, upload_id: str) -> None:
+    """Keep the parts of an upload that goes on."""
+    connection.execute("UPDATE parts SET created = ? WHERE upload_id = ?", (time.time(), upload_id))
+
+
 async def sweep_parts(app: web.Application) -> None:
-    """Remove parts of uploads that were never finished."""
+    """Remove the parts of uploads to which no part has come for long."""
     oldest = time.time() - app[SETTINGS].upload_lifetime
 
     def delete(connection: sqlite3.Connection) -> list[str]:
         rows = connection.execute(
-            "DELETE FROM parts WHERE created < ? RETURNING file", (oldest,)
+            """DELETE FROM parts WHERE created < :oldest AND NOT EXISTS (
+                   SELECT 1 FROM parts later
+                   WHERE later.upload_id = parts.upload_id AND later.created >= :oldest
+               ) RETURNING file""",
+            {"oldest": oldest},
         ).fetchall()
         return [row["file"] for row in rows if row["file"]]
 
     await remove_files(app, await app[DATABASE].write(delete))
+
+
+async def waiting_files(app: web.Application) -> set[str]:
+    """Return the names of the files that parts wait in."""
+
+    def look(connection: sqlite3.Connection) -> set[str]:
+        rows = connection.execute("SELECT file FROM parts WHERE file IS NOT NULL")
+        return {row["file"] for row in rows}
+
+    return await app[DATABASE].read(look)
 
 
 async def put_part(request: web.Request) -> web.Response:
@@ -206,25 +237,38 @@ async def put_part(request: web.Request) -> web.Response:
     ):
         raise Problem(403, "The content type was not signed.", code="SignatureDoesNotMatch")
     expected = _content_md5(request)
+    size = int(claims["size"]) if "size" in claims else None
+    if size is not None and request.content_length not in (None, size):
+        raise _wrong_size()
     limit = settings.max_file_size
     if limit is not None and (request.content_length or 0) > limit:
         raise Problem(413, "The object is larger than this server accepts.")
     whole = "whole" in claims
+    upload_id, number = request.match_info["upload"], int(request.match_info["number"])
+    request.app[DATABASE].look(lambda connection: _require_open(request.app, connection, upload_id))
     blobs = request.app[BLOBS]
     staged = await blobs.receive(
-        request.content.iter_any(), digests=ALL_DIGESTS if whole else ("md5",), limit=limit
+        request.content.iter_any(),
+        digests=ALL_DIGESTS if whole else ("md5",),
+        limit=limit if size is None else size,
     )
-    upload_id, number = request.match_info["upload"], int(request.match_info["number"])
     target = blobs.uploads / f"{upload_id}.{number}.{secrets.token_hex(4)}"
-    part = await blobs.run(lambda: _store(staged, number, None if whole else target, expected))
+    part = await blobs.run(
+        lambda: _store(staged, number, None if whole else target, expected, size)
+    )
     await _record(request.app, upload_id, part)
     return web.Response(headers={"ETag": f'"{part.md5}"'})
 
 
 def setup(app: web.Application) -> None:
     """Register the route of parts; any method but PUT meets a signature it does not match."""
+    app[OPEN] = []
     path = f"{BLOB_PREFIX}/uploads/{{upload:[0-9A-Za-z-]{{1,64}}}}/{{number:\\d{{1,6}}}}"
     app.router.add_route("*", path, put_part)
+
+
+def _wrong_size() -> Problem:
+    return Problem(403, "The size is not the one that was signed.", code="SignatureDoesNotMatch")
 
 
 def _content_md5(request: web.Request) -> str | None:
@@ -241,11 +285,15 @@ def _content_md5(request: web.Request) -> str | None:
     return digest.hex()
 
 
-def _store(staged: Staged, number: int, target: Path | None, expected: str | None) -> Part:
+def _store(
+    staged: Staged, number: int, target: Path | None, expected: str | None, length: int | None
+) -> Part:
     """Verify a part and put it where it belongs; it blocks."""
     with staged:
         staged.flush()
         md5, size = staged.digests.hex("md5"), staged.digests.size
+        if length not in (None, size):
+            raise _wrong_size()
         if expected not in (None, md5):
             raise Problem(400, "The Content-MD5 does not match what came.", code="BadDigest")
         if target is None:
@@ -255,7 +303,13 @@ def _store(staged: Staged, number: int, target: Path | None, expected: str | Non
 
 
 async def _record(app: web.Application, upload_id: str, part: Part) -> None:
-    """Write down a part and remove the file of the one it replaces."""
+    """Write down a part and remove the file of the one it replaces.
+
+    Raises
+    ------
+    Problem
+        404, when the upload was completed or given up while the part came. Nothing is left of it.
+    """
     row = {
         "upload_id": upload_id,
         "number": part.number,
@@ -268,6 +322,7 @@ async def _record(app: web.Application, upload_id: str, part: Part) -> None:
     }
 
     def keep(connection: sqlite3.Connection) -> str | None:
+        _require_open(app, connection, upload_id)
         key = (upload_id, part.number)
         old = connection.execute(
             "SELECT file FROM parts WHERE upload_id = ? AND number = ?", key
@@ -275,8 +330,20 @@ async def _record(app: web.Application, upload_id: str, part: Part) -> None:
         connection.execute(_KEEP, row)
         return old["file"] if old else None
 
-    if old := await app[DATABASE].write(keep):
-        await remove_files(app, [old])
+    try:
+        old = await app[DATABASE].write(keep)
+    except BaseException:
+        await remove_files(app, [part.file] if part.file else [])
+        raise
+    await remove_files(app, [old] if old else [])
+
+
+def _require_open(app: web.Application, connection: sqlite3.Connection, upload_id: str) -> None:
+    """Refuse a part of an upload that does not wait for any."""
+    conditions: list[str] = app[OPEN]
+    found = connection.execute(f"SELECT {' OR '.join(conditions)}", {"upload_id": upload_id})
+    if not found.fetchone()[0]:
+        raise Problem(404, "The upload does not exist or is complete.", code="NoSuchUpload")
 
 
 async def remove_files(app: web.Application, files: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import time
 
 import aiohttp
@@ -167,3 +168,38 @@ async def test_moments_are_aware(client):
     state = await begin(client)
     assert state["created_at"].endswith("+00:00")
     assert str(time.gmtime().tm_year) in state["created_at"]
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+async def test_a_process_forked_meanwhile_does_not_hold_an_upload(client):
+    state = await begin(client)
+    host, _, port = client.url.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    form = b'--b\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n\r\n'
+    rest = DATA[4100:6000] + b"\r\n--b--\r\n"
+    head = (
+        f"PUT /chunked_upload/{state['id']}/ HTTP/1.1\r\nHost: {host}:{port}\r\n"
+        "Synapse-Access-Token: syn_test\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        f"Content-Range: bytes 4000-5999/{len(DATA)}\r\n"
+        f"Content-Length: {len(form) + 100 + len(rest)}\r\n\r\n"
+    )
+    writer.write(head.encode() + form + DATA[4000:4100])
+    await writer.drain()
+    await asyncio.sleep(0.2)
+    gone, alive = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(alive)
+        os.read(gone, 1)
+        os._exit(0)
+    try:
+        writer.write(rest)
+        assert b" 200 " in await reader.readline()
+        async with asyncio.timeout(5):
+            await client.chunk(state["url"], DATA[6000:], 6000, len(DATA))
+    finally:
+        os.close(alive)
+        await asyncio.to_thread(os.waitpid, child, 0)
+        os.close(gone)
+        writer.close()
+    await client.call("POST", state["url"], json={"md5": MD5})

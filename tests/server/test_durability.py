@@ -16,13 +16,16 @@ import pytest
 from tests.support.sizing import sized
 
 SERVER = """
-import asyncio, sys
+import asyncio, os, sys
 from pathlib import Path
 from synapsefs.server.app import serve
 from synapsefs.server.settings import ServerSettings
 
+{fault}
+
 async def main():
-    running = await serve(ServerSettings(root=Path(sys.argv[1])))
+    settings = ServerSettings(root=Path(sys.argv[1]), presign_threshold=2**40)
+    running = await serve(settings)
     print(running.url, flush=True)
     await asyncio.Event().wait()
 
@@ -31,11 +34,12 @@ asyncio.run(main())
 
 
 @contextlib.contextmanager
-def server_process(root: Path):
-    """Run a server in a process of its own and kill it at the end."""
+def server_process(root: Path, fault: str = ""):
+    """Run a server in a process of its own and kill it at the end; `fault` is code for it."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    script = SERVER.replace("{fault}", fault)
     process = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(root)], stdout=subprocess.PIPE, env=environment
+        [sys.executable, "-c", script, str(root)], stdout=subprocess.PIPE, env=environment
     )
     try:
         yield process.stdout.readline().decode().strip(), process
@@ -114,6 +118,43 @@ async def test_offset_never_exceeds_what_is_there(tmp_path):
                 assert response.status == 200, await response.text()
 
 
+DIES_AFTER_STORING = """
+replace = os.replace
+def replace_and_die(source, target):
+    replace(source, target)
+    if "objects" in str(target):
+        os._exit(9)
+os.replace = replace_and_die
+"""
+
+
+async def test_an_object_never_changes_after_a_kill(tmp_path, start):
+    """The server dies when an upload is stored, and before it is known to be complete."""
+    data = content(7)
+    md5 = hashlib.md5(data).hexdigest()
+
+    async def send(session, url, piece, first):
+        last = first + len(piece) - 1
+        headers = {"Content-Range": f"bytes {first}-{last}/{last + 1}"}
+        form = aiohttp.FormData()
+        form.add_field("file", piece, filename="file")
+        async with session.put(url, data=form, headers=headers) as response:
+            return response.status, await response.json()
+
+    with server_process(tmp_path / "root", DIES_AFTER_STORING) as (url, _):
+        async with aiohttp.ClientSession() as session:
+            _, state = await send(session, f"{url}/chunked_upload/", data, 0)
+            with pytest.raises(aiohttp.ClientError):
+                await session.post(state["url"], json={"md5": md5})
+    client = await start(tokens=())
+    path = f"{client.url}/chunked_upload/{state['id']}/"
+    other = await client.upload(data)
+    assert (await send(client.session, path, b"more", len(data)))[0] == 400
+    assert (await client.raw("GET", other["file"]))[2] == data
+    done = await client.call("POST", path, json={"md5": md5})
+    assert (await client.raw("GET", done["file"]))[2] == data
+
+
 async def test_several_processes_serve_one_root(tmp_path):
     with contextlib.ExitStack() as stack:
         urls = [stack.enter_context(server_process(tmp_path))[0] for _ in range(3)]
@@ -138,7 +179,7 @@ async def test_memory_stays_bounded(tmp_path):
 
     with server_process(tmp_path) as (url, process):
         async with aiohttp.ClientSession() as session:
-            query = {"files": [{"filename": "a", "size": 1}], "expiration": 60}
+            query = {"files": [{"filename": "a", "size": size}], "expiration": 60}
             target = f"{url}/data_files/presigned_upload/upload/"
             async with session.post(target, json=query) as response:
                 put = (await response.json())["files"][0]["presigned_url"]

@@ -8,6 +8,8 @@ import hashlib
 
 import pytest
 
+from synapsefs.server import housekeeping
+
 SHA1 = hashlib.sha1
 
 
@@ -154,3 +156,78 @@ async def test_strict_wants_a_length(start):
     status, _, text = await client.raw("PUT", url, data=body(), headers=headers)
     assert status == 411
     assert b"<Code>MissingContentLength</Code>" in text
+
+
+async def multipart(client, data):
+    """Upload a file in parts; give its confirmation."""
+    target = (await presign(client, len(data)))["files"][0]
+    size, sent = target["multipart"]["part_size"], []
+    for number, part in enumerate(target["multipart"]["parts"]):
+        piece = data[number * size : (number + 1) * size]
+        _, headers, _ = await client.raw("PUT", part["presigned_url"], data=piece)
+        sent.append({"part_number": number + 1, "etag": headers["ETag"]})
+    named = {"upload_id": target["multipart"]["upload_id"], "parts": sent}
+    return entry(target, data, multipart=named)
+
+
+async def test_simultaneous_confirmations_agree(start):
+    client = await start(presign_threshold=10, presign_part_size=200_000)
+    for attempt in range(5):
+        file = await multipart(client, b"%d" % attempt * 1_000_000)
+        answers = await asyncio.gather(*(confirm(client, file) for _ in range(4)))
+        assert all(answer == answers[0] for answer in answers)
+        assert answers[0]["results"][0]["success"], answers[0]
+        twice = await confirm(client, file, file)
+        assert twice["results"] == answers[0]["results"] * 2
+
+
+async def test_confirming_parts_names_them(start):
+    client = await start(presign_threshold=10, presign_part_size=4)
+    file = await multipart(client, b"0123456789ab")
+    [result] = (await confirm(client, {**file, "multipart": None}))["results"]
+    assert (result["success"], result["error"] is None) == (False, False)
+    assert (await confirm(client, file))["results"][0]["success"]
+
+
+async def test_parts_stay_as_long_as_others_come(start):
+    client = await start(presign_threshold=10, presign_part_size=4, upload_lifetime=0.3)
+    data, sent = b"0123456789ab", []
+    target = (await presign(client, len(data)))["files"][0]
+    for number, part in enumerate(target["multipart"]["parts"]):
+        _, headers, _ = await client.raw("PUT", part["presigned_url"], data=data[:4])
+        sent.append({"part_number": number + 1, "etag": headers["ETag"]})
+        await asyncio.sleep(0.2)
+        await housekeeping.sweep(client.running.runner.app)
+    named = {"upload_id": target["multipart"]["upload_id"], "parts": sent}
+    file = entry(target, data[:4] * 3, multipart=named)
+    for _ in range(2):
+        assert (await confirm(client, file))["results"][0]["success"]
+        await housekeeping.sweep(client.running.runner.app)
+
+
+async def test_assembling_needs_room(start):
+    client = await start(presign_threshold=10, presign_part_size=400_000, max_total_size=1_500_000)
+    target = {"files": [await multipart(client, bytes(900_000))]}
+    path = "/data_files/presigned_upload/confirm_upload/"
+    await client.call("POST", path, json=target, status=507)
+
+
+async def test_the_size_is_signed(start, tmp_path):
+    client = await start(presign_threshold=10, presign_part_size=8)
+    files = (await presign(client, 3, 12))["files"]
+    urls = [files[0]["presigned_url"]]
+    urls += [part["presigned_url"] for part in files[1]["multipart"]["parts"]]
+
+    async def streamed(data):
+        yield data
+
+    for url, size in zip(urls, (3, 8, 4), strict=True):
+        for wrong in (b"x" * (size - 1), b"x" * (size + 1)):
+            for body in (wrong, streamed(wrong)):
+                status, _, text = await client.raw("PUT", url, data=body)
+                assert status in (403, 413), text
+                assert b"<Code>" in text
+        changed = url.replace(f"size={size}", f"size={size + 1}")
+        assert (await client.raw("PUT", changed, data=b"x" * (size + 1)))[0] == 403
+        assert (await client.raw("PUT", url, data=b"x" * size))[0] == 200
+    assert list((tmp_path / "root/staging").iterdir()) == []

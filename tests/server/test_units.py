@@ -237,3 +237,35 @@ async def test_strict_offers_no_extra(start):
     status, headers, _ = await client.raw("GET", f"{client.url}/health/")
     assert status == 200
     assert "X-Synapsefs-Server" not in headers
+
+
+async def test_bulk_creation_in_no_collection(client):
+    md5 = (await client.upload(b"x"))["checksum"]
+    body = {"data_collection": 99, "units": [{"files": {"data_1": binding(md5)}}]}
+    path = "/v2/data-units/bulk-create/"
+    refused = await client.call("POST", path, json=body, status=422)
+    assert refused["error"]["code"] == "UNPROCESSABLE_ENTITY"
+    await client.call("POST", f"{path}?dry_run=true", json=body, status=422)
+
+
+@pytest.mark.parametrize(
+    ("sort", "order"),
+    [
+        ("name,-id", "a3 a1 b4 b2"),
+        ("-name,id", "b2 b4 a1 a3"),
+        ("name", "a1 a3 b2 b4"),
+        ("-id,name", "b4 a3 b2 a1"),
+        ("-name,-created,id", "b4 b2 a3 a1"),
+    ],
+)
+async def test_lists_are_sorted_by_each_key(client, sort, order):
+    for name in "abab":
+        await client.collection(name=name)
+    path, shown = f"/v2/data-collections/?per_page=1&sort={sort}", []
+    while path:
+        page = await client.call("GET", path)
+        shown += [f"{item['name']}{item['id']}" for item in page["data"]]
+        path = page["meta"]["pagination"]["next_cursor"]
+    assert " ".join(shown) == order
+    for wrong in ("name,size", "name,name", "name,"):
+        await client.call("GET", f"/v2/data-collections/?sort={wrong}", status=400)

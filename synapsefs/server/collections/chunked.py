@@ -194,7 +194,11 @@ async def _append(request: web.Request, key: str, span: Span, part: FormPart) ->
 
 
 async def _complete(request: web.Request, key: str, wanted: str) -> sqlite3.Row:
-    """Publish the bytes of an upload if they are those that were meant."""
+    """Publish the bytes of an upload if they are those that were meant.
+
+    The object is the same file as the upload's. So the checksums are written down first, and
+    from then on the upload takes no more chunks, even if the server dies in between.
+    """
     app = request.app
     async with _open(request, key) as file:
         row = _row(request, key)
@@ -203,17 +207,9 @@ async def _complete(request: web.Request, key: str, wanted: str) -> sqlite3.Row:
         blob = (await _digests(app, key, file, row["offset"])).blob()
         if blob.md5 != wanted:
             raise Problem(400, "checksum does not match")
+        await _update(app, key, {"sha256": blob.sha256, "sha1": blob.sha1, "md5": blob.md5})
         await app[BLOBS].run(lambda: file.publish(blob))
-
-        def close(connection: sqlite3.Connection) -> sqlite3.Row:
-            connection.execute(
-                """UPDATE chunked_uploads SET completed = ?, sha256 = ?, sha1 = ?, md5 = ?
-                   WHERE id = ?""",
-                (time.time(), blob.sha256, blob.sha1, blob.md5, key),
-            )
-            return _find(connection, key)
-
-        return await app[DATABASE].write(close)
+        return await _update(app, key, {"completed": time.time()})
 
 
 async def _digests(app: web.Application, key: str, file: ChunkFile, offset: int) -> Digests:
@@ -251,15 +247,22 @@ async def _insert(
 
 async def _advance(request: web.Request, key: str, span: Span) -> sqlite3.Row:
     """Write down that a chunk has arrived."""
+    changes = {"offset": span.stop, "total": span.total}
+    return await _update(request.app, key, changes)
 
-    def advance(connection: sqlite3.Connection) -> sqlite3.Row:
+
+async def _update(app: web.Application, key: str, changes: dict[str, Any]) -> sqlite3.Row:
+    """Change columns of an upload, and write down that it is in use."""
+    columns = ", ".join(f'"{name}" = :{name}' for name in (*changes, "touched"))
+
+    def update(connection: sqlite3.Connection) -> sqlite3.Row:
         connection.execute(
-            'UPDATE chunked_uploads SET "offset" = ?, total = ?, touched = ? WHERE id = ?',
-            (span.stop, span.total, time.time(), key),
+            f"UPDATE chunked_uploads SET {columns} WHERE id = :id",  # noqa: S608 - our own names
+            {**changes, "touched": time.time(), "id": key},
         )
         return _find(connection, key)
 
-    return await request.app[DATABASE].write(advance)
+    return await app[DATABASE].write(update)
 
 
 def _row(request: web.Request, key: str) -> sqlite3.Row:
@@ -288,7 +291,8 @@ def _open(request: web.Request, key: str) -> ChunkFile:
 
 
 def _require_open(row: sqlite3.Row) -> None:
-    if row["completed"] is not None:
+    """Refuse a chunk once the content is settled, which is before the upload is complete."""
+    if row["completed"] is not None or row["sha256"] is not None:
         raise Problem(400, "Upload has already been marked as complete")
 
 
@@ -311,7 +315,7 @@ def _state(request: web.Request, row: sqlite3.Row) -> dict[str, Any]:
         "created_at": views.moment(row["created"]),
         "completed_at": views.moment(row["completed"]),
         "file": object_url(request, row["sha256"], row["filename"]) if complete else None,
-        "checksum": row["md5"],
+        "checksum": row["md5"] if complete else None,
         "size": row["offset"] if complete else None,
     }
 

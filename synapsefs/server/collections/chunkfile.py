@@ -59,6 +59,8 @@ class ChunkFile:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        """Unlock before closing: a process that was forked meanwhile keeps the file open."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
         self._file.close()
         if self._fresh:
             self._path.unlink(missing_ok=True)
@@ -137,7 +139,10 @@ class ChunkFile:
         return digests
 
     def publish(self, blob: Blob) -> None:
-        """Make the first bytes the object `blob`; the file stays until :func:`remove`."""
+        """Make the first bytes the object `blob`; the file stays until :func:`remove`.
+
+        File and object are one. Nothing may be appended from before this is called.
+        """
         os.ftruncate(self._file.fileno(), blob.size)
         self._blobs.publish(self._file, self._path, blob, keep=True)
 

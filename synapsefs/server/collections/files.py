@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from synapsefs.server.digests import Blob
+from synapsefs.server.problems import Problem
 from synapsefs.wire.collections import CHECKSUM_ALGORITHMS
 
 if TYPE_CHECKING:
@@ -34,7 +35,21 @@ def find_or_create(
     -------
     tuple
         The row, and True when it was created.
+
+    Raises
+    ------
+    Problem
+        409, when another content has the same MD5 or SHA-1: clients know content by these.
     """
+    collides = connection.execute(
+        """SELECT 1 FROM data_files WHERE tenant = :tenant AND md5 = :md5 AND sha256 <> :sha256
+           UNION ALL
+           SELECT 1 FROM data_files WHERE tenant = :tenant AND sha1 = :sha1 AND sha256 <> :sha256
+           LIMIT 1""",
+        {"tenant": tenant, "md5": blob.md5, "sha1": blob.sha1, "sha256": blob.sha256},
+    ).fetchone()
+    if collides is not None:
+        raise Problem(409, "Another data file has the same checksum but other content.")
     created = connection.execute(
         """INSERT INTO data_files (tenant, sha256, sha1, md5, checksum, size, name, created)
            VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant, sha256) DO NOTHING""",

@@ -16,6 +16,7 @@ from synapsefs.server.bodies import answer_data, answer_json, read_model
 from synapsefs.server.collections import catalogue, files, views
 from synapsefs.server.collections.units import base_name
 from synapsefs.server.database import DATABASE
+from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.collections import ConfirmQuery, FinaliseQuery, PresignQuery, UploadQuery
 
@@ -60,14 +61,21 @@ async def confirm_v2(request: web.Request) -> web.Response:
 
 
 def sweep(connection: sqlite3.Connection, lifetime: float) -> None:
-    """Forget files that were presigned long ago."""
+    """Forget files that were presigned or confirmed long ago, and have no parts on their way."""
     connection.execute(
-        "DELETE FROM presigned_files WHERE created < ?", (time.time() - KEPT * lifetime,)
+        """DELETE FROM presigned_files WHERE created < ? AND NOT EXISTS (
+               SELECT 1 FROM parts WHERE parts.upload_id = presigned_files.upload_id
+           )""",
+        (time.time() - KEPT * lifetime,),
     )
 
 
 def setup(app: web.Application) -> None:
     """Register the routes."""
+    app[parts.OPEN].append(
+        """EXISTS (SELECT 1 FROM presigned_files
+                   WHERE upload_id = :upload_id AND data_file_id IS NULL)"""
+    )
     first, second = "/data_files/presigned_upload", r"/v2/data-collections/{id:\d{1,18}}"
     app.router.add_route("POST", f"{first}/upload/", presign)
     app.router.add_route("POST", f"{first}/confirm_upload/", confirm)
@@ -114,8 +122,10 @@ def _targets(
     request: web.Request, upload_id: str, count: int, file: FileToPresign, lifetime: float
 ) -> dict[str, Any]:
     """Return one URL for a file, or one for each of its parts."""
+    part_size = request.app[SETTINGS].presign_part_size
 
     def url(number: int) -> str:
+        before = (number - 1) * part_size
         return parts.part_url(
             request,
             upload_id,
@@ -123,12 +133,12 @@ def _targets(
             whole=count == 1,
             content_type=file.content_type if count == 1 else None,
             lifetime=lifetime,
+            size=file.size if count == 1 else min(part_size, file.size - before),
         )
 
     if count == 1:
         return {"presigned_url": url(1), "multipart": None}
     listed = [{"part_number": n, "presigned_url": url(n)} for n in range(1, count + 1)]
-    part_size = request.app[SETTINGS].presign_part_size
     multipart = {"upload_id": upload_id, "part_size": part_size, "parts": listed}
     return {"presigned_url": None, "multipart": multipart}
 
@@ -166,7 +176,9 @@ async def _collect(
     by_number = {part.number: part for part in arrived}
     if sorted(by_number) != list(range(1, row["parts"] + 1)):
         return "The file has not been uploaded completely."
-    if file.multipart is not None and row["parts"] > 1:
+    if row["parts"] > 1:
+        if file.multipart is None:
+            return "The parts of the upload are missing: multipart is required."
         sent = {part.part_number: part.etag.strip('"') for part in file.multipart.parts}
         if file.multipart.upload_id != row["upload_id"] or sent != {
             number: part.md5 for number, part in by_number.items()
@@ -174,7 +186,10 @@ async def _collect(
             return "The parts are not those that were uploaded."
     if sum(part.size for part in arrived) != file.size:
         return "The size does not match what was uploaded."
-    return _check(file, await parts.assemble(app, arrived))
+    try:
+        return _check(file, await parts.assemble(app, arrived))
+    except FileNotFoundError:
+        return "A part is not there any more."
 
 
 def _check(file: FileToConfirm, blob: Blob) -> Blob | str:
@@ -195,14 +210,13 @@ async def _register(
 
     def register(connection: sqlite3.Connection) -> tuple[list[dict[str, Any]], list[str]]:
         results, done = [], []
-        rows = _rows(connection, tenant, [file.file_key for file in wanted])
-        for file, outcome in zip(wanted, outcomes, strict=True):
-            row = rows.get(file.file_key)
-            if row is None or isinstance(outcome, str):
-                results.append(_result(file, outcome, None))
-                continue
-            results.append(_result(file, outcome, _settle(connection, tenant, row, file, outcome)))
-            done.append(row["upload_id"])
+        for file, found in zip(wanted, outcomes, strict=True):
+            outcome, settled = found, None
+            if (row := _rows(connection, tenant, [file.file_key]).get(file.file_key)) is not None:
+                outcome, settled = _settle(connection, tenant, row, file, found)
+            if settled is not None and row is not None:
+                done.append(row["upload_id"])
+            results.append(_result(file, outcome, settled))
         return results, parts.delete_parts(connection, done)
 
     results, leftover = await app[DATABASE].write(register)
@@ -211,19 +225,36 @@ async def _register(
 
 
 def _settle(
-    connection: sqlite3.Connection, tenant: str, row: sqlite3.Row, file: FileToConfirm, blob: Blob
-) -> tuple[int, bool]:
-    """Return the id of the data file of a confirmed one, and whether confirming created it."""
+    connection: sqlite3.Connection,
+    tenant: str,
+    row: sqlite3.Row,
+    file: FileToConfirm,
+    found: Blob | str,
+) -> tuple[Blob | str, tuple[int, bool] | None]:
+    """Make a data file of what was found, unless another request has done so meanwhile.
+
+    Returns
+    -------
+    tuple
+        The content, or what is wrong; id of the data file, and whether confirming created it.
+    """
     if row["data_file_id"] is not None:
-        return row["data_file_id"], bool(row["is_new"])
-    stored, created = files.find_or_create(
-        connection, tenant, blob, row["filename"], file.checksum.lower()
-    )
+        outcome = _check(file, files.blob_of(row))
+        good = not isinstance(outcome, str)
+        return outcome, (row["data_file_id"], bool(row["is_new"])) if good else None
+    if isinstance(found, str):
+        return found, None
+    try:
+        stored, created = files.find_or_create(
+            connection, tenant, found, row["filename"], file.checksum.lower()
+        )
+    except Problem as refusal:
+        return refusal.detail, None
     connection.execute(
-        "UPDATE presigned_files SET data_file_id = ?, is_new = ? WHERE file_key = ?",
-        (stored["id"], created, file.file_key),
+        "UPDATE presigned_files SET data_file_id = ?, is_new = ?, created = ? WHERE file_key = ?",
+        (stored["id"], created, time.time(), file.file_key),
     )
-    return stored["id"], created
+    return found, (stored["id"], created)
 
 
 def _result(

@@ -102,6 +102,7 @@ CREATE TABLE IF NOT EXISTS presigned_files (
     is_new INTEGER
 );
 CREATE INDEX IF NOT EXISTS presigned_files_by_age ON presigned_files (created);
+CREATE INDEX IF NOT EXISTS presigned_files_by_upload ON presigned_files (upload_id);
 CREATE INDEX IF NOT EXISTS presigned_files_by_data_file ON presigned_files (data_file_id)
     WHERE data_file_id IS NOT NULL;
 """

@@ -120,6 +120,7 @@ def _create_all(
     connection: sqlite3.Connection, tenant: str, wanted: BulkQuery, *, dry: bool
 ) -> list[dict[str, Any]]:
     """Create or find each unit; a dry run only checks."""
+    _check_parents(connection, tenant, wanted.data_collection, None)
     creation = units.Creation(connection, tenant, wanted.data_collection)
     creation.learn(wanted.units)
     results, fresh = [], set[str]()

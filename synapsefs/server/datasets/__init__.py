@@ -11,11 +11,12 @@ from synapsefs.server.datasets import (
     dataset_routes,
     entries,
     entry_routes,
+    owners,
     search_routes,
     workspace_routes,
 )
-from synapsefs.server.datasets.records import now
 from synapsefs.server.datasets.schema import IN_USE, SCHEMA
+from synapsefs.server.parts import OPEN, remove_files
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.datasets import (
     DATASETS_PATH,
@@ -31,6 +32,8 @@ from synapsefs.wire.datasets import (
 )
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from aiohttp import web
 
 __all__ = ["IN_USE", "SCHEMA", "setup", "sweep"]
@@ -74,12 +77,16 @@ def setup(app: web.Application) -> None:
         ("GET", PROVENANCE_PATH, workspace_routes.list_provenance),
     ):
         app.router.add_route(method, path, handler)
+    app[OPEN].append("EXISTS (SELECT 1 FROM ds_uploads WHERE id = :upload_id AND sha256 IS NULL)")
     buckets.setup(app)
+    owners.setup(app)
 
 
 async def sweep(app: web.Application) -> None:
-    """Delete entries that wait for an upload which never came."""
-    before = now(app[SETTINGS].upload_lifetime)
-    await app[DATABASE].write(
-        lambda connection: entries.delete_all(connection, entries.abandoned(connection, before))
-    )
+    """Delete entries that wait for an upload which does not come."""
+    lifetime = app[SETTINGS].upload_lifetime
+
+    def work(connection: sqlite3.Connection) -> list[str]:
+        return entries.delete_all(connection, entries.abandoned(connection, lifetime))
+
+    await remove_files(app, await app[DATABASE].write(work))

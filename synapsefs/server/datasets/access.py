@@ -18,7 +18,7 @@ VISIBLE: Final = """(
     e.user_id = :user OR e.share_status = 'public'
     OR e.share_status = 'shared' AND EXISTS (
         SELECT 1 FROM json_each(e.accessors)
-        WHERE value IN ('user:' || :user, 'org:' || :organization)
+        WHERE value IN ('user:' || :user, 'user:' || :credential, 'org:' || :organization)
     )
 )"""
 """SQL condition on an entry ``e``; takes the parameters of `Caller.parameters`."""
@@ -34,14 +34,22 @@ class Caller:
         Id of the user, which is also what entries are shared with.
     organization
         Name of the user's organisation.
+    credential
+        Id of the user by the API key alone, which entries may be shared with as well.
     """
 
     user: str
     organization: str
+    credential: str
 
     def parameters(self, **more: object) -> dict[str, object]:
         """Named SQL parameters for `VISIBLE`, and `more`."""
-        return {"user": self.user, "organization": self.organization, **more}
+        return {
+            "user": self.user,
+            "organization": self.organization,
+            "credential": self.credential,
+            **more,
+        }
 
     def owns(self, row: sqlite3.Row) -> bool:
         """Whether the caller may change the entry or dataset `row`."""

@@ -11,6 +11,7 @@ from synapsefs.server.auth import identity
 from synapsefs.server.datasets import buckets
 from synapsefs.server.datasets.access import Caller
 from synapsefs.server.datasets.faults import unprocessable
+from synapsefs.server.datasets.owners import OWNER, OWNERS
 from synapsefs.server.datasets.rendering import Renderer
 from synapsefs.server.objects import object_url
 from synapsefs.server.settings import SETTINGS
@@ -35,7 +36,8 @@ async def received(request: web.Request, model: type[M]) -> M:
 def caller_of(request: web.Request) -> Caller:
     """Return who sent a request."""
     who = identity(request)
-    return Caller(who.user, who.tenant)
+    owns_root = who.user in request.app[OWNERS]
+    return Caller(OWNER if owns_root else who.user, who.tenant, who.user)
 
 
 def renderer_for(request: web.Request) -> Renderer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -15,6 +16,8 @@ from synapsefs.server.datasets.context import (
     received,
     renderer_for,
 )
+from synapsefs.server.datasets.faults import unprocessable
+from synapsefs.server.parts import remove_files
 from synapsefs.server.problems import not_found
 from synapsefs.wire.datasets import DatasetCreate, DatasetCreated
 
@@ -27,10 +30,9 @@ Listed = list[tuple["sqlite3.Row", str | None]]
 async def create_dataset(request: web.Request) -> web.Response:
     """Answer ``POST`` of a dataset."""
     caller, wanted = caller_of(request), await received(request, DatasetCreate)
+    chosen = None if wanted.id is None else _uuid(wanted.id)
     key = await request.app[DATABASE].write(
-        lambda db: datasets.create(
-            db, caller, wanted.name, wanted.description, wanted.id and wanted.id.lower()
-        )
+        lambda db: datasets.create(db, caller, wanted.name, wanted.description, chosen)
     )
     created = DatasetCreated(id=key, name=wanted.name, description=wanted.description)
     return answered(created, 201)
@@ -59,12 +61,12 @@ async def delete_dataset(request: web.Request) -> web.Response:
     """Answer ``DELETE`` of a dataset; its entries go with it."""
     caller, key = caller_of(request), request.match_info["dataset"]
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: sqlite3.Connection) -> list[str]:
         row = datasets.editable(connection, caller, key)
-        entries.delete_all(connection, datasets.entry_ids(connection, row["id"]))
         connection.execute("DELETE FROM ds_datasets WHERE id = ?", (row["id"],))
+        return entries.delete_all(connection, datasets.entry_ids(connection, row["id"]))
 
-    await request.app[DATABASE].write(work)
+    await remove_files(request.app, await request.app[DATABASE].write(work))
     return web.Response(status=204)
 
 
@@ -75,3 +77,17 @@ async def list_datasets(request: web.Request) -> web.Response:
     caller, name = caller_of(request), request.query.get("name")
     rows = await request.app[DATABASE].read(lambda db: datasets.all_of(db, caller, name))
     return answered({"datasets": [rendering.dataset(row) for row in rows]})
+
+
+def _uuid(text: str) -> str:
+    """Return a UUID in its usual form.
+
+    Raises
+    ------
+    Problem
+        422, when it is none.
+    """
+    try:
+        return str(uuid.UUID(text))
+    except ValueError:
+        raise unprocessable("The id of a dataset must be a UUID") from None

@@ -5,13 +5,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import secrets
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from synapsefs.server.datasets import datasets, index
 from synapsefs.server.datasets.access import VISIBLE
-from synapsefs.server.datasets.faults import forbidden, not_found
+from synapsefs.server.datasets.faults import forbidden, not_found, unprocessable
 from synapsefs.server.datasets.records import encoded, insert, new_id, now
+from synapsefs.server.parts import delete_parts
 from synapsefs.wire.datasets import ContentType, EntryCreate, ShareStatus, Status, StorageType
 
 if TYPE_CHECKING:
@@ -90,7 +92,8 @@ def create(
     Raises
     ------
     Problem
-        404 when the parent or the dataset is not there or is another's.
+        404 when the parent or the dataset is not there or is another's; 422 when the parent is
+        no directory or is in another dataset.
     """
     shape = _shape(request, registered)
     place = _place(connection, caller, request)
@@ -225,7 +228,9 @@ def objects_of(connection: sqlite3.Connection, key: str) -> list[ObjectInSource]
     return [ObjectInSource(row["key"], row["size"]) for row in rows]
 
 
-def delete(connection: sqlite3.Connection, caller: Caller, key: str, *, children: bool) -> None:
+def delete(
+    connection: sqlite3.Connection, caller: Caller, key: str, *, children: bool
+) -> list[str]:
     """Delete an entry.
 
     Parameters
@@ -239,33 +244,68 @@ def delete(connection: sqlite3.Connection, caller: Caller, key: str, *, children
     children
         Whether what is below a directory goes with it.
 
+    Returns
+    -------
+    list of str
+        The files of parts to remove once that is committed.
+
     Raises
     ------
     Problem
         404 when it is not there for the caller, 403 when it is another's.
     """
     row = editable(connection, caller, key)
-    if children:
-        delete_all(connection, _with_descendants(connection, row["id"]))
-    else:
-        delete_all(connection, [row["id"]])
+    keys = _with_descendants(connection, row["id"]) if children else [row["id"]]
+    return delete_all(connection, keys)
 
 
-def delete_all(connection: sqlite3.Connection, keys: list[str]) -> None:
-    """Delete the entries with these ids, and nothing below them."""
+def delete_all(connection: sqlite3.Connection, keys: list[str]) -> list[str]:
+    """Delete the entries with these ids, and nothing below them.
+
+    Returns
+    -------
+    list of str
+        The files of their parts, to be removed once that is committed.
+    """
+    files: list[str] = []
     for key in keys:
+        begun = connection.execute("SELECT id FROM ds_uploads WHERE entry_id = ?", (key,))
+        files += delete_parts(connection, [row["id"] for row in begun.fetchall()])
         index.take_out(connection, key)
         connection.execute("DELETE FROM ds_entries WHERE id = ?", (key,))
         for table in ("ds_revisions", "ds_uploads", "ds_objects"):
             connection.execute(f"DELETE FROM {table} WHERE entry_id = ?", (key,))  # noqa: S608
+    return files
 
 
-def abandoned(connection: sqlite3.Connection, before: str) -> list[str]:
-    """Ids of the entries that were pending already at the moment `before`."""
+def abandoned(connection: sqlite3.Connection, lifetime: float) -> list[str]:
+    """Ids of the entries without content for which nothing came in `lifetime` seconds."""
     rows = connection.execute(
-        "SELECT id FROM ds_entries WHERE status = 'pending' AND created_at < ?", (before,)
+        """SELECT id FROM ds_entries e
+           WHERE status IN ('pending', 'failed') AND created_at < :before
+               AND modified_at < :before AND storage_type IS NOT NULL AND revision_id IS NULL
+               AND NOT EXISTS (SELECT 1 FROM ds_uploads u WHERE u.entry_id = e.id AND (
+                   u.created_at >= :before OR EXISTS (
+                       SELECT 1 FROM parts p WHERE p.upload_id = u.id AND p.created >= :since
+                   )
+               ))""",
+        {"before": now(lifetime), "since": time.time() - lifetime},
     )
     return [row["id"] for row in rows]
+
+
+def require_parent(connection: sqlite3.Connection, entry: sqlite3.Row) -> None:
+    """Refuse to publish an entry whose directory was deleted while its content came.
+
+    Raises
+    ------
+    Problem
+        404, when it was.
+    """
+    parent = entry["parent_id"]
+    found = connection.execute("SELECT 1 FROM ds_entries WHERE id = ?", (parent,)).fetchone()
+    if parent is not None and found is None:
+        raise not_found("The directory of this data storage entry does not exist any more")
 
 
 def _with_descendants(connection: sqlite3.Connection, key: str) -> list[str]:
@@ -334,11 +374,15 @@ def _place(
         parent = find(connection, caller, request.parent_id)
         if not caller.owns(parent):
             raise not_found(NOT_FOUND)
+        if parent["storage_type"] is not None:
+            raise unprocessable("The parent is no directory")
         place = {"parent_id": parent["id"], "dataset_id": parent["dataset_id"]}
     if request.dataset_id is not None:
         dataset = datasets.find(connection, caller, request.dataset_id)
         if not caller.owns(dataset):
             raise not_found(datasets.NOT_FOUND)
+        if request.parent_id is not None and place["dataset_id"] != dataset["id"]:
+            raise unprocessable("The parent is in another dataset")
         place["dataset_id"] = dataset["id"]
     return place
 

@@ -16,12 +16,10 @@ from synapsefs.server.datasets.context import (
     received,
     renderer_for,
 )
-from synapsefs.server.datasets.records import now
-from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of
+from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of, remove_files
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.datasets import (
-    INLINE_LISTING_LIMIT,
     REVISIONS_LIMIT_MAX,
     EntryCreate,
     EntryPatch,
@@ -46,15 +44,16 @@ async def create_entry(request: web.Request) -> web.Response:
     """Answer ``POST`` of an entry of any variant."""
     caller, wanted = caller_of(request), await received(request, EntryCreate)
     registered = await sources.inspect(request.app, wanted)
-    before = _expiry(request.app)
+    lifetime = request.app[SETTINGS].upload_lifetime
 
-    def work(connection: sqlite3.Connection) -> Found:
-        entries.delete_all(connection, entries.abandoned(connection, before))
+    def work(connection: sqlite3.Connection) -> tuple[Found, list[str]]:
+        files = entries.delete_all(connection, entries.abandoned(connection, lifetime))
         key = entries.create(connection, caller, wanted, registered)
-        return _with_objects(connection, entries.find(connection, caller, key))
+        return _with_objects(connection, entries.find(connection, caller, key)), files
 
-    found = await request.app[DATABASE].write(work)
-    return answered(_response(request, found, brief=True), 201)
+    found, files = await request.app[DATABASE].write(work)
+    await remove_files(request.app, files)
+    return answered(_response(request, found), 201)
 
 
 async def get_entry(request: web.Request) -> web.Response:
@@ -93,13 +92,16 @@ async def patch_entry(request: web.Request) -> web.Response:
     def work(connection: sqlite3.Connection) -> Found:
         return _with_objects(connection, patching.apply(connection, caller, key, patch))
 
-    return answered(_response(request, await request.app[DATABASE].write(work), brief=True))
+    return answered(_response(request, await request.app[DATABASE].write(work)))
 
 
 async def delete_entry(request: web.Request) -> web.Response:
     """Answer ``DELETE`` of an entry; what is below a directory goes with it."""
     caller, key, children = caller_of(request), request.match_info["entry"], not is_strict(request)
-    await request.app[DATABASE].write(lambda db: entries.delete(db, caller, key, children=children))
+    files = await request.app[DATABASE].write(
+        lambda db: entries.delete(db, caller, key, children=children)
+    )
+    await remove_files(request.app, files)
     return web.Response(status=204)
 
 
@@ -134,7 +136,7 @@ async def initiate_upload(request: web.Request) -> web.Response:
         lambda db: uploads.initiate(db, caller, key, hashes, strict=is_strict(request))
     )
     settings = request.app[SETTINGS]
-    lifetime = settings.url_lifetime if settings.strict else settings.upload_lifetime
+    lifetime = settings.url_lifetime if settings.strict else uploads.KEPT * settings.upload_lifetime
     urls = [
         part_url(request, upload_id, number, whole=len(hashes) == 1, lifetime=lifetime)
         for number in range(1, len(hashes) + 1)
@@ -176,18 +178,9 @@ def _with_objects(connection: sqlite3.Connection, row: sqlite3.Row) -> Found:
     return row, entries.objects_of(connection, row["id"])
 
 
-def _response(request: web.Request, found: Found, *, brief: bool = False) -> dict[str, Any]:
-    """Render an entry; a `brief` one does not send long text back to who has just sent it."""
+def _response(request: web.Request, found: Found) -> dict[str, Any]:
     row, objects = found
-    content = row["content"]
-    if brief and not is_strict(request) and (row["size"] or 0) > INLINE_LISTING_LIMIT:
-        content = None
-    return renderer_for(request).response(row, objects, content=content)
-
-
-def _expiry(app: web.Application) -> str:
-    """Return the moment before which pending entries count as abandoned."""
-    return now(app[SETTINGS].upload_lifetime)
+    return renderer_for(request).response(row, objects, content=row["content"])
 
 
 async def _assembled(app: web.Application, parts: list[Part]) -> Blob:

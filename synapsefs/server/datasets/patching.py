@@ -72,6 +72,7 @@ def _set_status(connection: sqlite3.Connection, entry: sqlite3.Row, text: str) -
         uploaded = uploads.completed(connection, entry["id"])
         if uploaded is None:
             raise conflict("The upload of this data storage entry is not complete")
+        entries.require_parent(connection, entry)
         changes |= entries.first_revision(connection, entry, uploaded)
     update(connection, "ds_entries", entry["id"], changes)
 

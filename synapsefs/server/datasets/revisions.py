@@ -113,10 +113,13 @@ def _create(
         raise unprocessable("The content of a registered source is not kept here")
     _require_current(entry, patch.base_revision_id)
     key = (patch.revision_id or "").lower()
+    newest = connection.execute(
+        "SELECT max(version) FROM ds_revisions WHERE entry_id = ?", (entry["id"],)
+    ).fetchone()[0]
     revision = {
         "id": key,
         "entry_id": entry["id"],
-        "version": entry["version"] + 1,
+        "version": newest + 1,
         "parent_revision_id": entry["current_revision_id"],
         "name": patch.name or entry["name"],
         "file_path": entry["file_path"],

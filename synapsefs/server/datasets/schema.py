@@ -2,6 +2,7 @@
 
 An entry row says what the entry is; its name, content and bytes at each point
 in time are its revisions, of which ``revision_id`` names the published one.
+An upload's ``created_at`` is when it was last begun or completed.
 The full-text index holds no text of its own: it reads the view ``ds_searchable``.
 """
 
@@ -22,6 +23,11 @@ CREATE TABLE IF NOT EXISTS ds_datasets (
     created_at TEXT NOT NULL,
     modified_at TEXT NOT NULL
 );
+
+CREATE TABLE IF NOT EXISTS ds_users (
+    id TEXT PRIMARY KEY,
+    is_owner INTEGER NOT NULL
+) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS ds_projects (
     seq INTEGER PRIMARY KEY,
@@ -61,7 +67,8 @@ CREATE TABLE IF NOT EXISTS ds_entries (
 );
 CREATE INDEX IF NOT EXISTS ds_entries_dataset ON ds_entries (dataset_id);
 CREATE INDEX IF NOT EXISTS ds_entries_parent ON ds_entries (parent_id);
-CREATE INDEX IF NOT EXISTS ds_entries_pending ON ds_entries (created_at) WHERE status = 'pending';
+CREATE INDEX IF NOT EXISTS ds_entries_unfinished ON ds_entries (created_at)
+    WHERE status IN ('pending', 'failed');
 CREATE INDEX IF NOT EXISTS ds_entries_unindexed ON ds_entries (seq) WHERE NOT indexed;
 CREATE INDEX IF NOT EXISTS ds_entries_embedded ON ds_entries (seq) WHERE embedding IS NOT NULL;
 
@@ -87,7 +94,7 @@ CREATE TABLE IF NOT EXISTS ds_revisions (
     published_at TEXT,
     request_digest TEXT
 );
-CREATE INDEX IF NOT EXISTS ds_revisions_entry ON ds_revisions (entry_id, version);
+CREATE UNIQUE INDEX IF NOT EXISTS ds_revisions_version ON ds_revisions (entry_id, version);
 CREATE INDEX IF NOT EXISTS ds_revisions_blob ON ds_revisions (sha256) WHERE sha256 IS NOT NULL;
 
 CREATE TABLE IF NOT EXISTS ds_uploads (

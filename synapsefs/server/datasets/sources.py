@@ -12,7 +12,7 @@ from synapsefs.server.datasets.entries import ObjectInSource, Registered
 from synapsefs.server.datasets.faults import unprocessable
 from synapsefs.server.datasets.tables import RowNotFoundError, read_row
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.datasets import StorageType
+from synapsefs.wire.datasets import ContentType, StorageType
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from synapsefs.wire.datasets import EntryCreate
 
 log = logging.getLogger(__name__)
+
+MOST_OBJECTS: Final = 10_000
+"""Most objects of one entry: each answer about it names them all."""
 
 REQUIRED: Final = {
     StorageType.GCS: ("bucket_name",),
@@ -52,6 +55,8 @@ async def inspect(app: web.Application, request: EntryCreate) -> Registered | No
     place = request.existing_location
     if place is None:
         return None
+    if place.storage_type not in set(StorageType) or place.content_type not in set(ContentType):
+        raise unprocessable(f"Unknown type: {place.storage_type} of {place.content_type}")
     metadata = place.metadata if isinstance(place.metadata, dict) else {}
     for name in REQUIRED.get(place.storage_type, ()):  # type: ignore[call-overload]
         if metadata.get(name) in (None, ""):
@@ -86,10 +91,13 @@ async def _inspect_bucket(
         return [ObjectInSource(location, bucket.measure(location)[0])]
 
     try:
-        return Registered(objects=tuple(await asyncio.to_thread(look)))
+        objects = await asyncio.to_thread(look)
     except (OSError, ValueError, ImportError) as error:
         log.info("Bucket %s cannot be read: %s", name, type(error).__name__)
         raise unprocessable(f"Cannot access bucket {name}") from None
+    if len(objects) > MOST_OBJECTS:
+        raise unprocessable(f"More than {MOST_OBJECTS} objects of bucket {name}: choose a prefix")
+    return Registered(objects=tuple(objects))
 
 
 async def _inspect_table(settings: ServerSettings, metadata: dict[str, Any]) -> Registered:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from synapsefs.server.datasets import entries
 from synapsefs.server.datasets.faults import conflict, not_found
-from synapsefs.server.datasets.records import decoded, encoded, insert, now
+from synapsefs.server.datasets.records import decoded, encoded, insert, now, update
+from synapsefs.server.parts import touch_parts
 from synapsefs.server.problems import Problem
 from synapsefs.wire.datasets import Status
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from synapsefs.server.digests import Blob
     from synapsefs.server.parts import Part
     from synapsefs.wire.datasets import PartDone
+
+KEPT = 7
+"""Upload lifetimes for which a part may be sent to its URL, as in object storage: a week."""
 
 
 def initiate(
@@ -65,6 +69,8 @@ def initiate(
             (entry["id"], encoded(part_hashes)),
         ).fetchone()
         if begun is not None:
+            touch_parts(connection, begun["id"])
+            update(connection, "ds_uploads", begun["id"], {"created_at": now()})
             return str(begun["id"])
     upload_id = secrets.token_hex(16)
     values = {
@@ -148,10 +154,8 @@ def _base64(md5: str) -> str:
 
 def finish(connection: sqlite3.Connection, upload_id: str, blob: Blob) -> None:
     """Note that an upload is complete and what its bytes are."""
-    connection.execute(
-        "UPDATE ds_uploads SET sha256 = ?, sha1 = ?, md5 = ?, size = ? WHERE id = ?",
-        (blob.sha256, blob.sha1, blob.md5, blob.size, upload_id),
-    )
+    columns = {"sha256": blob.sha256, "sha1": blob.sha1, "md5": blob.md5, "size": blob.size}
+    update(connection, "ds_uploads", upload_id, {**columns, "created_at": now()})
 
 
 def completed(connection: sqlite3.Connection, key: str) -> dict[str, Any] | None:

@@ -17,6 +17,7 @@ from synapsefs.server.datasets.context import (
 )
 from synapsefs.server.datasets.faults import not_found
 from synapsefs.server.datasets.records import decoded, now, update
+from synapsefs.server.parts import remove_files
 from synapsefs.wire.datasets import EntryCreate, WorkspaceUpdate
 
 if TYPE_CHECKING:
@@ -71,11 +72,11 @@ async def delete_workspace(request: web.Request) -> web.Response:
     """Answer ``DELETE`` of a workspace; what is below goes with it."""
     caller, key, children = caller_of(request), request.match_info["entry"], not is_strict(request)
 
-    def work(connection: sqlite3.Connection) -> None:
+    def work(connection: sqlite3.Connection) -> list[str]:
         _workspace(connection, caller, key)
-        entries.delete(connection, caller, key, children=children)
+        return entries.delete(connection, caller, key, children=children)
 
-    await request.app[DATABASE].write(work)
+    await remove_files(request.app, await request.app[DATABASE].write(work))
     return web.Response(status=204)
 
 

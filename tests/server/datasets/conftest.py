@@ -6,7 +6,8 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import aiohttp
 import pytest
@@ -34,6 +35,7 @@ class Api:
     url: str
     session: aiohttp.ClientSession
     bearer: str
+    app: Any = None
 
     async def call(self, method, path, body=None, **options):
         headers = {"Authorization": f"Bearer {self.bearer}", **options.pop("headers", {})}
@@ -129,7 +131,7 @@ async def serving(tmp_path):
         async def start(*, key="key_a", **settings):
             running = await serve(ServerSettings(root=tmp_path / "root", **settings))
             stack.push_async_callback(running.close)
-            return await login(running.url, key)
+            return replace(await login(running.url, key), app=running.runner.app)
 
         async def login(url, key):
             session = await stack.enter_async_context(aiohttp.ClientSession())

@@ -49,6 +49,10 @@ async def test_ids_may_be_chosen_once(api):
     assert (await api.call("POST", DATASETS_PATH, body)).json["id"] == body["id"]
     assert (await api.call("POST", DATASETS_PATH, body)).status == 409
     assert (await api.call("POST", DATASETS_PATH, {"name": ""})).status == 422
+    for key in ("a/../b", "", "7", body["id"] + "0"):
+        assert (await api.call("POST", DATASETS_PATH, {"name": "d", "id": key})).status == 422
+    upper = {"name": "d", "id": str(uuid.uuid4()).upper()}
+    assert (await api.call("POST", DATASETS_PATH, upper)).json["id"] == upper["id"].lower()
 
 
 async def test_the_listing_is_newest_first(two_users):

@@ -33,11 +33,14 @@ async def test_empty_text_is_text(api):
     assert (await api.get(created.data_storage.id)).data_storage.content == ""
 
 
-async def test_long_text_is_not_sent_back_but_can_be_read(api):
-    text = "ä" * 3_000_000
+async def test_long_text_is_sent_back(api):
+    text = "ä" * 100_000
     created = await api.create("t", content=text)
-    assert created.data_storage.content is None
-    assert (await api.get(created.data_storage.id)).data_storage.content == text
+    assert (created.data_storage.content, created.content) == (text, text)
+    key = created.data_storage.id
+    changed = EntryResponse.model_validate_json((await api.patch(key, tags=["a"])).body)
+    assert (changed.data_storage.content, changed.content) == (text, text)
+    assert (await api.get(key)).data_storage.content == text
 
 
 async def test_an_alias_names_the_entry(api):
@@ -188,3 +191,33 @@ async def test_strict_entries_carry_nothing_extra(serving):
     child = (await api.create("c", content="x", parent_id=root.id)).data_storage
     assert (await api.delete(root.id)).status == 204
     assert await api.status_of(child.id) == 200
+
+
+async def test_a_parent_is_a_directory_of_the_same_dataset(api):
+    first, second = (await api.create("one")).data_storage, (await api.create("two")).data_storage
+    text = (await api.create("t", content="x", parent_id=first.id)).data_storage
+    file = await api.upload("f", [b"x"], parent_id=first.id)
+    body = {"name": "new", "content": "x"}
+    for parent, dataset in ((text.id, None), (file, None), (first.id, second.dataset_id)):
+        place = {"parent_id": parent, "dataset_id": dataset}
+        assert (await api.call("POST", ENTRIES_PATH, body | place)).status == 422
+    place = {"parent_id": first.id, "dataset_id": first.dataset_id}
+    assert (await api.create("good", content="x", **place)).data_storage.parent_id == first.id
+
+
+@pytest.mark.parametrize("strict", [False, True])
+async def test_an_entry_whose_directory_goes_meanwhile_is_not_published(serving, strict):
+    api = await serving(strict=strict)
+    root = (await api.create("tree")).data_storage
+    folder = (
+        await api.create("folder", parent_id=root.id, dataset_id=root.dataset_id)
+    ).data_storage
+    body = {"file_path": "new", "parent_id": folder.id, "dataset_id": root.dataset_id}
+    key = (await api.create("new", **body)).data_storage.id
+    if strict:
+        await api.send(key, [b"x"])
+    assert (await api.delete(folder.id)).status == 204
+    assert (await api.patch(key, status="active")).status == 404
+    listed = {entry["name"]: entry["status"] for entry in await api.entries(root.dataset_id)}
+    assert listed == {"tree": "active"} | ({"new": "pending"} if strict else {})
+    assert (await api.call("POST", ENTRIES_PATH, {"name": "late", **body})).status == 404

@@ -135,3 +135,13 @@ async def test_directories_have_no_revisions(api):
     assert (root.revision_id, root.current_revision_id) == (None, None)
     assert (await history(api, root.data_storage.id)).revisions == []
     assert (await revise(api, root, content="x")).status == 422
+
+
+async def test_every_revision_has_a_number_of_its_own(api):
+    base = await api.create("t", content="one")
+    for text in ("two", "three"):
+        assert (await revise(api, base, content=text, publish=False)).status == 200
+    assert (await revise(api, base, content="four")).status == 200
+    listed = await history(api, base.data_storage.id, include_unpublished="true")
+    assert [r.version for r in listed.revisions] == [3, 2, 1, 0]
+    assert (await api.get(base.data_storage.id, version=3)).data_storage.content == "four"

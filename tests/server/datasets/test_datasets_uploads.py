@@ -1,9 +1,11 @@
 """Multipart uploads and the reading of what they brought."""
 
+import asyncio
 import os
 
 import pytest
 
+from synapsefs.server import housekeeping
 from synapsefs.wire.datasets import DATASETS_PATH, ENTRIES_PATH
 
 
@@ -111,6 +113,76 @@ async def test_abandoned_entries_are_collected(serving):
     key = (await api.create("f", file_path="f")).data_storage.id
     await api.create("t", content="x")
     assert await api.status_of(key) == 404
+
+
+async def test_a_failed_entry_is_collected(serving):
+    api = await serving(upload_lifetime=0.3)
+    key = (await api.create("f", file_path="f")).data_storage.id
+    text = (await api.create("t", content="x")).data_storage.id
+    for each in (key, text):
+        assert (await api.patch(each, status="failed")).status == 200
+    await asyncio.sleep(0.35)
+    await api.create("t", content="x")
+    assert [await api.status_of(each) for each in (key, text)] == [404, 200]
+
+
+async def test_an_upload_lives_as_long_as_parts_come(serving):
+    """It takes three times the lifetime of an upload at rest."""
+    api, parts = await serving(upload_lifetime=0.3), [b"a", b"b", b"c", b"d"]
+    key = (await api.create("f", file_path="f")).data_storage.id
+    begun = (await api.initiate(key, parts)).json
+    for url, part in zip(begun["part_urls"], parts, strict=True):
+        assert (await api.put(url, part)).status == 200
+        await asyncio.sleep(0.2)
+        await housekeeping.sweep(api.app)
+        await api.create("t", content="x")
+    again = (await api.initiate(key, parts)).json
+    assert again["upload_id"] == begun["upload_id"]
+    assert (await api.complete(key, begun["upload_id"], parts)).status == 200
+    await asyncio.sleep(0.2)
+    await housekeeping.sweep(api.app)
+    assert (await api.patch(key, status="active")).status == 200
+    assert (await api.read(key)).body == b"abcd"
+
+
+async def test_a_deleted_entry_takes_no_parts_and_leaves_none(api, tmp_path):
+    parts, uploads = [b"a" * 10, b"b" * 10], tmp_path / "root/uploads"
+    dataset = await api.dataset()
+    keys = [
+        (await api.create(name, file_path=name, dataset_id=dataset)).data_storage.id
+        for name in "ab"
+    ]
+    urls = [(await api.initiate(key, parts)).json["part_urls"] for key in keys]
+    for first, _ in urls:
+        assert (await api.put(first, parts[0])).status == 200
+    assert len(list(uploads.iterdir())) == 2
+    assert (await api.delete(keys[0])).status == 204
+    assert len(list(uploads.iterdir())) == 1
+    assert (await api.call("DELETE", f"{DATASETS_PATH}/{dataset}")).status == 204
+    for _, second in urls:
+        refused = await api.put(second, parts[1])
+        assert (refused.status, b"<Code>NoSuchUpload</Code>" in refused.body) == (404, True)
+    assert list(uploads.iterdir()) == []
+
+
+async def test_a_part_that_comes_while_its_entry_is_deleted_leaves_nothing(api, tmp_path):
+    key = (await api.create("f", file_path="f")).data_storage.id
+    [url, _] = (await api.initiate(key, [b"ab", b"c"])).json["part_urls"]
+    half, staging = asyncio.Event(), tmp_path / "root/staging"
+
+    async def body():
+        yield b"a" * 2_000_000
+        await half.wait()
+        yield b"b"
+
+    putting = asyncio.create_task(api.plain("PUT", url, data=body()))
+    while not list(staging.iterdir()):  # noqa: ASYNC110 - nobody tells
+        await asyncio.sleep(0.01)
+    assert (await api.delete(key)).status == 204
+    half.set()
+    assert (await putting).status == 404
+    for folder in ("uploads", "staging"):
+        assert list((tmp_path / "root" / folder).iterdir()) == []
 
 
 async def test_uploads_outlive_the_server(serving):
