@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synapsefs.server.collections import catalogue, files
+from synapsefs.server.objects import check_name
 from synapsefs.server.problems import invalid, not_found
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ class Creation:
         if data_file is None:
             raise invalid("files", f"No data file has the checksum {file.checksum}.")
         original = base_name(file.path or "") or data_file["name"]
+        check_name(original)
         allowed = self._allowed[name]
         if allowed is not None and extension(original) not in allowed:
             raise invalid("files", f"{original!r} is no file type of {name!r}: {sorted(allowed)}.")
