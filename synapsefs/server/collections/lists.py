@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from synapsefs.server.auth import identity
-from synapsefs.server.bodies import answer_json
+from synapsefs.server.bodies import answer_json, read_json
 from synapsefs.server.collections import catalogue, units, views
 from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import numbered
@@ -66,7 +66,7 @@ async def get_collection(request: web.Request) -> web.Response:
 
 async def create_units(request: web.Request) -> web.Response:
     """Answer ``POST data_units/``: an array with an array, an object with an object."""
-    body = await request.read()
+    body = await read_json(request)
     several = body.lstrip().startswith(b"[")
     batch = _UNITS.validate_json(body) if several else [UnitToCreate.model_validate_json(body)]
     tenant = identity(request).tenant
