@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -23,10 +25,15 @@ from synapsefs.server.signing import SIGNER, Signer, load_secret
 from synapsefs.wire import SERVER_HEADER
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from synapsefs.server.problems import Handler
+
+log = logging.getLogger(__name__)
 
 READ_BUFFER = 512 * 1024
 BACKLOG = 1024
+CATALOGUE = "catalogue.sqlite3"
 SHUTDOWN_SECONDS = 5.0
 KEEPALIVE_SECONDS = 600.0
 
@@ -51,7 +58,7 @@ def create_app(settings: ServerSettings, host: str = "127.0.0.1") -> web.Applica
     OSError
         The root cannot be used.
     """
-    settings.root.mkdir(parents=True, exist_ok=True)
+    _make_private(settings.root)
     app = web.Application(
         middlewares=[guard.watch, problems, same_origin, _careful, authenticate, within_quota],
         client_max_size=settings.max_body_size,
@@ -62,7 +69,7 @@ def create_app(settings: ServerSettings, host: str = "127.0.0.1") -> web.Applica
     app[SIGNER] = Signer(load_secret(settings.root).key)
     app[BLOBS] = BlobStore(settings.root)
     schemas = [auth.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA, garbage.SCHEMA]
-    app[DATABASE] = Database(settings.root / "catalogue.sqlite3", schemas)
+    app[DATABASE] = Database(settings.root / CATALOGUE, schemas)
     app.cleanup_ctx.append(keep_house)
     app.on_response_prepare.append(_name_itself)
     if not settings.strict:
@@ -141,6 +148,18 @@ async def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 0
         raise
     shown = f"[{host}]" if ":" in host else host
     return Running(f"http://{shown}:{listening.getsockname()[1]}", runner, listening, acceptor)
+
+
+def _make_private(root: Path) -> None:
+    """Let nobody but the owner of a root reach what is in it."""
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    catalogue = root / CATALOGUE
+    os.close(os.open(catalogue, os.O_RDWR | os.O_CREAT, 0o600))
+    for path, mode in ((root, 0o700), (catalogue, 0o600)):
+        try:
+            path.chmod(mode)
+        except PermissionError:
+            log.warning("%s belongs to somebody else: others may be able to read it", path)
 
 
 async def _health(_: web.Request) -> web.Response:
