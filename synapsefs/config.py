@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from synapsefs import localservers
 from synapsefs.errors import InvalidRequestError
 
 logger = logging.getLogger("synapsefs")
@@ -139,8 +140,21 @@ def resolve(
     else:
         settings = Settings()
     datasets = _datasets(settings, datasets_endpoint_url, datasets_token, environ)
-    settings = replace(settings, datasets=datasets)
+    settings = _of_this_machine(replace(settings, datasets=datasets))
     return settings if settings != Settings() else Settings(embedded=_default_directory())
+
+
+def _of_this_machine(settings: Settings) -> Settings:
+    """Add the credentials of this user's own servers where nobody gave any."""
+    collections, datasets = settings.collections, settings.datasets
+    if collections and not collections.secret and (own := localservers.find(collections.url)):
+        tenant = collections.tenant or own.tenant
+        collections = replace(collections, url=own.url, secret=own.token, tenant=tenant)
+    if datasets and (datasets.assumed or not datasets.secret):
+        own = localservers.find(datasets.url)
+        if own and own.api_key:
+            datasets = replace(datasets, url=own.url, secret=own.api_key)
+    return replace(settings, collections=collections, datasets=datasets)
 
 
 def _datasets(

@@ -25,6 +25,7 @@ import aiohttp
 
 SIZE = 20 * 1024
 AT_ONCE = 32
+TOKEN, API_KEY = "syn_speed", "key_speed"
 ENTRIES = "/v0.1/data-storage/data-entries"
 
 
@@ -32,6 +33,7 @@ ENTRIES = "/v0.1/data-storage/data-entries"
 def server(root: Path):
     """Run a server."""
     command = [sys.executable, "-m", "synapsefs", "serve", "--root", str(root)]
+    command += ["--token", TOKEN, "--api-key", API_KEY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -128,7 +130,7 @@ async def small_collections(bench: Bench, count: int) -> None:
 
 async def small_datasets(bench: Bench, count: int) -> None:
     """Store small files and texts as entries, and read the entries."""
-    answer = await bench.call("POST", "/auth/login", json={"api_key": "any"})
+    answer = await bench.call("POST", "/auth/login", json={"api_key": API_KEY})
     headers = {"Authorization": f"Bearer {answer['access_token']}"}
     contents = [os.urandom(SIZE) for _ in range(count)]
 
@@ -173,7 +175,7 @@ async def large(bench: Bench, megabytes: int) -> None:
     part = os.urandom(50 * 2**20)
     parts = [part[n:] + part[:n] for n in range(max(megabytes // 50, 2))]
     total = len(parts) * 50
-    answer = await bench.call("POST", "/auth/login", json={"api_key": "any"})
+    answer = await bench.call("POST", "/auth/login", json={"api_key": API_KEY})
     headers = {"Authorization": f"Bearer {answer['access_token']}"}
     body = {"name": "a.bin", "file_path": "a.bin"}
     made = await bench.call("POST", ENTRIES, json=body, headers=headers)
@@ -216,7 +218,9 @@ async def main() -> None:
     with tempfile.TemporaryDirectory() as root, server(Path(root)) as (url, pid):
         timeout = aiohttp.ClientTimeout(total=600)
         connector = aiohttp.TCPConnector(limit=AT_ONCE)
-        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        async with aiohttp.ClientSession(
+            timeout=timeout, connector=connector, headers={"Synapse-Access-Token": TOKEN}
+        ) as session:
             bench = Bench(url, pid, session)
             await small_collections(bench, given.files)
             await small_datasets(bench, given.files)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import http.server
 import json
 import os
 import pty
@@ -11,7 +12,9 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -241,6 +244,9 @@ def test_progress_in_a_terminal(endpoint: str, folder: Path) -> None:
 # --- serve ---------------------------------------------------------------------------------
 
 
+HINT = "your commands on this machine find its token by themselves; for others: {}"
+
+
 @contextlib.contextmanager
 def serving(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     command = [sys.executable, "-m", "synapsefs", "serve", *arguments]
@@ -255,14 +261,112 @@ def serving(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_serve_until_a_signal(tmp_path: Path, number: signal.Signals) -> None:
+def test_serve_until_a_signal(tmp_path: Path, servers: Path, number: signal.Signals) -> None:
     with serving("--root", str(tmp_path / "root")) as (url, process):
         with urllib.request.urlopen(f"{url}/health/", timeout=10) as answer:
             assert answer.status == 200
             assert answer.headers["X-Synapsefs-Server"]
         process.send_signal(number)
         out, err = process.communicate(timeout=20)
-        assert (process.returncode, out, err) == (0, "", "")
+        assert (process.returncode, out) == (0, "")
+        assert err.splitlines() == [HINT.format(tmp_path / "root" / "secret")]
+        assert not list(servers.iterdir())
+
+
+def secret_of(root: Path) -> dict[str, str]:
+    """Read what the server made for a root."""
+    return dict(json.loads((root / "secret").read_text()))
+
+
+@pytest.fixture
+def servers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the servers of this test are announced."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    return tmp_path / "state" / "synapsefs" / "servers"
+
+
+def command(endpoint: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command with nothing but an endpoint."""
+    return subprocess.run(
+        [sys.executable, "-m", "synapsefs", *arguments],
+        capture_output=True,
+        text=True,
+        env={**environment(), "FSSPEC_SYNAPSE_ENDPOINT_URL": endpoint},
+        check=False,
+    )
+
+
+def test_the_commands_of_readme_work_as_they_stand(tmp_path: Path, servers: Path) -> None:
+    """Commands of the same user find the token of a server on this machine by themselves."""
+    root = tmp_path / "root"
+    with serving("--root", str(root)) as (url, _):
+        made = command(url, "mkdir", "synapse://datasets/weather")
+        assert (made.returncode, made.stderr) == (0, "")
+        for endpoint in (url, url.replace("127.0.0.1", "localhost"), root.as_uri()):
+            fs = SynapseFileSystem(endpoint)
+            assert fs.ls("datasets", detail=False) == ["datasets/weather"]
+            assert fs.ls("collections") == []
+        files = [root, *root.rglob("*"), servers, *servers.iterdir()]
+        assert len(files) > 5
+        assert not [path for path in files if path.stat().st_mode & 0o077]
+
+
+def test_serve_lets_nobody_in_without_a_token(tmp_path: Path) -> None:
+    with serving("--root", str(tmp_path / "root")) as (url, _):
+        for path, body in (("/auth/login", {"api_key": "any"}), ("/data_units/", {})):
+            with pytest.raises(urllib.error.HTTPError) as error:
+                asked(url + path, body)
+            with error.value:
+                assert error.value.code == 401
+
+
+def test_nobody_is_sent_the_token_of_a_killed_server(tmp_path: Path, servers: Path) -> None:
+    """Whoever takes the port of a server that was killed does not learn what opened it."""
+    heard = []
+
+    class Listener(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            heard.append(str(self.headers).encode() + self.rfile.read(length))
+            self.send_error(404)
+
+        do_POST = do_GET  # noqa: N815 - as its base class has it
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with serving("--root", str(tmp_path / "root")) as (url, process):
+        process.kill()
+        process.wait(20)
+    assert list(servers.iterdir())
+    port = int(url.rpartition(":")[2])
+    with http.server.ThreadingHTTPServer(("127.0.0.1", port), Listener) as taken:
+        thread = threading.Thread(target=taken.serve_forever)
+        thread.start()
+        command(url, "ls", "synapse://datasets")
+        taken.shutdown()
+        thread.join()
+    assert heard
+    for secret in secret_of(tmp_path / "root").values():
+        assert secret.encode() not in b"".join(heard)
+
+
+def test_serve_takes_secrets_from_elsewhere_than_its_arguments(tmp_path: Path) -> None:
+    (tmp_path / "tokens").write_text("syn_first\n\nsyn_second\n")
+    given = ["--root", str(tmp_path / "root"), "--token-file", str(tmp_path / "tokens")]
+    command = [sys.executable, "-m", "synapsefs", "serve", *given]
+    env = {**environment(), "SYNAPSEFS_API_KEY": "key_one key_two"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env) as process:
+        try:
+            assert process.stdout is not None
+            url = process.stdout.readline().strip()
+            for token, key in (("syn_first", "key_two"), ("syn_second", "key_one")):
+                fs = SynapseFileSystem(url, token=token, datasets_token=key)
+                assert fs.ls("collections") == fs.ls("datasets") == []
+            with pytest.raises(PermissionError):
+                SynapseFileSystem(url).ls("collections")
+        finally:
+            process.kill()
 
 
 def test_serve_with_a_bucket(tmp_path: Path) -> None:
@@ -270,7 +374,8 @@ def test_serve_with_a_bucket(tmp_path: Path) -> None:
     (tmp_path / "bucket" / "a.txt").write_text("registered")
     given = ["--root", str(tmp_path / "root"), "--bucket", f"lab={tmp_path}/bucket"]
     with serving(*given) as (url, _):
-        bearer = json.loads(asked(f"{url}/auth/login", {"api_key": "any"}))["access_token"]
+        key = secret_of(tmp_path / "root")["api_key"]
+        bearer = json.loads(asked(f"{url}/auth/login", {"api_key": key}))["access_token"]
         place = {"storage_type": "gcs", "content_type": "file", "location": "a.txt"}
         entry = {"name": "a", "existing_location": {**place, "metadata": {"bucket_name": "lab"}}}
         path = f"{url}/v0.1/data-storage/data-entries"
@@ -283,7 +388,8 @@ def test_serve_with_a_bucket(tmp_path: Path) -> None:
 def test_serve_strict(tmp_path: Path) -> None:
     with serving("--root", str(tmp_path), "--strict") as (url, _):
         body = {"files": [{"filename": "a", "size": 1}], "expiration": 3600}
-        answer = json.loads(asked(f"{url}/data_files/presigned_upload/upload/", body))
+        given = {"Synapse-Access-Token": secret_of(tmp_path)["token"]}
+        answer = json.loads(asked(f"{url}/data_files/presigned_upload/upload/", body, **given))
         with urllib.request.urlopen(f"{url}/health/", timeout=10) as health:
             assert not health.headers["X-Synapsefs-Server"]
     expires = parse_qs(urlsplit(answer["files"][0]["presigned_url"]).query)["expires"]

@@ -18,7 +18,7 @@ NOTEWORTHY_STATEMENTS = 6
 
 LAYERS = [
     {"_version", "errors"},
-    {"ignoring", "localnames"},
+    {"ignoring", "localnames", "localservers"},
     {"localtree"},
     {
         "archive",

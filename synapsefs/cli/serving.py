@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from collections.abc import Iterable
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +16,7 @@ import typer
 
 from synapsefs.cli.base import app, reported
 from synapsefs.errors import InvalidRequestError
+from synapsefs.localservers import LocalServer, announced
 
 if TYPE_CHECKING:
     from synapsefs.server.settings import ServerSettings
@@ -23,11 +28,30 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes a free one.")] = 0,
     token: Annotated[
-        list[str] | None, typer.Option(help="Access token for collections; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            envvar="SYNAPSEFS_TOKEN",
+            show_envvar=True,
+            help="Access token for collections; may be repeated. Others see arguments, but not "
+            "the environment.",
+        ),
+    ] = None,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File of access tokens, one a line.")
     ] = None,
     tenant: Annotated[str, typer.Option(help="Tenant that the tokens belong to.")] = "default",
     api_key: Annotated[
-        list[str] | None, typer.Option(help="API key for datasets; may be repeated.")
+        list[str] | None,
+        typer.Option(
+            envvar="SYNAPSEFS_API_KEY",
+            show_envvar=True,
+            help="API key for datasets; may be repeated.",
+        ),
+    ] = None,
+    api_key_file: Annotated[Path | None, typer.Option(help="File of API keys, one a line.")] = None,
+    allowed_host: Annotated[
+        list[str] | None,
+        typer.Option(help="Name besides its address that it answers to; may be repeated."),
     ] = None,
     bucket: Annotated[
         list[str] | None,
@@ -66,8 +90,8 @@ def serve(
 ) -> None:
     """Serve collections and datasets over a directory until stopped; prints its URL.
 
-    Without --token, anybody who reaches the port may use the collections, and without --api-key
-    the datasets; an address that other machines reach needs both.
+    Without --token or --api-key it makes one for the root, which clients of the same user on this
+    machine find by themselves; an address that other machines reach needs both.
     """
     from synapsefs.server.settings import (  # noqa: PLC0415 - only where it is used
         LIFETIME,
@@ -76,6 +100,8 @@ def serve(
     )
 
     with reported():
+        token = [*(token or ()), *_lines(token_file)]
+        api_key = [*(api_key or ()), *_lines(api_key_file)]
         if not (token and api_key) and not _is_loopback(host):
             rule = "an address that other machines reach needs --token and --api-key"
             raise InvalidRequestError(rule, host)
@@ -91,18 +117,29 @@ def serve(
         }
         settings = ServerSettings(
             root=root,
-            tokens=tuple(token or ()),
+            tokens=tuple(token),
             tenant=tenant,
-            api_keys=tuple(api_key or ()),
+            api_keys=tuple(api_key),
             buckets=_named(bucket or ()),
             postgres=postgres,
             tables=tuple(table or ()),
+            allowed_hosts=tuple(allowed_host or ()),
             strict=strict,
             bearer_lifetime=lifetime,
             url_lifetime=lifetime,
             **{name: limit for name, limit in limits.items() if limit is not None},
         )
         asyncio.run(_serve(settings, host, port))
+
+
+def _lines(path: Path | None) -> list[str]:
+    """Read secrets, one a line."""
+    if path is None:
+        return []
+    found = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if not found:
+        raise InvalidRequestError("a file of tokens or keys has at least one", str(path))
+    return found
 
 
 def _named(given: Iterable[str]) -> dict[str, str]:
@@ -118,16 +155,41 @@ def _named(given: Iterable[str]) -> dict[str, str]:
 
 async def _serve(settings: ServerSettings, host: str, port: int) -> None:
     from synapsefs.server.app import serve as start  # noqa: PLC0415 - only where it is used
+    from synapsefs.server.signing import load_secret  # noqa: PLC0415 - as above
 
+    os.umask(0o077)
+    settings.root.mkdir(parents=True, exist_ok=True)
+    secret = load_secret(settings.root)
+    own = {
+        "token": "" if settings.tokens else secret.token,
+        "api_key": "" if settings.api_keys else secret.api_key,
+    }
+    settings = replace(
+        settings,
+        tokens=settings.tokens or (secret.token,),
+        api_keys=settings.api_keys or (secret.api_key,),
+    )
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     running = await start(settings, host, port)
     try:
-        print(running.url, flush=True)
-        await stop.wait()
+        server = LocalServer(running.url, **own, tenant=settings.tenant)
+        with announced(server) if any(own.values()) else nullcontext(False) as is_found:
+            if any(own.values()):
+                print(_hint(settings.root, is_found=is_found), file=sys.stderr, flush=True)
+            print(running.url, flush=True)
+            await stop.wait()
     finally:
         await running.close()
+
+
+def _hint(root: Path, *, is_found: bool) -> str:
+    """Say how clients get in."""
+    stored = f"{root / 'secret'}"
+    if not is_found:
+        return f"clients need the token and the API key in {stored}"
+    return f"your commands on this machine find its token by themselves; for others: {stored}"
 
 
 def _is_loopback(host: str) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import re
+import logging
+import os
 import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
@@ -16,6 +17,7 @@ from synapsefs.server.auth import authenticate
 from synapsefs.server.blobs import BLOBS, BlobStore
 from synapsefs.server.database import DATABASE, Database
 from synapsefs.server.housekeeping import keep_house
+from synapsefs.server.origins import HOSTS, Hosts, same_origin
 from synapsefs.server.problems import Problem, problems
 from synapsefs.server.quota import QUOTA, Quota, within_quota
 from synapsefs.server.settings import SETTINGS, ServerSettings
@@ -23,23 +25,28 @@ from synapsefs.server.signing import SIGNER, Signer, load_secret
 from synapsefs.wire import SERVER_HEADER
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from synapsefs.server.problems import Handler
+
+log = logging.getLogger(__name__)
 
 READ_BUFFER = 512 * 1024
 BACKLOG = 1024
+CATALOGUE = "catalogue.sqlite3"
 SHUTDOWN_SECONDS = 5.0
 KEEPALIVE_SECONDS = 600.0
 
-_HOST = re.compile(r"[\w.:\[\]-]{1,255}", re.ASCII)
 
-
-def create_app(settings: ServerSettings) -> web.Application:
+def create_app(settings: ServerSettings, host: str = "127.0.0.1") -> web.Application:
     """Assemble a server.
 
     Parameters
     ----------
     settings
         Its settings. The root is created when it is not there.
+    host
+        Address or name that it will listen on.
 
     Returns
     -------
@@ -51,17 +58,18 @@ def create_app(settings: ServerSettings) -> web.Application:
     OSError
         The root cannot be used.
     """
-    settings.root.mkdir(parents=True, exist_ok=True)
+    _make_private(settings.root)
     app = web.Application(
-        middlewares=[guard.watch, problems, _careful, authenticate, within_quota],
+        middlewares=[guard.watch, problems, same_origin, _careful, authenticate, within_quota],
         client_max_size=settings.max_body_size,
     )
     app[SETTINGS] = settings
+    app[HOSTS] = Hosts(host, settings.allowed_hosts)
     app[QUOTA] = Quota(settings.root, settings.max_total_size)
     app[SIGNER] = Signer(load_secret(settings.root).key)
     app[BLOBS] = BlobStore(settings.root)
     schemas = [auth.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA, garbage.SCHEMA]
-    app[DATABASE] = Database(settings.root / "catalogue.sqlite3", schemas)
+    app[DATABASE] = Database(settings.root / CATALOGUE, schemas)
     app.cleanup_ctx.append(keep_house)
     app.on_response_prepare.append(_name_itself)
     if not settings.strict:
@@ -119,7 +127,7 @@ async def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 0
     OSError
         The root or the port cannot be used.
     """
-    runner = web.AppRunner(create_app(settings), shutdown_timeout=SHUTDOWN_SECONDS)
+    runner = web.AppRunner(create_app(settings, host), shutdown_timeout=SHUTDOWN_SECONDS)
     await runner.setup()
     try:
         accept = guard.connections(
@@ -142,15 +150,25 @@ async def serve(settings: ServerSettings, host: str = "127.0.0.1", port: int = 0
     return Running(f"http://{shown}:{listening.getsockname()[1]}", runner, listening, acceptor)
 
 
+def _make_private(root: Path) -> None:
+    """Let nobody but the owner of a root reach what is in it."""
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    catalogue = root / CATALOGUE
+    os.close(os.open(catalogue, os.O_RDWR | os.O_CREAT, 0o600))
+    for path, mode in ((root, 0o700), (catalogue, 0o600)):
+        try:
+            path.chmod(mode)
+        except PermissionError:
+            log.warning("%s belongs to somebody else: others may be able to read it", path)
+
+
 async def _health(_: web.Request) -> web.Response:
     return web.json_response({"status": "ok"})
 
 
 @web.middleware
 async def _careful(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Refuse encoded bodies and nonsense in ``Host``; if strict, what the strictest refuse."""
-    if _HOST.fullmatch(request.host) is None:
-        raise Problem(400, "The Host is not valid.")
+    """Refuse encoded bodies; if strict, what the strictest refuse."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise Problem(415, "Encoded bodies are not accepted.")
     if request.app[SETTINGS].strict and "chunked" in request.headers.get("Transfer-Encoding", ""):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 from pydantic import BaseModel
 from pydantic_core import to_json
 
-from synapsefs.server.problems import request_id
+from synapsefs.server.problems import Problem, request_id
+from synapsefs.server.settings import SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,7 +17,42 @@ if TYPE_CHECKING:
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
 
-async def read_model(request: web.Request, model: type[ModelT]) -> ModelT:
+LOGIN_LIMIT: Final = 16 * 1024
+"""Most bytes of a body that is read before anybody knows who sent it."""
+
+
+async def read_json(request: web.Request, most: int | None = None) -> bytes:
+    """Read a body that has to be JSON, undecoded.
+
+    Parameters
+    ----------
+    request
+        The request; it may have no body.
+    most
+        Most bytes; None for ``max_body_size``.
+
+    Raises
+    ------
+    Problem
+        415, when the body does not claim to be JSON: a page of another site can make a browser
+        send bodies of other types without asking the server first. 413, when it is too long.
+    """
+    if not request.can_read_body:
+        return b""
+    if request.content_type != "application/json":
+        raise Problem(415, "The body must be application/json.")
+    if most is None:
+        return await request.read()
+    most = min(most, request.app[SETTINGS].max_body_size)
+    body = bytearray()
+    async for piece in request.content.iter_any():
+        body += piece
+        if len(body) > most:
+            raise Problem(413, "Request Entity Too Large.")
+    return bytes(body)
+
+
+async def read_model(request: web.Request, model: type[ModelT], most: int | None = None) -> ModelT:
     """Read a JSON body.
 
     Parameters
@@ -25,6 +61,8 @@ async def read_model(request: web.Request, model: type[ModelT]) -> ModelT:
         The request; no body reads as an empty object.
     model
         What the body must be.
+    most
+        Most bytes; None for ``max_body_size``.
 
     Returns
     -------
@@ -35,8 +73,10 @@ async def read_model(request: web.Request, model: type[ModelT]) -> ModelT:
     ------
     pydantic.ValidationError
         It is something else.
+    Problem
+        As :func:`read_json` says.
     """
-    return model.model_validate_json(await request.read() or b"{}")
+    return model.model_validate_json(await read_json(request, most) or b"{}")
 
 
 def answer_json(body: Any, status: int = 200) -> web.Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,9 +17,19 @@ if TYPE_CHECKING:
 
 HEADER_LIMIT = 16 * 1024
 FIELD_LIMIT = 1024 * 1024
+"""Most bytes of the plain fields of one form, all together."""
 
-_PARAMETER = re.compile(r';\s*([\w*]+)\s*=\s*(?:"((?:\\["\\]|[^"])*)"|([^;\s]*))')
+MAX_PARTS = 100
+"""Most parts of one form."""
+
 _ESCAPED = re.compile(r'\\(["\\])|%(22|0[AaDd])')
+
+
+@dataclass(slots=True)
+class Allowance:
+    """How many bytes the plain fields of a form may still hold."""
+
+    left: int = FIELD_LIMIT
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +44,14 @@ class FormPart:
         Name of the file, or None for a plain field.
     content
         The bytes, in pieces.
+    allowance
+        What the plain fields of the form may still hold.
     """
 
     name: str
     filename: str | None
     content: AsyncIterator[bytes]
+    allowance: Allowance
 
     async def text(self) -> str:
         """Read a plain field.
@@ -50,12 +64,13 @@ class FormPart:
         collected = bytearray()
         async for piece in self.content:
             collected += piece
-            if len(collected) > FIELD_LIMIT:
-                raise Problem(400, f"The field {self.name} is too long.")
+            self.allowance.left -= len(piece)
+            if self.allowance.left < 0:
+                raise Problem(400, "The fields of the form are too long.")
         try:
             return collected.decode()
         except UnicodeDecodeError:
-            raise Problem(400, f"The field {self.name} is not UTF-8.") from None
+            raise Problem(400, "A field of the form is not UTF-8.") from None
 
 
 def is_form(request: web.Request) -> bool:
@@ -92,10 +107,15 @@ async def form_parts(request: web.Request, announced: int = 0) -> AsyncIterator[
     reader = _Reader(request.content, b"\r\n--" + boundary.group(1).encode())
     async for _ in reader.until_delimiter():
         pass
-    while not await reader.ends():
+    allowance = Allowance()
+    for number in itertools.count(1):
+        if await reader.ends():
+            return
+        if number > MAX_PARTS:
+            raise Problem(400, "The form has too many parts.")
         name, filename = _disposition(await reader.headers())
         content = reader.until_delimiter(0 if filename is None else announced)
-        yield FormPart(name, filename, content)
+        yield FormPart(name, filename, content, allowance)
         async for _ in content:
             pass
 
@@ -176,13 +196,45 @@ def _disposition(headers: str) -> tuple[str, str | None]:
         key, _, value = line.partition(":")
         if key.strip().lower() != "content-disposition":
             continue
-        found = {
-            key.lower(): _unescape(quoted) if plain is None else plain
-            for key, quoted, plain in (match.groups() for match in _PARAMETER.finditer(value))
-        }
+        found = _parameters(value)
         encoded = found.get("filename*", "").rpartition("'")[2]
         return found.get("name", ""), unquote(encoded) if encoded else found.get("filename")
     raise _broken()
+
+
+def _parameters(value: str) -> dict[str, str]:
+    """Return the parameters of a header by name in lower case.
+
+    Raises
+    ------
+    Problem
+        400, when a quoted string does not end.
+    """
+    found = {}
+    for piece in _split(value)[1:]:
+        key, _, text = (part.strip() for part in piece.partition("="))
+        quoted = len(text) > 1 and text[0] == text[-1] == '"'
+        found[key.lower()] = _unescape(text[1:-1]) if quoted else text
+    return found
+
+
+def _split(value: str) -> list[str]:
+    """Split a header at the semicolons that are in no quoted string; read each character once."""
+    pieces, begin = [], 0
+    quoted = escaped = False
+    for index, char in enumerate(value):
+        if escaped:
+            escaped = False
+        elif char == '"':
+            quoted = not quoted
+        elif quoted:
+            escaped = char == "\\"
+        elif char == ";":
+            pieces.append(value[begin:index])
+            begin = index + 1
+    if quoted and not value.rstrip().endswith('"'):
+        raise _broken()
+    return [*pieces, value[begin:]]
 
 
 def _unescape(text: str) -> str:

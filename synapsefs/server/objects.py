@@ -30,6 +30,16 @@ if TYPE_CHECKING:
 INLINE = 1024 * 1024
 """Largest answer in bytes that is read and sent at once; a larger one goes by sendfile."""
 
+NAME_MAX = 3072
+"""Most bytes of a file name, encoded as in a URL: it has to fit into the heads of requests and
+answers."""
+
+HARMLESS = {
+    "X-Content-Type-Options": "nosniff",
+    "Content-Security-Policy": "sandbox; default-src 'none'",
+}
+"""Headers by which a browser runs nothing that somebody has stored."""
+
 CLAIMS = ("content_type", "disposition", "size", "whole")
 """Query parameters of a signed URL that its signature covers."""
 
@@ -101,6 +111,18 @@ def check_signature(request: web.Request) -> dict[str, str]:
     return claims
 
 
+def check_name(filename: str) -> None:
+    """Refuse a name that no signed URL can give back.
+
+    Raises
+    ------
+    Problem
+        413, when it is too long.
+    """
+    if len(quote(safe_name(filename))) > NAME_MAX:
+        raise Problem(413, f"The file name has more than {NAME_MAX} bytes in a URL.")
+
+
 def safe_name(filename: str) -> str:
     """Return the base name of `filename`, fit to be the last segment of a URL path."""
     base = filename.replace("\\", "/").rstrip("/").rpartition("/")[2]
@@ -144,7 +166,7 @@ def byte_range(header: str | None, size: int) -> tuple[int, int] | None:
 
 async def get_object(request: web.Request) -> web.StreamResponse:
     """Answer ``GET`` of a signed object URL."""
-    claims = check_signature(request)
+    check_signature(request)
     path = request.app[BLOBS].path(request.match_info["sha256"])
     name = request.path.rpartition("/")[2]
     try:
@@ -160,12 +182,12 @@ async def get_object(request: web.Request) -> web.StreamResponse:
         headers = {
             "Accept-Ranges": "bytes",
             "Content-Type": mimetypes.guess_type(name)[0] or "application/octet-stream",
+            "Content-Disposition": content_disposition(name),
             "ETag": etag,
+            **HARMLESS,
         }
         if wanted:
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"
-        if "disposition" in claims:
-            headers["Content-Disposition"] = content_disposition(name)
         response = web.StreamResponse(status=206 if wanted else 200, headers=headers)
         return await _send(request, response, file, range(start, stop))
 

@@ -59,6 +59,8 @@ class ServerSettings:
     tables
         The only tables of it that may be read, each as ``name`` or ``name=key column``; without
         a column the primary key identifies a row.
+    allowed_hosts
+        Names besides its address that the server answers to; ``*`` for any.
     strict
         Take the strictest reading of every open point of the protocols, and offer no extra.
     """
@@ -81,6 +83,7 @@ class ServerSettings:
     buckets: Mapping[str, str] = field(default_factory=dict, repr=False)
     postgres: str | None = field(default=None, repr=False)
     tables: tuple[str, ...] = ()
+    allowed_hosts: tuple[str, ...] = ()
     strict: bool = False
 
 

@@ -101,8 +101,7 @@ class Signer:
         str
             The signature, safe in a URL.
         """
-        extra = [f"{name}={claims[name]}" for name in sorted(claims)]
-        return self._digest("\n".join(["url", method, resource, str(expires), *extra]))
+        return self._digest(json.dumps(["url", method, resource, expires, sorted(claims.items())]))
 
     def verify(
         self, signature: str, method: str, resource: str, expires: int, **claims: str

@@ -236,8 +236,8 @@ async def test_another_tenant_sees_nothing(victim, attack):
     nowhere = collection + 1000
     for path in ("/data_collections/{}/", "/v2/data-collections/{}/"):
         for method in ("GET", "DELETE", "PATCH"):
-            one = await other.send(method, path.format(collection), headers=theirs, data=b"{}")
-            two = await other.send(method, path.format(nowhere), headers=theirs, data=b"{}")
+            one = await other.send(method, path.format(collection), headers=theirs, json={})
+            two = await other.send(method, path.format(nowhere), headers=theirs, json={})
             assert one[0] == two[0] in {404, 405}
     for path in ("/data_collections/", "/data_units/", "/v2/data-collections/", "/v2/data-files/"):
         status, body = await other.send("GET", path, headers=theirs)

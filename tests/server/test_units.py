@@ -170,8 +170,11 @@ async def test_specifications_in_use_stay(client):
     assert (await units_of(client, collection))["count"] == 0
 
 
+JSON = {"Content-Type": "application/json"}
+
+
 async def test_bad_bodies_are_worded_by_generation(client):
-    first = await client.call("POST", "/data_units/", data=b"{nonsense", status=400)
+    first = await client.call("POST", "/data_units/", data=b"{nonsense", headers=JSON, status=400)
     assert all(isinstance(messages, list) for messages in first.values())
     second = await client.call(
         "POST", "/v2/data-collections/", json={"name": "", "category": "x"}, status=400

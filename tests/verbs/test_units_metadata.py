@@ -161,3 +161,15 @@ async def test_asynchronously(options, fs, unit):
     async with SynapseFileSystem(**options, asynchronous=True, skip_instance_cache=True) as waiting:
         assert (await waiting._setxattrs(path, label="dog"))["label"] == "dog"
         assert await waiting._getxattr(path, "label") == "dog"
+
+
+def test_a_schema_of_the_service_keeps_nobody_busy(fs):
+    """A pattern that Python's own engine would match for years is checked at once."""
+    collection = make(fs, schema={"properties": {"label": {"pattern": "^(a+)+$"}}})
+    files = {"image_1": b"x", "json_meta_1": b"{}"}
+    with pytest.raises(InvalidRequestError, match="does not match"):
+        fs.put_unit(collection, files, key="k", meta={"label": "a" * 5000 + "b"})
+    made = fs.put_unit(collection, files, key="k", meta={"label": "a" * 5000})
+    assert made["key"] == "k"
+    with pytest.raises(OSError, match="bounded time"):
+        fs.setxattrs(collection, meta={"data_unit_meta_schema": {"pattern": "(?=a)(a+)+$"}})

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from synapsefs.server.auth import access_granted, create_token, identity
-from synapsefs.server.bodies import answer_data, answer_json, read_model
+from synapsefs.server.bodies import LOGIN_LIMIT, answer_data, answer_json, read_model
 from synapsefs.server.problems import Problem, not_found
 from synapsefs.server.settings import SETTINGS
 
@@ -31,7 +31,7 @@ class TokenToCreate(BaseModel):
 
 async def log_in(request: web.Request) -> web.Response:
     """Answer ``POST users/login/``."""
-    wanted = await read_model(request, Credentials)
+    wanted = await read_model(request, Credentials, LOGIN_LIMIT)
     if not access_granted(request.app, wanted.password):
         raise Problem(400, "Unable to log in with provided credentials.")
     return answer_json({"token": wanted.password})
@@ -46,7 +46,7 @@ async def get_me(request: web.Request) -> web.Response:
 
 async def add_token(request: web.Request) -> web.Response:
     """Answer ``POST v2/tokens/``; the token appears here and never again."""
-    wanted = await read_model(request, TokenToCreate)
+    wanted = await read_model(request, TokenToCreate, LOGIN_LIMIT)
     created = await create_token(request.app, wanted.description, time.time())
     return answer_data({**created, "description": wanted.description, "last_used": None}, 201)
 

@@ -7,11 +7,10 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from synapsefs.server.problems import Problem, invalid, not_found
-from synapsefs.wire.collections import metadata_checker, schema_in, schema_problem
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from synapsefs.wire.collections import CollectionChanges, SpecificationToCreate
 
@@ -48,18 +47,6 @@ def specifications(
     return found
 
 
-def metadata_rule(collection: sqlite3.Row) -> Callable[[Mapping[str, Any] | None], None]:
-    """Make the function that refuses metadata with 400 which the collection's schema forbids."""
-    schema = schema_in(json.loads(collection["meta"]))
-    problems = metadata_checker(schema) if schema is not None else None
-
-    def check(meta: Mapping[str, Any] | None) -> None:
-        if problems is not None and (found := problems(meta)):
-            raise invalid("meta", "; ".join(found))
-
-    return check
-
-
 def create(connection: sqlite3.Connection, tenant: str, wanted: CollectionChanges) -> int:
     """Create a collection with its specifications and return its id.
 
@@ -84,16 +71,13 @@ def update(
     Raises
     ------
     Problem
-        404 for an unknown collection, 400 when two specifications have one name or the schema for
-        metadata is none, 409 when a specification would go that units still use.
+        404 for an unknown collection, 400 when two specifications have one name, 409 when a
+        specification would go that units still use.
     """
     get(connection, tenant, collection)
     sent = wanted.model_fields_set
     values = {name: getattr(wanted, name) for name in _COLUMNS if name in sent}
     if "meta" in sent:
-        schema = schema_in(wanted.meta)
-        if schema is not None and (problem := schema_problem(schema)):
-            raise invalid("meta", problem)
         values["meta"] = json.dumps(wanted.meta)
     if None in (values.get("name", ""), values.get("category", "")):
         raise invalid("name" if values.get("name", "") is None else "category", "Required.")

@@ -27,7 +27,7 @@ from synapsefs.server.collections.units import base_name
 from synapsefs.server.database import DATABASE
 from synapsefs.server.digests import Blob, Digests
 from synapsefs.server.formdata import form_parts, is_form
-from synapsefs.server.objects import object_url, origin
+from synapsefs.server.objects import check_name, object_url, origin
 from synapsefs.server.problems import Problem, invalid, not_found
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.collections import COMPLETE, EXPIRED, UPLOADING, Finalise
@@ -164,6 +164,7 @@ async def _begin(request: web.Request, filename: str, span: Span, part: FormPart
     """Start an upload with its first chunk."""
     if span.first:
         raise _wrong_offset(0, span.first)
+    check_name(base_name(filename))
     key, digests = str(uuid.uuid4()), request.app[BLOBS].digests()
     async with ChunkFile(request.app[BLOBS], key, create=True) as file:
         await file.append(0, digests, part.content, span.length)

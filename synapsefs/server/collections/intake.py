@@ -9,6 +9,7 @@ from synapsefs.server.blobs import BLOBS
 from synapsefs.server.collections.units import base_name
 from synapsefs.server.digests import Blob
 from synapsefs.server.formdata import form_parts
+from synapsefs.server.objects import check_name
 from synapsefs.server.settings import SETTINGS
 
 if TYPE_CHECKING:
@@ -40,14 +41,15 @@ async def receive_form(request: web.Request) -> Form:
     Raises
     ------
     Problem
-        400, when the form is not complete.
+        400, when the form is not complete; 413, when the name of its file is too long.
     """
     form = Form()
     blobs, limit = request.app[BLOBS], request.app[SETTINGS].max_file_size
     async for part in form_parts(request):
         if part.name == "file":
-            form.blob = await blobs.commit(await blobs.receive(part.content, limit=limit))
             form.filename = base_name(part.filename or "") or "file"
+            check_name(form.filename)
+            form.blob = await blobs.commit(await blobs.receive(part.content, limit=limit))
         elif part.filename is None:
             form.fields[part.name] = await part.text()
     return form

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from synapsefs.server.auth import identity
-from synapsefs.server.bodies import answer_json
+from synapsefs.server.bodies import answer_json, read_json
 from synapsefs.server.collections import catalogue, units, views
+from synapsefs.server.collections.validation import write_checked
 from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import numbered
 from synapsefs.server.problems import invalid, not_found
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     import sqlite3
 
     from aiohttp import web
+
+    from synapsefs.server.collections.validation import Checked
 
 _UNITS: TypeAdapter[list[UnitToCreate]] = TypeAdapter(
     Annotated[list[UnitToCreate], Field(max_length=UNIT_BATCH)]
@@ -66,17 +69,23 @@ async def get_collection(request: web.Request) -> web.Response:
 
 async def create_units(request: web.Request) -> web.Response:
     """Answer ``POST data_units/``: an array with an array, an object with an object."""
-    body = await request.read()
+    body = await read_json(request)
     several = body.lstrip().startswith(b"[")
     batch = _UNITS.validate_json(body) if several else [UnitToCreate.model_validate_json(body)]
     tenant = identity(request).tenant
 
-    def insert(connection: sqlite3.Connection) -> Any:
-        keys = _insert_units(connection, tenant, batch)
+    def metadata(_: sqlite3.Connection) -> dict[int, list[Any]]:
+        found: dict[int, list[Any]] = {}
+        for unit in batch:
+            found.setdefault(unit.data_collection, []).append(unit.meta)
+        return found
+
+    def insert(connection: sqlite3.Connection, checked: Checked) -> Any:
+        keys = _insert_units(connection, tenant, batch, checked)
         rows = [units.get(connection, tenant, key) for key in keys]
         return rows, units.files_of(connection, keys)
 
-    rows, files = await request.app[DATABASE].write(insert)
+    rows, files = await write_checked(request, metadata, insert)
     shown = [views.unit_v1(request, row, files[row["id"]]) for row in rows]
     return answer_json(shown if several else shown[0], 201)
 
@@ -143,12 +152,12 @@ def _expanded(request: web.Request) -> bool:
 
 
 def _insert_units(
-    connection: sqlite3.Connection, tenant: str, batch: list[UnitToCreate]
+    connection: sqlite3.Connection, tenant: str, batch: list[UnitToCreate], checked: Checked
 ) -> list[int]:
     """Create units of one or more collections, all or none, and return their ids in order."""
     creations: dict[int, units.Creation] = {}
     for collection in {unit.data_collection for unit in batch}:
-        creations[collection] = units.Creation(connection, tenant, collection)
+        creations[collection] = units.Creation(connection, tenant, collection, checked)
         creations[collection].learn([u for u in batch if u.data_collection == collection])
     keys = []
     for unit in batch:

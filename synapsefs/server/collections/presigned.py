@@ -6,6 +6,7 @@ came and makes it a data file; it may be repeated.
 
 from __future__ import annotations
 
+import asyncio
 import time
 import uuid
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from synapsefs.server.bodies import answer_data, answer_json, read_model
 from synapsefs.server.collections import catalogue, files, views
 from synapsefs.server.collections.units import base_name
 from synapsefs.server.database import DATABASE
+from synapsefs.server.objects import check_name
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.collections import ConfirmQuery, FinaliseQuery, PresignQuery, UploadQuery
@@ -28,10 +30,21 @@ if TYPE_CHECKING:
 
     from synapsefs.server.digests import Blob
     from synapsefs.server.parts import Part
+    from synapsefs.server.settings import ServerSettings
     from synapsefs.wire.collections import FileToConfirm, FileToPresign
 
 KEPT = 2
 """Upload lifetimes for which a confirmation may be repeated."""
+
+MAX_URLS = 10_000
+"""Most URLs that one request is answered with, but for one a file; files that would need more get
+larger parts."""
+
+LARGEST_PART = 5 * 1024**3
+"""Most bytes of a part, as in S3."""
+
+URLS_AT_ONCE = 500
+"""URLs that are signed before other requests have their turn."""
 
 
 async def presign(request: web.Request) -> web.Response:
@@ -95,19 +108,28 @@ def _is_dry(request: web.Request) -> bool:
 async def _presigned(
     request: web.Request, wanted: Sequence[FileToPresign], expiration: int
 ) -> dict[str, Any]:
-    """Return where each file goes, in the order asked."""
+    """Return where each file goes, in the order asked.
+
+    Raises
+    ------
+    Problem
+        413, when a file is larger than is accepted or its name longer than a URL can hold.
+    """
     settings, tenant, now = request.app[SETTINGS], identity(request).tenant, time.time()
     lifetime = min(expiration, settings.url_lifetime) if settings.strict else expiration
     shown: list[dict[str, Any]] = []
     rows: list[tuple[Any, ...]] = []
+    part_size = _part_size(settings, wanted)
     for file in wanted:
         key, upload_id = uuid.uuid4().hex, uuid.uuid4().hex
         count = 1
         if file.size > settings.presign_threshold:
-            count = -(-file.size // settings.presign_part_size)
+            count = -(-file.size // part_size)
         name = base_name(file.filename) or "file"
+        check_name(name)
         answer = {"filename": file.filename, "file_key": views.file_key(key, name)}
-        shown.append(answer | _targets(request, upload_id, count, file, lifetime))
+        targets = await _targets(request, upload_id, count, part_size, file, lifetime)
+        shown.append(answer | targets)
         rows.append((answer["file_key"], tenant, upload_id, name, count, now))
     if not _is_dry(request):
         await request.app[DATABASE].write(
@@ -118,11 +140,31 @@ async def _presigned(
     return {"files": shown, "expires_at": views.moment(now + lifetime)}
 
 
-def _targets(
-    request: web.Request, upload_id: str, count: int, file: FileToPresign, lifetime: float
+def _part_size(settings: ServerSettings, wanted: Sequence[FileToPresign]) -> int:
+    """Return the bytes of a part, so large that `MAX_URLS` are enough.
+
+    Raises
+    ------
+    Problem
+        413, when a file is larger than is accepted.
+    """
+    limit = settings.max_file_size
+    most = MAX_URLS * LARGEST_PART if limit is None else limit
+    if any(file.size > most for file in wanted):
+        raise Problem(413, "The file is larger than this server accepts.")
+    total = sum(file.size for file in wanted)
+    return max(settings.presign_part_size, -(-total // MAX_URLS))
+
+
+async def _targets(
+    request: web.Request,
+    upload_id: str,
+    count: int,
+    part_size: int,
+    file: FileToPresign,
+    lifetime: float,
 ) -> dict[str, Any]:
     """Return one URL for a file, or one for each of its parts."""
-    part_size = request.app[SETTINGS].presign_part_size
 
     def url(number: int) -> str:
         before = (number - 1) * part_size
@@ -138,7 +180,11 @@ def _targets(
 
     if count == 1:
         return {"presigned_url": url(1), "multipart": None}
-    listed = [{"part_number": n, "presigned_url": url(n)} for n in range(1, count + 1)]
+    listed = []
+    for number in range(1, count + 1):
+        listed.append({"part_number": number, "presigned_url": url(number)})
+        if number % URLS_AT_ONCE == 0:
+            await asyncio.sleep(0)
     multipart = {"upload_id": upload_id, "part_size": part_size, "parts": listed}
     return {"presigned_url": None, "multipart": multipart}
 

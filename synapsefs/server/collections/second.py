@@ -9,6 +9,7 @@ from aiohttp import web
 from synapsefs.server.auth import identity
 from synapsefs.server.bodies import answer_data, read_model
 from synapsefs.server.collections import catalogue, files, views
+from synapsefs.server.collections.validation import check_schema
 from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import cursor
 from synapsefs.server.problems import invalid, not_found
@@ -39,6 +40,7 @@ async def list_collections(request: web.Request) -> web.Response:
 async def create_collection(request: web.Request) -> web.Response:
     """Answer ``POST v2/data-collections/``."""
     wanted = await read_model(request, CollectionToCreate)
+    await check_schema(wanted)
     tenant = identity(request).tenant
     key = await request.app[DATABASE].write(
         lambda connection: catalogue.create(connection, tenant, wanted)
@@ -57,6 +59,7 @@ async def change_collection(request: web.Request) -> web.Response:
     wanted: CollectionChanges = await read_model(
         request, CollectionToCreate if whole else CollectionChanges
     )
+    await check_schema(wanted)
     tenant, key = identity(request).tenant, key_of(request)
     await request.app[DATABASE].write(
         lambda connection: catalogue.update(connection, tenant, key, wanted)

@@ -10,6 +10,7 @@ from synapsefs.server.auth import identity
 from synapsefs.server.bodies import answer_data, read_model
 from synapsefs.server.collections import catalogue, units, views
 from synapsefs.server.collections.second import SORTABLE, boolean, key_of, select
+from synapsefs.server.collections.validation import write_checked
 from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import cursor
 from synapsefs.server.problems import Problem, invalid
@@ -17,6 +18,8 @@ from synapsefs.wire.collections import BareUnit, BulkQuery, UnitChanges
 
 if TYPE_CHECKING:
     import sqlite3
+
+    from synapsefs.server.collections.validation import Checked
 
 
 async def list_units(request: web.Request) -> web.Response:
@@ -39,13 +42,14 @@ async def create_unit(request: web.Request) -> web.Response:
     wanted = await read_model(request, BareUnit)
     tenant = identity(request).tenant
 
-    def create(connection: sqlite3.Connection) -> sqlite3.Row:
+    def create(connection: sqlite3.Connection, checked: Checked) -> sqlite3.Row:
         parent = _check_parents(connection, tenant, wanted.data_collection, wanted.group)
-        catalogue.metadata_rule(parent)(wanted.meta)
+        checked.require(parent)
         key = units.insert_bare(connection, wanted.data_collection, wanted.group, wanted.meta)
         return units.get(connection, tenant, key)
 
-    return answer_data(views.unit_detail(await request.app[DATABASE].write(create)), 201)
+    row = await write_checked(request, lambda _: {wanted.data_collection: [wanted.meta]}, create)
+    return answer_data(views.unit_detail(row), 201)
 
 
 async def get_unit(request: web.Request) -> web.Response:
@@ -62,7 +66,14 @@ async def change_unit(request: web.Request) -> web.Response:
     sent = {"data_collection", "group", "meta"} if whole else wanted.model_fields_set
     tenant, key = identity(request).tenant, key_of(request)
 
-    def change(connection: sqlite3.Connection) -> sqlite3.Row:
+    def metadata(connection: sqlite3.Connection) -> dict[int, list[Any]]:
+        if "meta" not in sent:
+            return {}
+        row = units.get(connection, tenant, key)
+        moved = "data_collection" in sent
+        return {(moved and wanted.data_collection) or row["collection_id"]: [wanted.meta]}
+
+    def change(connection: sqlite3.Connection, checked: Checked) -> sqlite3.Row:
         row = units.get(connection, tenant, key)
         moved = "data_collection" in sent and wanted.data_collection != row["collection_id"]
         if moved and units.files_of(connection, [key])[key]:
@@ -72,12 +83,12 @@ async def change_unit(request: web.Request) -> web.Response:
         parent = _check_parents(connection, tenant, collection or 0, group)
         values = {"collection_id": collection, "group_id": group}
         if "meta" in sent:
-            catalogue.metadata_rule(parent)(wanted.meta)
+            checked.require(parent)
             values["meta"] = wanted.meta
         units.update(connection, key, values)
         return units.get(connection, tenant, key)
 
-    return answer_data(views.unit_detail(await request.app[DATABASE].write(change)))
+    return answer_data(views.unit_detail(await write_checked(request, metadata, change)))
 
 
 async def delete_unit(request: web.Request) -> web.Response:
@@ -92,12 +103,12 @@ async def bulk_create(request: web.Request) -> web.Response:
     wanted = await read_model(request, BulkQuery)
     tenant = identity(request).tenant
     dry = boolean(request, "dry_run") or False
-    database = request.app[DATABASE]
+    metadata = {wanted.data_collection: [unit.meta for unit in wanted.units]}
 
-    def create(connection: sqlite3.Connection) -> list[dict[str, Any]]:
-        return _create_all(connection, tenant, wanted, dry=dry)
+    def create(connection: sqlite3.Connection, checked: Checked) -> list[dict[str, Any]]:
+        return _create_all(connection, tenant, wanted, checked, dry=dry)
 
-    results = await (database.read(create) if dry else database.write(create))
+    results = await write_checked(request, lambda _: metadata, create, dry=dry)
     created = sum(result["created"] for result in results)
     counts = {"created_count": created, "reused_count": len(results) - created}
     return answer_data({"results": results, **counts}, 200 if dry else 201)
@@ -117,11 +128,16 @@ def setup(app: web.Application) -> None:
 
 
 def _create_all(
-    connection: sqlite3.Connection, tenant: str, wanted: BulkQuery, *, dry: bool
+    connection: sqlite3.Connection,
+    tenant: str,
+    wanted: BulkQuery,
+    checked: Checked,
+    *,
+    dry: bool,
 ) -> list[dict[str, Any]]:
     """Create or find each unit; a dry run only checks."""
     _check_parents(connection, tenant, wanted.data_collection, None)
-    creation = units.Creation(connection, tenant, wanted.data_collection)
+    creation = units.Creation(connection, tenant, wanted.data_collection, checked)
     creation.learn(wanted.units)
     results, fresh = [], set[str]()
     for unit in wanted.units:

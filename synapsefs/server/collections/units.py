@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synapsefs.server.collections import catalogue, files
+from synapsefs.server.objects import check_name
 from synapsefs.server.problems import invalid, not_found
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from synapsefs.server.collections.validation import Checked
     from synapsefs.wire.collections import BulkUnit, FileBinding, FileReference, UnitToCreate
 
 
@@ -39,28 +41,34 @@ class Creation:
         Whose collection it is.
     collection
         Its id.
+    checked
+        The units' metadata, as it was checked.
 
     Raises
     ------
     Problem
         400, when the tenant has no such collection.
+    SchemaChangedError
+        The metadata was checked against another schema.
     """
 
-    def __init__(self, connection: sqlite3.Connection, tenant: str, collection: int) -> None:
+    def __init__(
+        self, connection: sqlite3.Connection, tenant: str, collection: int, checked: Checked
+    ) -> None:
         self._connection = connection
         self._tenant = tenant
         self._collection = collection
         row = connection.execute(
-            "SELECT meta FROM collections WHERE id = ? AND tenant = ?", (collection, tenant)
+            "SELECT id, meta FROM collections WHERE id = ? AND tenant = ?", (collection, tenant)
         ).fetchone()
         if row is None:
             raise invalid("data_collection", f"There is no data collection {collection}.")
+        checked.require(row)
         listed = catalogue.specifications(connection, [collection])[collection]
         self._specifications = {row["name"]: row for row in listed}
         self._required = {row["name"] for row in listed if row["is_required"]}
         self._allowed = {row["name"]: _extensions(row["extensions"]) for row in listed}
         self._files: dict[str, sqlite3.Row] = {}
-        self._metadata = catalogue.metadata_rule(row)
 
     def learn(self, units: Sequence[UnitToCreate | BulkUnit]) -> None:
         """Look up all the data files that `units` name."""
@@ -73,11 +81,9 @@ class Creation:
         Raises
         ------
         Problem
-            400, when a specification or checksum is unknown, a required one is missing, a file
-            has a type that its specification does not list, or the metadata breaks the
-            collection's schema.
+            400, when a specification or checksum is unknown, a required one is missing, or a file
+            has a type that its specification does not list.
         """
-        self._metadata(unit.meta)
         if missing := sorted(self._required - unit.files.keys()):
             raise invalid("files", f"Required file specifications are missing: {missing}.")
         if not unit.files:
@@ -114,6 +120,7 @@ class Creation:
         if data_file is None:
             raise invalid("files", f"No data file has the checksum {file.checksum}.")
         original = base_name(file.path or "") or data_file["name"]
+        check_name(original)
         allowed = self._allowed[name]
         if allowed is not None and extension(original) not in allowed:
             raise invalid("files", f"{original!r} is no file type of {name!r}: {sorted(allowed)}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from synapsefs.server import auth
+from synapsefs.server.bodies import LOGIN_LIMIT
 from synapsefs.server.database import DATABASE
 from synapsefs.server.datasets import datasets
 from synapsefs.server.datasets.context import answered, caller_of, number, received
@@ -25,7 +26,7 @@ PROJECTS_MAX: Final = 1000
 
 async def login(request: web.Request) -> web.Response:
     """Answer ``POST /auth/login``; every login issues a token of its own."""
-    api_key = (await received(request, LoginRequest)).api_key
+    api_key = (await received(request, LoginRequest, LOGIN_LIMIT)).api_key
     token = auth.login(request.app, api_key)
     if token is None:
         raise Problem(401, "Invalid API key")

@@ -12,6 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 import fsspec
 from aiohttp import web
@@ -21,6 +22,7 @@ from synapsefs.server.datasets.configured import bucket_source
 from synapsefs.server.datasets.entries import ObjectInSource
 from synapsefs.server.datasets.faults import not_found
 from synapsefs.server.objects import (
+    HARMLESS,
     byte_range,
     check_signature,
     content_disposition,
@@ -71,9 +73,20 @@ class Bucket:
         if {".", ".."} & set(key.split("/")):
             return False
         if not isinstance(self.filesystem, LocalFileSystem):
-            return True
+            return self._is_plain(key)
         root = os.path.realpath(self.root)
         return os.path.commonpath([root, os.path.realpath(f"{root}/{key}")]) == root
+
+    def _is_plain(self, key: str) -> bool:
+        """Whether a server of files reads `key` as the name of one below a folder."""
+        text, plain = "", key
+        while text != plain:
+            text, plain = plain, unquote(plain)
+        if {".", ".."} & set(text.replace("\\", "/").split("/")):
+            return False
+        protocols = self.filesystem.protocol
+        names = (protocols,) if isinstance(protocols, str) else protocols
+        return not ({"http", "https"} & set(names) and {"?", "#"} & set(key))
 
     def measure(self, key: str) -> tuple[int, str]:
         """Return the size of an object in bytes, and its ETag; it blocks.
@@ -155,6 +168,7 @@ async def get_source_object(request: web.Request) -> web.StreamResponse:
         "Content-Disposition": content_disposition(shown),
         "Content-Length": str(stop - start),
         "ETag": etag,
+        **HARMLESS,
     }
     if wanted:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{size}"

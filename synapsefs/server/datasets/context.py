@@ -8,6 +8,7 @@ from aiohttp import web
 from pydantic_core import to_json
 
 from synapsefs.server.auth import identity
+from synapsefs.server.bodies import read_json
 from synapsefs.server.datasets import buckets
 from synapsefs.server.datasets.access import Caller
 from synapsefs.server.datasets.faults import unprocessable
@@ -22,15 +23,26 @@ if TYPE_CHECKING:
 M = TypeVar("M", bound="Model")
 
 
-async def received(request: web.Request, model: type[M]) -> M:
+async def received(request: web.Request, model: type[M], most: int | None = None) -> M:
     """Read and validate the JSON body of a request.
+
+    Parameters
+    ----------
+    request
+        The request.
+    model
+        What the body must be.
+    most
+        Most bytes; None for ``max_body_size``.
 
     Raises
     ------
     pydantic.ValidationError
         The body is no JSON or not of this model.
+    Problem
+        As :func:`synapsefs.server.bodies.read_json` says.
     """
-    return model.model_validate_json(await request.read())
+    return model.model_validate_json(await read_json(request, most))
 
 
 def caller_of(request: web.Request) -> Caller:

@@ -16,6 +16,7 @@ from synapsefs.server.datasets.context import (
     received,
     renderer_for,
 )
+from synapsefs.server.objects import check_name
 from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of, remove_files
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
@@ -43,6 +44,8 @@ Found = tuple["sqlite3.Row", "list[ObjectInSource]"]
 async def create_entry(request: web.Request) -> web.Response:
     """Answer ``POST`` of an entry of any variant."""
     caller, wanted = caller_of(request), await received(request, EntryCreate)
+    for name in (wanted.name, wanted.file_path or ""):
+        check_name(name)
     registered = await sources.inspect(request.app, wanted)
     lifetime = request.app[SETTINGS].upload_lifetime
 
@@ -88,6 +91,7 @@ async def patch_entry(request: web.Request) -> web.Response:
     """Answer ``PATCH``: state, tags, permissions, revisions."""
     caller, key = caller_of(request), request.match_info["entry"]
     patch = await received(request, EntryPatch)
+    check_name(patch.name or "")
 
     def work(connection: sqlite3.Connection) -> Found:
         return _with_objects(connection, patching.apply(connection, caller, key, patch))

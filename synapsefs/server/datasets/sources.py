@@ -31,6 +31,9 @@ REQUIRED: Final = {
     StorageType.BIGQUERY: ("project_id", "dataset_id", "table_id"),
 }
 
+ACTIVE_SCHEMES: Final = frozenset({"javascript", "vbscript", "data"})
+"""Schemes of URLs that are programs or pages of their own, not the address of one."""
+
 
 async def inspect(app: web.Application, request: EntryCreate) -> Registered | None:
     """Look at what a new entry registers.
@@ -65,12 +68,20 @@ async def inspect(app: web.Application, request: EntryCreate) -> Registered | No
     if place.storage_type == StorageType.LINK:
         if not place.location:
             raise unprocessable("location is required for a link")
+        if _is_active(place.location):
+            raise unprocessable("A link cannot be of a scheme that browsers run")
         return Registered(content=place.location)
     if place.storage_type == StorageType.GCS:
         return await _inspect_bucket(settings, request, metadata)
     if place.storage_type == StorageType.PG_TABLE:
         return await _inspect_table(settings, metadata)
     return Registered(content=request.content)
+
+
+def _is_active(url: str) -> bool:
+    """Say whether a browser runs what a URL holds; it ignores blanks and control characters."""
+    scheme = "".join(char for char in url.partition(":")[0] if char > " ").lower()
+    return scheme in ACTIVE_SCHEMES
 
 
 async def _inspect_bucket(

@@ -100,7 +100,7 @@ def _settable(changes: Mapping[str, Any], about: str) -> dict[str, Any]:
     if lasting:
         raise InvalidRequestError(f"a collection always has {' and '.join(lasting)}", about)
     schema = wire.schema_in(changes.get("meta"))
-    if schema is not None and (problem := wire.schema_problem(schema)):
+    if schema is not None and (problem := wire.schema_problem(schema, checkable=False)):
         raise InvalidRequestError(f"meta: {problem}", about)
     return {
         name: "" if (name, value) == ("description", None) else value

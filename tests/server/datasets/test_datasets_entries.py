@@ -106,7 +106,7 @@ async def test_unknown_places_are_not_found(api, member):
     [b'{"name": ""}', b"{}", b"[]", b"{", b'{"name": "x", "tags": "y"}', b'{"name":"\\ud800"}'],
 )
 async def test_nonsense_is_unprocessable(api, body):
-    headers = {"Authorization": f"Bearer {api.bearer}"}
+    headers = {"Authorization": f"Bearer {api.bearer}", "Content-Type": "application/json"}
     answer = await api.plain("POST", api.url + ENTRIES_PATH, data=body, headers=headers)
     assert answer.status == 422
     assert {"loc", "msg", "type"} <= set(answer.json["detail"][0])
