@@ -94,8 +94,9 @@ def id_of(segment: str) -> str | None:
     return segment[1:] or None if segment.startswith("@") else None
 
 
-def strip_protocol(path: str) -> str:
+def strip_protocol(path: str | os.PathLike[str]) -> str:
     """Drop ``synapse://``, outer and doubled slashes; nothing is validated."""
+    path = os.fspath(path)
     for prefix in (f"{PROTOCOL}://", f"{PROTOCOL}::"):
         if path.startswith(prefix):
             path = path[len(prefix) :]
@@ -118,7 +119,7 @@ class Location:
     segments: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, path: str) -> Location:
+    def parse(cls, path: str | os.PathLike[str]) -> Location:
         """Read a URL or a stripped path.
 
         Raises
@@ -128,6 +129,7 @@ class Location:
         NotFoundError
             For a root that is neither service.
         """
+        path = os.fspath(path)
         stripped = strip_protocol(path)
         segments = tuple(stripped.split("/")) if stripped else ()
         for segment in segments:

@@ -10,11 +10,11 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import bridge
-from synapsefs.bridge import mirrored
 from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.location import PROTOCOL, Location, Root
 from synapsefs.services.base import Staged
 from synapsefs.transfer import stage_bytes, stage_file
+from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.writing import WritingVerbs, exclusive_by
 
 
