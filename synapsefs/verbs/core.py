@@ -14,7 +14,7 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 from synapsefs.caching import TailCache
 from synapsefs.config import Endpoint, NetworkOptions, Settings
 from synapsefs.errors import FolderError, SynapseError, UnsupportedError, concerning
-from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
+from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
 from synapsefs.objects import Content, object_size
 from synapsefs.resume import Keeping, left_for_later
 from synapsefs.services.base import Entry, History, Service, Staged
@@ -179,7 +179,7 @@ class Core(AsyncFileSystem):
     async def _below(self, location: Location, entries: Sequence[Entry]) -> list[Entry]:
         """Name what a service lists at or below a place as it was asked for."""
         place = location
-        if any(segment.startswith("@") for segment in location.segments):
+        if any(id_of(segment, location.root) is not None for segment in location.segments):
             place = (await (await self._service(location)).entry(location)).location
         elif entries and location.container:
             place = Location((*entries[0].location.segments[:2], *location.inner))
