@@ -6,14 +6,16 @@ arguments before they arrive here.
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from synapsefs import localservers
 from synapsefs.errors import InvalidRequestError
@@ -23,8 +25,11 @@ logger = logging.getLogger("synapsefs")
 COLLECTIONS_DEFAULT_URL = "https://api.synapse.sh"
 DATASETS_DEFAULT_URL = "https://api.platform.edisonscientific.com"
 LOGIN_FILE = Path(".synapse") / "config.json"
+ADDRESSES = ("endpoint_url", "datasets_endpoint_url")
 MIB = 2**20
 _announced_embedded: set[Path] = set()
+_USER_INFO = re.compile(r"^([a-z+]+:/{1,2})?.*@", re.IGNORECASE)
+_HOST_NAME = re.compile(r"(?i)[a-z0-9-]+(\.[a-z0-9-]+)+\.?(:\d+)?(/|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,14 +83,9 @@ class NetworkOptions:
     read_timeout: float = 60.0
     retries: int = 4
     max_connections: int = 64
-    max_concurrency: int = 32
+    max_concurrency: int = 16
     block_size: int = 50 * MIB
     trust_env: bool = False
-
-    def __post_init__(self) -> None:
-        if self.block_size < 1 or self.max_connections < 1 or self.max_concurrency < 1:
-            rule = "block_size, max_connections and max_concurrency are at least 1"
-            raise InvalidRequestError(rule)
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,35 +112,50 @@ def resolve(
     tenant: str | None = None,
     datasets_endpoint_url: str | None = None,
     datasets_token: str | None = None,
+    datasets: Mapping[str, str] | None = None,
     environ: Mapping[str, str] | None = None,
     home: Path | None = None,
+    origins: Mapping[str, str] | None = None,
 ) -> Settings:
     """Find the services. First that says something wins: argument, environment, login file.
 
     A credential found in the environment or the login file is never sent to another host than the
-    one it was stored with.
+    one it was stored with. The embedded server is for those who configured nothing at all.
+
+    Parameters
+    ----------
+    environ, home
+        Where to look instead of this process's environment and the user's home directory.
+    origins
+        Where options come from, by name, for errors.
 
     Raises
     ------
     InvalidRequestError
-        For a URL that is neither ``http(s)`` nor ``file``.
+        For a URL that is neither ``http(s)`` nor ``file``, and for what belongs to an endpoint
+        when there is none.
     """
     environ = os.environ if environ is None else environ
     token, datasets_token = (token or "").strip(), (datasets_token or "").strip()
+    endpoint_url = _one_embedded(endpoint_url or "", datasets_endpoint_url or "")
     login = _stored_login(environ, home)
-    if endpoint_url and endpoint_url.startswith("file:"):
+    if endpoint_url.startswith("file:"):
         settings = Settings(embedded=_directory(endpoint_url))
     elif endpoint_url:
-        url = _base_url(endpoint_url)
-        secret = token or (login.secret if not login.url or login.url == url else "")
+        url = _base_url(endpoint_url, "endpoint_url")
+        secret = token or (login.secret if login.url == url else "")
         settings = Settings(collections=Endpoint(url, secret, tenant or ""))
-    elif login.url or login.secret or token:
-        url = login.url or COLLECTIONS_DEFAULT_URL
-        settings = Settings(collections=Endpoint(url, token or login.secret, tenant or ""))
+    elif login.url:
+        settings = Settings(collections=Endpoint(login.url, token or login.secret, tenant or ""))
     else:
         settings = Settings()
-    datasets = _datasets(settings, datasets_endpoint_url, datasets_token, environ)
-    settings = _of_this_machine(replace(settings, datasets=datasets))
+    found = _datasets(settings, datasets_endpoint_url, datasets_token, environ)
+    settings = replace(settings, datasets=found)
+    if settings.embedded is None:
+        of_collections = {"token": token, "tenant": tenant} if not settings.collections else {}
+        of_datasets = {"datasets_token": datasets_token, "datasets": datasets} if not found else {}
+        _require_endpoints(of_collections, of_datasets, origins or {})
+    settings = _of_this_machine(settings)
     return settings if settings != Settings() else Settings(embedded=_default_directory())
 
 
@@ -157,33 +172,75 @@ def _of_this_machine(settings: Settings) -> Settings:
     return replace(settings, collections=collections, datasets=datasets)
 
 
+def addresses(settings: Settings) -> dict[str, str]:
+    """Give the endpoints as options that lead to the same services in any process."""
+    if settings.embedded is not None:
+        found = {"endpoint_url": settings.embedded.as_uri()}
+    else:
+        found = {"endpoint_url": settings.collections.url} if settings.collections else {}
+    if settings.datasets is not None:
+        found["datasets_endpoint_url"] = settings.datasets.url
+    return found
+
+
+def _one_embedded(url: str, datasets_url: str) -> str:
+    """Give the collections' endpoint; an embedded server of datasets serves both."""
+    if not datasets_url.startswith("file:") or url == datasets_url:
+        return url
+    if url:
+        rule = "an embedded server serves both services: give it as endpoint_url alone"
+        raise InvalidRequestError(f"datasets_endpoint_url: {rule}", redacted(datasets_url))
+    return datasets_url
+
+
 def _datasets(
     settings: Settings, url: str | None, key: str | None, environ: Mapping[str, str]
 ) -> Endpoint | None:
     stored_key = environ.get("EDISON_PLATFORM_API_KEY", "").strip()
+    collections = settings.collections
     if url and not url.startswith("file:"):
-        base = _base_url(url)
+        base = _base_url(url, "datasets_endpoint_url")
+        if collections and not key and base == collections.url:
+            return Endpoint(base, collections.secret, assumed=True)
         return Endpoint(base, key or (stored_key if base == DATASETS_DEFAULT_URL else ""))
-    if settings.embedded:
-        return None
-    if settings.collections and key:
-        return Endpoint(settings.collections.url, key)
-    if key or stored_key:
-        return Endpoint(DATASETS_DEFAULT_URL, key or stored_key)
-    if settings.collections:
-        return Endpoint(settings.collections.url, settings.collections.secret, assumed=True)
+    if settings.embedded is None and stored_key and not key:
+        return Endpoint(DATASETS_DEFAULT_URL, stored_key)
+    if collections:
+        return Endpoint(collections.url, key or collections.secret, assumed=not key)
     return None
 
 
+def _require_endpoints(
+    of_collections: Mapping[str, Any], of_datasets: Mapping[str, Any], origins: Mapping[str, str]
+) -> None:
+    """Refuse what belongs to an endpoint that is not named: nobody means the embedded server."""
+    for orphans, missing, hosted in (
+        (of_collections, "endpoint_url", COLLECTIONS_DEFAULT_URL),
+        (of_datasets, "datasets_endpoint_url", DATASETS_DEFAULT_URL),
+    ):
+        for name in (name for name, value in orphans.items() if value):
+            origin = f" ({origins[name]})" if name in origins else ""
+            raise InvalidRequestError(
+                f"{name}{origin} is given, but {missing} is missing; "
+                f"that of the hosted service is {hosted}"
+            )
+
+
 def _stored_login(environ: Mapping[str, str], home: Path | None) -> Endpoint:
+    """Read a login; a token that is stored without a host belongs to the hosted service."""
     if environ.get("SYNAPSE_HOST") or environ.get("SYNAPSE_ACCESS_TOKEN"):
-        host = environ.get("SYNAPSE_HOST", "")
-        return Endpoint(
-            _base_url(host) if host else "", environ.get("SYNAPSE_ACCESS_TOKEN", "").strip()
-        )
-    stored = _read_login_file((home or Path.home()) / LOGIN_FILE)
-    host = str(stored.get("host") or "")
-    return Endpoint(_base_url(host) if host else "", str(stored.get("access_token") or "").strip())
+        host, token = environ.get("SYNAPSE_HOST", ""), environ.get("SYNAPSE_ACCESS_TOKEN", "")
+        origin = "SYNAPSE_HOST"
+    else:
+        path = (home or Path.home()) / LOGIN_FILE
+        stored = _read_login_file(path)
+        host, token = str(stored.get("host") or ""), str(stored.get("access_token") or "")
+        origin = f"host in {path}"
+    if not host:
+        return Endpoint(COLLECTIONS_DEFAULT_URL if token.strip() else "", token.strip())
+    if "://" not in host and not _is_loopback(host):
+        host = f"https://{host}"
+    return Endpoint(_base_url(host, origin), token.strip())
 
 
 def _read_login_file(path: Path) -> dict[str, Any]:
@@ -197,19 +254,57 @@ def _read_login_file(path: Path) -> dict[str, Any]:
     return stored if isinstance(stored, dict) else {}
 
 
-def _base_url(url: str) -> str:
-    text = url if "://" in url else f"https://{url}"
-    parts = urlsplit(text)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
+def _base_url(url: str, origin: str) -> str:
+    parts = _split(url)
+    if parts is None or parts.scheme not in {"http", "https"} or not parts.hostname:
         rule = "an endpoint is https://…, http://… or file:///directory"
-        raise InvalidRequestError(rule, parts.scheme + "://" + (parts.hostname or ""))
+        raise InvalidRequestError(f"{origin}: {rule}{_suggestion(url)}", redacted(url))
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path.rstrip('/')}"
+
+
+def _split(url: str) -> SplitResult | None:
+    """Take a URL apart; None for what is no URL."""
+    try:
+        parts = urlsplit(url)
+        parts.port  # noqa: B018 - raises for a port that is no number
+    except ValueError:
+        return None
+    return parts
+
+
+def _suggestion(url: str) -> str:
+    """Say what was probably meant by a URL without a scheme."""
+    url = redacted(url)
+    if "://" in url:
+        return ""
+    if _is_loopback(url):
+        return f"; did you mean 'http://{url}'?"
+    if _HOST_NAME.match(url):
+        return f"; did you mean 'https://{url}'?"
+    if "/" in url and ":" not in url:
+        return f"; did you mean '{Path(url).absolute().as_uri()}'?"
+    return ""
+
+
+def _is_loopback(url: str) -> bool:
+    parts = _split(f"//{url}")
+    host = parts.hostname if parts else None
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
+
+
+def redacted(url: str) -> str:
+    """Give a URL, or what was meant to be one, without a user name or password in it."""
+    return _USER_INFO.sub(r"\1***@", url).partition("?")[0]
 
 
 def _directory(url: str) -> Path:
     parts = urlsplit(url)
     if parts.netloc not in {"", "localhost"} or not parts.path.startswith("/"):
-        raise InvalidRequestError("a local endpoint is file:///absolute/directory", url)
+        rule = "a local endpoint is file:///absolute/directory"
+        raise InvalidRequestError(rule, redacted(url))
     return Path(unquote(parts.path))
 
 

@@ -59,9 +59,15 @@ class SynapseError(OSError):
         The errno, when not the class's own.
     status
         The HTTP status, when a service answered.
+
+    Attributes
+    ----------
+    endpoint
+        The endpoint that was asked, where the message names it.
     """
 
     default_errno = errno.EIO
+    endpoint = ""
 
     def __init__(
         self,
@@ -71,11 +77,20 @@ class SynapseError(OSError):
         status: int | None = None,
     ) -> None:
         super().__init__(code or self.default_errno, scrub(message))
-        self.filename = path
+        if path is not None:
+            self.filename = path
         self.status = status
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (self.strerror, self.filename, self.errno, self.status)
+        state = {"endpoint": self.endpoint}
+        return type(self), (self.strerror, self.filename, self.errno, self.status), state
+
+    def name_endpoint(self, endpoint: str) -> None:
+        """Add to the message which endpoint was asked, unless it names one."""
+        if not self.endpoint:
+            self.endpoint = endpoint
+            self.strerror = f"{self.strerror} (asked {endpoint})"
+            self.args = (self.errno, self.strerror)
 
 
 class NotFoundError(SynapseError, FileNotFoundError):
@@ -211,7 +226,7 @@ _BY_STATUS: dict[int, type[SynapseError]] = {
 }
 
 
-def from_status(status: int, words: str, path: str | None) -> SynapseError:
+def from_status(status: int, words: str, path: str | None, endpoint: str = "") -> SynapseError:
     """Build the error for an HTTP answer.
 
     Parameters
@@ -222,13 +237,18 @@ def from_status(status: int, words: str, path: str | None) -> SynapseError:
         The answer's text, as :func:`service_words` reads it.
     path
         What the request was about.
+    endpoint
+        Who answered.
     """
     kind = _BY_STATUS.get(status)
     if kind is None:
         kind = ServiceError if status >= 500 else InvalidRequestError
     if kind is RangeNotSatisfiableError:
         words = f"range not satisfiable: {words}"
-    return kind(f"{words} (HTTP {status})", path, status=status)
+    origin = f" from {endpoint}" if endpoint else ""
+    error = kind(f"{words} (HTTP {status}{origin})", path, status=status)
+    error.endpoint = endpoint
+    return error
 
 
 def enumerated(problems: Sequence[str]) -> str:

@@ -14,31 +14,49 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.utils import tokenize
 
 from synapsefs import bridge
-from synapsefs.config import MIB, NetworkOptions, resolve
+from synapsefs.config import ADDRESSES, MIB, NetworkOptions, addresses, resolve
 from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
 from synapsefs.location import Location
+from synapsefs.options import SECRETS, configured, named
 from synapsefs.services.base import write_options
 from synapsefs.verbs.arranging import ArrangingVerbs
 from synapsefs.verbs.attributes import AttributeVerbs
+from synapsefs.verbs.calls import checked, opening
 from synapsefs.verbs.entries import EntryVerbs
 from synapsefs.verbs.listing import ListingVerbs
 from synapsefs.verbs.reading import ReadingVerbs
 from synapsefs.verbs.units import UnitVerbs
 
-SECRETS = frozenset({"token", "datasets_token"})
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
+_ADDRESSING = (*ADDRESSES, *SECRETS, "tenant", "datasets")
 
 
-class _Normalised(type(AsyncFileSystem)):  # type: ignore[misc]
-    """Makes equal calls give one instance, whatever their keyword order and spelt-out Nones."""
+class _Constructed(type(AsyncFileSystem)):  # type: ignore[misc]
+    """Checks options, and makes calls that mean the same give one instance.
+
+    An instance's ``storage_options``, which go to other processes, name the endpoints that were
+    found, and a secret only where an argument gave it.
+    """
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        if args:
-            names = ("endpoint_url", "token", "tenant", "datasets_endpoint_url", "datasets_token")
-            kwargs = {**dict(zip(names, args, strict=False)), **kwargs}
-        given = {name: kwargs[name] for name in sorted(kwargs) if kwargs[name] is not None}
-        return super().__call__(**given)
+        given = named(cls, args, kwargs)
+        options, origins = configured(cls, given)
+        addressing = {name: options.get(name) for name in _ADDRESSING}
+        settings = resolve(**addressing, origins=origins)
+        options |= addresses(settings)
+        ordered = {name: options[name] for name in sorted(options)}
+        made = super().__call__(**ordered)
+        if made.settings != settings:  # the environment holds another credential by now
+            cls._cache.pop(made._fs_token, None)  # noqa: SLF001 - fsspec's own name for its key
+            made = super().__call__(**ordered)
+        made.given_secrets |= SECRETS & given.keys()
+        made.storage_options = {
+            name: value
+            for name, value in {**made.storage_options, **options}.items()
+            if name not in SECRETS - made.given_secrets and name != "skip_instance_cache"
+        }
+        return made
 
 
 class SynapseFileSystem(
@@ -48,7 +66,7 @@ class SynapseFileSystem(
     ArrangingVerbs,
     AttributeVerbs,
     EntryVerbs,
-    metaclass=_Normalised,
+    metaclass=_Constructed,
 ):
     """Data collections and datasets as files and directories.
 
@@ -87,13 +105,16 @@ class SynapseFileSystem(
         long to list.
     use_listings_cache
         False to believe no listing.
-    asynchronous, loop, batch_size
+    asynchronous, loop, batch_size, max_paths, skip_instance_cache
         As for all asynchronous fsspec filesystems.
 
     Raises
     ------
+    TypeError
+        For an unknown option.
     InvalidRequestError
-        For an option that makes no sense.
+        For an option that makes no sense, and for one that belongs to an endpoint when none is
+        named.
 
     Examples
     --------
@@ -124,8 +145,9 @@ class SynapseFileSystem(
         asynchronous: bool = False,
         loop: Any = None,
         batch_size: int | None = None,
-        **kwargs: Any,
+        max_paths: int | None = None,
     ) -> None:
+        self.given_secrets: frozenset[str] = frozenset()
         options = NetworkOptions(
             connect_timeout=connect_timeout,
             read_timeout=read_timeout,
@@ -140,7 +162,7 @@ class SynapseFileSystem(
             loop=loop,
             batch_size=batch_size or max_concurrency,
             use_listings_cache=False,
-            **kwargs,
+            max_paths=max_paths,
         )
         settings = resolve(
             endpoint_url=endpoint_url,
@@ -148,15 +170,17 @@ class SynapseFileSystem(
             tenant=tenant,
             datasets_endpoint_url=datasets_endpoint_url,
             datasets_token=datasets_token,
+            datasets=datasets,
         )
         expiry = listings_expiry_time if use_listings_cache else 0.0
         self._prepare(settings, options, dict(datasets or {}), expiry, resume=resume)
 
     # --- files -----------------------------------------------------------------------------
 
+    @opening
     def open(
         self,
-        path: str,
+        path: Any,
         mode: str = "rb",
         block_size: int | None = None,
         cache_options: dict[str, Any] | None = None,
@@ -254,7 +278,8 @@ class SynapseFileSystem(
             upload.part_size = max(block_size, upload.smallest_part)
         return upload
 
-    async def open_async(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+    @checked
+    async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> Any:
         """Open a file to ``await`` its reads or writes.
 
         Parameters

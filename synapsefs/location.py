@@ -8,10 +8,13 @@ name holds              written    why
 ======================  =========  =========================================================
 ``/``                   ``%2F``    it would read as a separator
 ``.`` or ``..`` alone   ``%2E``…   it would read as "here" or "above"
-``@`` in front          ``%40``    ``@<id>`` addresses by id
+``@`` and an id         ``%40``…   ``@<id>`` addresses by id
 NUL                     ``%00``    no local file and no URL could hold it
 ``%`` before an escape  ``%25``    it would read as an escape
 ======================  =========  =========================================================
+
+What reads as an id depends on the service: a number in collections; in datasets a UUID, or a short
+alias of eight letters and digits. Any other name that begins with ``@`` is written as it is.
 """
 
 from __future__ import annotations
@@ -36,16 +39,30 @@ class Root(StrEnum):
     DATASETS = "datasets"
 
 
-def escape(name: str) -> str:
+_IDS = {
+    Root.COLLECTIONS: re.compile(r"@[0-9]{1,19}"),
+    Root.DATASETS: re.compile(r"(?i)@([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z2-7]{8})"),
+}
+"""How a segment looks that addresses by id."""
+
+
+def escape(name: str, root: Root | None = None) -> str:
     """Write a service's name as one path segment; :func:`unescape` is its inverse.
+
+    Parameters
+    ----------
+    root
+        The service; either of them where left out.
 
     >>> escape("a/b"), escape(".."), escape("100%"), escape("%2F")
     ('a%2Fb', '%2E%2E', '100%', '%252F')
+    >>> escape("@types"), escape("@7", Root.COLLECTIONS), escape("@7", Root.DATASETS)
+    ('@types', '%407', '@7')
     """
     segment = _AMBIGUOUS_PERCENT.sub("%25", name).replace("/", "%2F").replace("\0", "%00")
     if segment in {".", ".."}:
         return segment.replace(".", "%2E")
-    return "%40" + segment[1:] if segment.startswith("@") else segment
+    return "%40" + segment[1:] if id_of(segment, root) is not None else segment
 
 
 def unescape(segment: str) -> str:
@@ -53,7 +70,7 @@ def unescape(segment: str) -> str:
     return _ESCAPE.sub(lambda found: _ESCAPED[found[1].upper()], segment)
 
 
-def escape_key(key: str) -> tuple[str, ...]:
+def escape_key(key: str, root: Root | None = None) -> tuple[str, ...]:
     """Write a key that may hold folders (``train/0001``) as path segments.
 
     Empty folder names cannot stand between separators, so the extra slash is escaped into its
@@ -70,7 +87,7 @@ def escape_key(key: str) -> tuple[str, ...]:
     if slashes:
         last = names.pop() if names else slashes[1:]
         names.append(last + slashes if key.strip("/") else "/" * key.count("/"))
-    return tuple(escape(name) for name in names)
+    return tuple(escape(name, root) for name in names)
 
 
 def unescape_key(segments: tuple[str, ...]) -> str:
@@ -89,13 +106,31 @@ def with_id(name: str, identifier: str) -> str:
     return f"{stem}@{escape(identifier)}{suffix}"
 
 
-def id_of(segment: str) -> str | None:
-    """Give the id that a segment addresses (``@17``), or None when it is a name."""
-    return segment[1:] or None if segment.startswith("@") else None
+def id_of(segment: str, root: Root | None = None) -> str | None:
+    """Give the id that a segment addresses (``@17``), or None when it is a name.
+
+    Parameters
+    ----------
+    root
+        The service; either of them where left out.
+    """
+    if not segment.startswith("@"):
+        return None
+    patterns = _IDS.values() if root is None else (_IDS[root],)
+    return segment[1:] if any(pattern.fullmatch(segment) for pattern in patterns) else None
 
 
-def strip_protocol(path: str) -> str:
+def plain(segment: str, root: Root | None) -> str:
+    """Write a segment without an escape of ``@`` that it does not need."""
+    if not segment.startswith("%40") or root is None:
+        return segment
+    name = f"@{segment[3:]}"
+    return segment if id_of(name, root) is not None else name
+
+
+def strip_protocol(path: str | os.PathLike[str]) -> str:
     """Drop ``synapse://``, outer and doubled slashes; nothing is validated."""
+    path = os.fspath(path)
     for prefix in (f"{PROTOCOL}://", f"{PROTOCOL}::"):
         if path.startswith(prefix):
             path = path[len(prefix) :]
@@ -103,6 +138,17 @@ def strip_protocol(path: str) -> str:
     if "//" in path:
         path = re.sub("/{2,}", "/", path)
     return path.strip("/")
+
+
+def is_text(name: str) -> bool:
+    """Say whether a name can be written as UTF-8: lone surrogates cannot."""
+    if name.isascii():
+        return True
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,16 +164,17 @@ class Location:
     segments: tuple[str, ...] = ()
 
     @classmethod
-    def parse(cls, path: str) -> Location:
+    def parse(cls, path: str | os.PathLike[str]) -> Location:
         """Read a URL or a stripped path.
 
         Raises
         ------
         InvalidPathError
-            For a ``.`` or ``..`` segment, or a NUL character.
+            For a ``.`` or ``..`` segment, a NUL character, or what is no Unicode text.
         NotFoundError
             For a root that is neither service.
         """
+        path = os.fspath(path)
         stripped = strip_protocol(path)
         segments = tuple(stripped.split("/")) if stripped else ()
         for segment in segments:
@@ -136,8 +183,12 @@ class Location:
                 raise InvalidPathError(rule, path)
             if "\0" in segment:
                 raise InvalidPathError("a NUL character is written %00", path.replace("\0", "\\0"))
+        if not is_text(stripped):
+            raise InvalidPathError("a name is Unicode text, without lone surrogates", path)
         if segments and segments[0] not in list(Root):
             raise NotFoundError(f"{segments[0]!r} is neither 'collections' nor 'datasets'", path)
+        if "/%40" in stripped:
+            segments = tuple(plain(segment, Root(segments[0])) for segment in segments)
         return cls(segments)
 
     @property

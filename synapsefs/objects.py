@@ -165,7 +165,8 @@ class _Fetch:
                 f"byte range from {self._position} not satisfiable", self._content.path, status=416
             )
         words = service_words(await response.content.read(4096))
-        raise from_status(response.status, words, self._content.path)
+        origin = self._transport.origin(str(response.url))
+        raise from_status(response.status, words, self._content.path, origin)
 
     def _judge(self, response: aiohttp.ClientResponse) -> int:
         """Check an answer's headers; give the bytes to skip in front."""

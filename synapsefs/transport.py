@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import tenacity
@@ -103,6 +104,10 @@ class Auth(Protocol):
     async def renew(self, refused: Mapping[str, str], status: int) -> bool:
         """Say whether credentials other than the ``refused`` ones are worth another try."""
 
+    @property
+    def missing(self) -> str:
+        """The option that would hold the credential, where none was given."""
+
 
 class Transport:
     """Sessions and retries of one filesystem instance.
@@ -111,10 +116,16 @@ class Transport:
     ----------
     options
         Timeouts, retries and limits.
+
+    Attributes
+    ----------
+    names
+        What errors call an endpoint, by its URL, where that is not the URL.
     """
 
     def __init__(self, options: NetworkOptions) -> None:
         self.options = options
+        self.names: dict[str, str] = {}
         self.counts: Counter[str] = Counter()
         self._sessions = SessionPool(options)
 
@@ -161,9 +172,15 @@ class Transport:
             if reply.status in {401, 403} and await auth.renew(proof, reply.status):
                 sent = {**await auth.headers(), **(headers or {})}
                 reply = await self._exchange(method, url, params, body, sent, about, replay)
-            return _checked(reply, about, replay)
+            return _checked(reply, about, replay, self.origin(url), auth.missing)
 
         return await self.retrying(attempt, replay=replay)
+
+    def origin(self, url: str) -> str:
+        """Give the scheme and host of a URL, or what the endpoint there is called."""
+        parts = urlsplit(url)
+        origin = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        return self.names.get(origin, origin)
 
     async def _exchange(
         self,
@@ -243,7 +260,7 @@ class Transport:
             reply = Reply(response.status, response.headers, received)
             if reply.status in REDIRECTS:
                 raise from_status(reply.status, "the storage redirects an upload", about)
-            return _checked(reply, about, replay=True)
+            return _checked(reply, about, True, self.origin(url))
 
         return await self.retrying(attempt, replay=True)
 
@@ -377,10 +394,15 @@ def _unknown(error: SynapseError, replay: bool) -> SynapseError:
     return error
 
 
-def _checked(reply: Reply, about: str | None, replay: bool) -> Reply:
+def _checked(
+    reply: Reply, about: str | None, replay: bool, origin: str, missing: str = ""
+) -> Reply:
     if reply.status < 400:
         return reply
-    error = from_status(reply.status, service_words(reply.body), about)
+    words = service_words(reply.body)
+    if missing and reply.status in {401, 403}:
+        words = f"no {missing} was given: {words}"
+    error = from_status(reply.status, words, about, origin)
     error.body = reply.body  # type: ignore[attr-defined]
     error.retry_after = _retry_after(reply.headers)  # type: ignore[attr-defined]
     raise _unknown(error, replay) if reply.status in MAYBE_DONE else error

@@ -26,6 +26,7 @@ LAYERS = [
         "location",
         "bridge",
         "limits",
+        "options",
         "config",
         "integrity",
         "caching",

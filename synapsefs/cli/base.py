@@ -12,7 +12,7 @@ import typer
 
 from synapsefs import bridge
 from synapsefs._version import __version__
-from synapsefs.errors import scrub
+from synapsefs.errors import InvalidRequestError, scrub
 from synapsefs.filesystem import SynapseFileSystem
 from synapsefs.location import PROTOCOL
 
@@ -54,13 +54,16 @@ def connect(
     datasets_token: Annotated[str | None, typer.Option(help="Its API key.")] = None,
 ) -> SynapseFileSystem:
     """Make the filesystem; what is left out comes from where the filesystem itself looks."""
-    return SynapseFileSystem(
-        endpoint_url=endpoint_url,
-        token=token,
-        tenant=tenant,
-        datasets_endpoint_url=datasets_endpoint_url,
-        datasets_token=datasets_token,
-    )
+    try:
+        return SynapseFileSystem(
+            endpoint_url=endpoint_url,
+            token=token,
+            tenant=tenant,
+            datasets_endpoint_url=datasets_endpoint_url,
+            datasets_token=datasets_token,
+        )
+    except TypeError as error:
+        raise InvalidRequestError(str(error)) from None
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:

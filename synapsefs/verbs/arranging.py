@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from synapsefs import limits
-from synapsefs.bridge import mirrored
 from synapsefs.errors import (
     FolderError,
     NotEmptyError,
@@ -20,6 +19,7 @@ from synapsefs.location import Location
 from synapsefs.services.base import Entry, Staged
 from synapsefs.transfer import copy_bytes
 from synapsefs.verbs.batch import Batch
+from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.core import Core
 
 logger = logging.getLogger("synapsefs")

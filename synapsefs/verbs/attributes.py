@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapsefs.bridge import mirrored
 from synapsefs.errors import InvalidRequestError, concerning
 from synapsefs.services.base import Annotations, Entry
 from synapsefs.transfer import copy_bytes
+from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.core import Core
 
 

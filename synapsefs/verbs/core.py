@@ -13,8 +13,8 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.caching import TailCache
 from synapsefs.config import Endpoint, NetworkOptions, Settings
-from synapsefs.errors import FolderError, UnsupportedError, concerning
-from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
+from synapsefs.errors import FolderError, SynapseError, UnsupportedError, concerning
+from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
 from synapsefs.objects import Content, object_size
 from synapsefs.resume import Keeping, left_for_later
 from synapsefs.services.base import Entry, History, Service, Staged
@@ -53,6 +53,7 @@ class Core(AsyncFileSystem):
         self._named_datasets = datasets
         self._expiry = expiry
         self._resume = resume
+        self.ignored_options: set[tuple[str, str]] = set()
         self._services: dict[Root, Service] = {}
         self._services_pid = os.getpid()
 
@@ -133,8 +134,21 @@ class Core(AsyncFileSystem):
         from synapsefs.server.embedded import embedded  # noqa: PLC0415 - only where it is used
 
         server = embedded(self.settings.embedded)
+        self.transport.names[server.url] = self.settings.embedded.as_uri()
         datasets = self.settings.datasets or Endpoint(server.url, server.api_key)
         return Endpoint(server.url, server.token), datasets
+
+    def name_endpoint(self, error: SynapseError) -> None:
+        """Add to an error which endpoint was asked about its path, unless it says so."""
+        root = strip_protocol(str(error.filename or "")).partition("/")[0]
+        settings = self.settings
+        if root not in list(Root):
+            return
+        asked = settings.collections if root == Root.COLLECTIONS else settings.datasets
+        if settings.embedded is not None and asked is None:
+            error.name_endpoint(settings.embedded.as_uri())
+        elif asked is not None:
+            error.name_endpoint(asked.url)
 
     async def _roots(self) -> list[Location]:
         """Give the roots that are configured, and datasets where the endpoint serves both."""
@@ -165,7 +179,7 @@ class Core(AsyncFileSystem):
     async def _below(self, location: Location, entries: Sequence[Entry]) -> list[Entry]:
         """Name what a service lists at or below a place as it was asked for."""
         place = location
-        if any(segment.startswith("@") for segment in location.segments):
+        if any(id_of(segment, location.root) is not None for segment in location.segments):
             place = (await (await self._service(location)).entry(location)).location
         elif entries and location.container:
             place = Location((*entries[0].location.segments[:2], *location.inner))

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
-from synapsefs.bridge import mirrored
 from synapsefs.errors import InvalidRequestError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
+from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.core import Core
 
 T = TypeVar("T")

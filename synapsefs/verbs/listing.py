@@ -8,10 +8,10 @@ from typing import Any
 
 from fsspec.utils import tokenize
 
-from synapsefs.bridge import mirrored
 from synapsefs.errors import NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, directory
+from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.core import Core, as_asked
 
 

@@ -15,6 +15,7 @@ from synapsefs.errors import InvalidRequestError
 from synapsefs.ignoring import Ignoring, ignoring
 from synapsefs.localnames import require_inside
 from synapsefs.localtree import LocalItem, local_tree
+from synapsefs.location import Location, id_of, plain
 from synapsefs.manifest import Said, read_manifest, told
 
 _AT = "%40"
@@ -64,12 +65,13 @@ class LocalTree:
 
     def place(self, item: LocalItem) -> str:
         """Give the remote path of a file or folder."""
-        return "/".join((self.target, *map(_segment, item.parts)))
+        return "/".join((self.target, *(_segment(name, self.target) for name in item.parts)))
 
 
-def _segment(name: str) -> str:
-    """Write a local name as a path segment: one that begins with ``@`` is no id."""
-    return _AT + name[1:] if name.startswith("@") else name
+def _segment(name: str, target: str) -> str:
+    """Write a local name as a path segment below a target: it is no id."""
+    root = Location.parse(target).root
+    return _AT + name[1:] if id_of(name, root) is not None else plain(name, root)
 
 
 def _local_name(segment: str) -> str:
@@ -165,7 +167,7 @@ async def remote_target(fs: Any, lpath: str, rpath: str, name: str) -> str:
     """Give the path that a local folder goes to: into a directory that is there, or as it."""
     target: str = fs._strip_protocol(rpath)  # noqa: SLF001 - as fsspec's own verbs do
     into = trailing_sep(rpath) or await fs._isdir(rpath)  # noqa: SLF001
-    return f"{target}/{_segment(name)}" if into and not trailing_sep(lpath) else target
+    return f"{target}/{_segment(name, target)}" if into and not trailing_sep(lpath) else target
 
 
 async def pairs_to_get(

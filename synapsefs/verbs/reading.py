@@ -10,11 +10,11 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import limits
-from synapsefs.bridge import mirrored
 from synapsefs.errors import UnsupportedError
 from synapsefs.transfer import ByteRange, read, read_ranges
 from synapsefs.verbs.archives import unpack_limits
 from synapsefs.verbs.batch import Batch
+from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.each import Manner
 from synapsefs.verbs.fetching import Fetch, FetchingVerbs, prepare
 from synapsefs.verbs.pairing import pairs_to_get

@@ -10,11 +10,11 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import bridge
-from synapsefs.bridge import mirrored
 from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.location import PROTOCOL, Location, Root
 from synapsefs.services.base import Staged
 from synapsefs.transfer import stage_bytes, stage_file
+from synapsefs.verbs.calls import as_text, mirrored
 from synapsefs.verbs.writing import WritingVerbs, exclusive_by
 
 
@@ -197,7 +197,7 @@ class UnitVerbs(WritingVerbs):
         return staged
 
 
-def collection_location(collection: str) -> Location:
+def collection_location(collection: Any) -> Location:
     """Read a collection's name, path or URL.
 
     Raises
@@ -205,6 +205,7 @@ def collection_location(collection: str) -> Location:
     UnsupportedError
         For what lies in the datasets service, or is not a collection itself.
     """
+    collection = as_text(collection)
     named = collection.startswith((f"{PROTOCOL}:", f"{Root.COLLECTIONS}/", f"{Root.DATASETS}/"))
     location = Location.parse(collection if named else f"{Root.COLLECTIONS}/{collection}")
     if location.root is not Root.COLLECTIONS or len(location.segments) != 2:

@@ -12,7 +12,6 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs.archive import SUFFIX
-from synapsefs.bridge import mirrored
 from synapsefs.errors import InvalidRequestError, NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location, Root
 from synapsefs.manifest import METADATA, Said
@@ -20,6 +19,7 @@ from synapsefs.services.base import ARCHIVE, Staged, write_options
 from synapsefs.transfer import stage_bytes
 from synapsefs.verbs.archives import packed
 from synapsefs.verbs.batch import Batch
+from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.comparing import UNCHANGED
 from synapsefs.verbs.each import Manner, send_each
 from synapsefs.verbs.pairing import LocalTree, said_of, tree_to_put

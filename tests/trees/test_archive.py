@@ -484,7 +484,7 @@ def test_damage_on_the_way_leaves_nothing(
 
 
 @pytest.mark.parametrize(
-    ("source", "options", "error", "words"),
+    ("source", "keywords", "error", "words"),
     [
         ("tree/a.txt", {}, InvalidRequestError, "packs one local folder"),
         ("lost", {}, OSError, "lost"),
@@ -500,12 +500,12 @@ def test_bad_input_sends_nothing(
     tree: Path,
     spools: Path,
     source: str,
-    options: dict[str, Any],
+    keywords: dict[str, Any],
     error: type[OSError],
     words: str,
 ) -> None:
     with pytest.raises(error, match=words):
-        fs.put(str(tree.parent / source), f"{base}/t.zip", as_collection=True, **options)
+        fs.put(str(tree.parent / source), f"{base}/t.zip", as_collection=True, **keywords)
     assert not fs.exists(f"{base}/t.zip")
     assert not list(spools.iterdir())
 

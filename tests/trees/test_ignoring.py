@@ -135,7 +135,7 @@ def test_the_callers_list_stays_as_it_is(fs: SynapseFileSystem, base: str, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("rules", "words"),
     [
         ({"ignore_patterns": ["*.log", "!", "[z-a]"]}, "'!' is no pattern; '[z-a]' is no pattern"),
         ({"ignore_patterns": "*.log"}, "a list of patterns"),
@@ -148,12 +148,12 @@ def test_the_callers_list_stays_as_it_is(fs: SynapseFileSystem, base: str, tmp_p
     ids=repr,
 )
 def test_bad_rules_send_nothing(
-    fs: SynapseFileSystem, base: str, tmp_path: Path, options: dict[str, Any], words: str
+    fs: SynapseFileSystem, base: str, tmp_path: Path, rules: dict[str, Any], words: str
 ) -> None:
     root = make(tmp_path / "t", "a", "bad", bad="a\n!\n")
     (root / "binary").write_bytes(b"\xff\xfe")
     with pytest.raises(InvalidRequestError) as caught:
-        fs.put(str(root), f"{base}/t", recursive=True, **options)
+        fs.put(str(root), f"{base}/t", recursive=True, **rules)
     assert words in str(caught.value)
     assert not fs.exists(f"{base}/t")
 
@@ -210,14 +210,19 @@ def test_links_are_followed(fs: SynapseFileSystem, base: str, tmp_path: Path) ->
 def test_names_that_begin_with_an_at_sign_go_there_and_back(
     fs: SynapseFileSystem, base: str, tmp_path: Path
 ) -> None:
-    root = make(tmp_path / "@t", "@scope/a", "b@c", "100%", "sp ace", "[x]", "*")
+    ids = {"@7", "@abcdefgh", "@11111111-2222-3333-4444-555555555555"}
+    root = make(tmp_path / "@t", "@scope/a", "b@c", "100%", "sp ace", "[x]", "*", "@a.bin", *ids)
     fs.put(str(root), f"{base}/", recursive=True)
-    assert f"{base}/%40t/%40scope/a" in fs.find(base)
-    fs.get(f"{base}/%40t", str(tmp_path / "back/"), recursive=True)
+    written = fs.find(base)
+    assert {f"{base}/@t/@scope/a", f"{base}/@t/@a.bin"} < set(written)
+    escaped = {path.rpartition("/%40")[2] for path in written if "%40" in path}
+    numbers = base.startswith("collections")
+    assert escaped == {name[1:] for name in ids if (name == "@7") == numbers}
+    fs.get(f"{base}/@t", str(tmp_path / "back/"), recursive=True)
     found = {
         str(p.relative_to(tmp_path / "back")) for p in (tmp_path / "back").rglob("*") if p.is_file()
     }
-    assert found == {"@scope/a", "b@c", "100%", "sp ace", "[x]", "*"}
+    assert found == {"@scope/a", "b@c", "100%", "sp ace", "[x]", "*", "@a.bin", *ids}
 
 
 def test_a_dataset_that_was_made_for_a_tree_goes_when_the_tree_is_refused(

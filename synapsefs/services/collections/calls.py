@@ -26,6 +26,7 @@ class AccessToken:
 
     def __init__(self, endpoint: Endpoint, *, second_generation: bool) -> None:
         prefix = "" if second_generation else "Token "
+        self.missing = "" if endpoint.secret else "token"
         self._headers: dict[str, str] = {}
         if endpoint.secret:
             self._headers[wire.ACCESS_TOKEN_HEADER] = prefix + endpoint.secret

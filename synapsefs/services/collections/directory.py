@@ -115,8 +115,8 @@ class CollectionDirectory:
         """
         found = self._known(location.container)
         if found is None or refresh or self._stale():
-            identifier = id_of(location.container)
-            if identifier is not None and identifier.isdecimal():
+            identifier = id_of(location.container, Root.COLLECTIONS)
+            if identifier is not None:
                 return await self._by_identifier(int(identifier), location)
             await self._read(refresh=found is None or refresh)
             found = self._known(location.container)
@@ -180,7 +180,7 @@ class CollectionDirectory:
             return CollectionRecord(
                 identifier=made.id,
                 name=made.name,
-                segment=escape(made.name),
+                segment=escape(made.name, Root.COLLECTIONS),
                 specifications=_whole_specifications(made),
                 created=aware(made.created),
                 details=_details(made.description, made.category, None),
@@ -237,10 +237,11 @@ class CollectionDirectory:
         self._read_at = None
 
     def _known(self, segment: str) -> CollectionRecord | None:
-        identifier = id_of(segment)
-        if identifier is not None and identifier.isdecimal():
+        identifier = id_of(segment, Root.COLLECTIONS)
+        if identifier is not None:
             return self._by_id.get(int(identifier))
-        return self._by_segment.get(segment) or self._by_segment.get(escape(unescape(segment)))
+        written = escape(unescape(segment), Root.COLLECTIONS)
+        return self._by_segment.get(segment) or self._by_segment.get(written)
 
     def _stale(self) -> bool:
         return self._read_at is None or time.monotonic() - self._read_at > self._expiry
@@ -280,7 +281,7 @@ def _record(item: wire.Collection) -> CollectionRecord:
     return CollectionRecord(
         identifier=item.id,
         name=item.name,
-        segment=escape(item.name),
+        segment=escape(item.name, Root.COLLECTIONS),
         specifications=item.specifications or [],
         created=aware(item.created_at or item.created),
         details=_details(item.description, item.category, item.project),

@@ -10,7 +10,15 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from synapsefs.location import escape, escape_key, split_suffix, unescape_key, with_id
+from synapsefs.location import (
+    Root,
+    escape,
+    escape_key,
+    id_of,
+    split_suffix,
+    unescape_key,
+    with_id,
+)
 from synapsefs.services.base import aware
 from synapsefs.services.tree import Folder
 from synapsefs.wire import collections as wire
@@ -132,7 +140,10 @@ class BoundFile:
     @property
     def segments(self) -> tuple[str, ...]:
         """Its path below the collection, as written when no newer file has the same."""
-        return (escape(self.specification), *escape_key(self.name))
+        return (
+            escape(self.specification, Root.COLLECTIONS),
+            *escape_key(self.name, Root.COLLECTIONS),
+        )
 
     @property
     def segments_with_id(self) -> tuple[str, ...]:
@@ -305,10 +316,10 @@ class CollectionIndex:
     def at(self, segments: tuple[str, ...]) -> BoundFile | None:
         """Find a file by path, or by ``@<unit id>`` in its specification's folder."""
         found = self.tree.file(segments)
-        if found is not None or not segments or not segments[-1].startswith("@"):
+        identifier = id_of(segments[-1], Root.COLLECTIONS) if segments else None
+        if found is not None or identifier is None:
             return found
-        identifier = segments[-1][1:]
-        unit = self.units.get(int(identifier)) if identifier.isdecimal() else None
+        unit = self.units.get(int(identifier))
         files = unit.files.values() if unit else ()
         return next((file for file in files if file.segments[0] == segments[0]), None)
 

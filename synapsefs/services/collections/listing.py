@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from synapsefs.errors import NotFoundError
-from synapsefs.location import Location, escape
+from synapsefs.location import Location, Root, escape
 from synapsefs.services.base import Entry, directory
 from synapsefs.services.collections.directory import ROOT, CollectionDirectory, CollectionRecord
 from synapsefs.services.collections.index import BoundFile, CollectionIndex
@@ -66,7 +66,10 @@ class Listing:
         collection = await self._directory.find(location, refresh=refresh)
         place = collection.location.child(*location.inner)
         if not location.inner:
-            return [directory(place.child(escape(spec.name))) for spec in collection.specifications]
+            return [
+                directory(place.child(escape(spec.name, Root.COLLECTIONS)))
+                for spec in collection.specifications
+            ]
         found = await self.entry(location, refresh=refresh)
         if found.kind == "file":
             return [found]
@@ -92,7 +95,7 @@ class Listing:
             return self._below(folder, place)
         inside: list[Entry] = []
         for spec in collection.specifications:
-            here = place.child(escape(spec.name))
+            here = place.child(escape(spec.name, Root.COLLECTIONS))
             folder = await self._folder(collection, here, refresh=refresh and not inside)
             inside += [directory(here), *self._below(folder, here)]
         return inside

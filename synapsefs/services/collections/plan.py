@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from synapsefs.errors import FolderError, InvalidPathError, InvalidRequestError
-from synapsefs.location import Location, escape_key, split_suffix, unescape
+from synapsefs.location import Location, Root, escape_key, id_of, split_suffix, unescape
 from synapsefs.services.collections.index import MARK, UnitRecord, folders_of, name_below
 from synapsefs.wire import collections as wire
 
@@ -317,10 +317,12 @@ def _broken_lengths(location: Location) -> Iterable[str]:
         yield f"a path below its specification has at most {wire.PATH_MAX} characters"
     if any(len(unescape(segment)) > wire.GROUP_NAME_MAX for segment in location.inner[1:]):
         yield f"each name has at most {wire.GROUP_NAME_MAX} characters"
-    if escape_key(name) != location.inner[1:]:
-        yield f"slashes of a key are folders here; write it {'/'.join(escape_key(name))}"
-    if location.name.startswith("@"):
-        yield "'@' in front of a name addresses by id; write it %40"
+    written = escape_key(name, Root.COLLECTIONS)
+    addressing = [one for one in location.inner[1:] if id_of(one, Root.COLLECTIONS) is not None]
+    for segment in addressing:
+        yield f"{segment!r} addresses by id; a name like that is written '%40{segment[1:]}'"
+    if written != location.inner[1:] and not addressing:
+        yield f"slashes of a key are folders here; write it {'/'.join(written)}"
 
 
 def _broken_extension(location: Location, spec: wire.FileSpecification) -> Iterable[str]:

@@ -304,7 +304,7 @@ class CollectionsService:
 
     async def rename(self, entry: Entry, target: Location) -> bool:
         """Give a collection another name, where it can be changed; its units stay what they are."""
-        if id_of(target.container) is not None:
+        if id_of(target.container, Root.COLLECTIONS) is not None:
             return False
         name = unescape(target.container)
         try:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from synapsefs.errors import InvalidPathError, InvalidRequestError, SynapseError
-from synapsefs.location import Location, escape, escape_key, split_suffix
+from synapsefs.location import Location, Root, escape, escape_key, split_suffix
 from synapsefs.services.base import Staged
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionDirectory, CollectionRecord
@@ -147,7 +147,7 @@ def plan_unit(
     for name, file in sources.items():
         if name in specs:
             suffix = split_suffix(file)[1] if file is not None else _usual_suffix(specs[name])
-            below = (escape(name), *escape_key(key + suffix))
+            below = (escape(name, Root.COLLECTIONS), *escape_key(key + suffix, Root.COLLECTIONS))
             places[name] = collection.location.child(*below)
             found += _place_problems(places[name], collection)
     if found:

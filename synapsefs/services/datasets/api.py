@@ -44,6 +44,9 @@ _sessions: dict[tuple[str, str], _Session] = {}
 
 
 class _NoAuth:
+    def __init__(self, missing: str) -> None:
+        self.missing = missing
+
     async def headers(self) -> Mapping[str, str]:
         return {}
 
@@ -57,6 +60,8 @@ class BearerToken:
     def __init__(self, transport: Transport, endpoint: Endpoint) -> None:
         self._transport = transport
         self._endpoint = endpoint
+        own = endpoint.secret and not endpoint.assumed
+        self.missing = "" if own else "datasets_token"
         digest = hashlib.sha256(endpoint.secret.encode()).hexdigest()
         self._key = (endpoint.url, digest)
         self._locks: Locks[str] = Locks()
@@ -97,7 +102,7 @@ class BearerToken:
         reply = await self._transport.api(
             "POST",
             self._endpoint.url + wire.LOGIN_PATH,
-            auth=_NoAuth(),
+            auth=_NoAuth(self.missing),
             about=about,
             replay=True,
             body=body.model_dump_json().encode(),

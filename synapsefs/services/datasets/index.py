@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 
-from synapsefs.location import escape, with_id
+from synapsefs.location import Root, escape, id_of, with_id
 from synapsefs.services.base import aware
 from synapsefs.services.datasets.notes import HIDDEN_TAG
 from synapsefs.services.datasets.records import EntryRecord, keep_known, listed
@@ -80,7 +80,7 @@ class DatasetIndex:
         above = self.paths.get(parent) if parent in self.records else ()
         if above is None or not record.entry.name:
             return False
-        place = (*above, escape(record.entry.name))
+        place = (*above, escape(record.entry.name, Root.DATASETS))
         before = self.paths.get(record.identifier)
         file, folder = self.tree.file(place), self.tree.folder(place)
         if before not in {None, place} or (before is None and (file or folder)):
@@ -123,7 +123,7 @@ class DatasetIndex:
         """Place what one directory holds; give the ids and places that may hold more."""
         held: dict[str, list[EntryRecord]] = {}
         for record in sorted(children, key=_newest_first):
-            name = escape(record.entry.name) if record.entry.name else ""
+            name = escape(record.entry.name, Root.DATASETS) if record.entry.name else ""
             segment = name or f"@{escape(record.identifier)}"
             while segment in held and not _same(held[segment][0], record):
                 segment = with_id(segment, record.identifier)
@@ -154,8 +154,8 @@ class DatasetIndex:
     def canonical(self, segments: tuple[str, ...]) -> tuple[str, ...]:
         """Give the path that another one with an ``@<entry id>`` or ``@<short alias>`` means."""
         for depth in range(len(segments), 0, -1):
-            if segments[depth - 1].startswith("@"):
-                key = segments[depth - 1][1:]
+            key = id_of(segments[depth - 1], Root.DATASETS)
+            if key is not None:
                 known = self._aliases().get(key.lower(), key.lower())
                 place = self.paths.get(key) or self.paths.get(known)
                 return (*place, *segments[depth:]) if place else segments

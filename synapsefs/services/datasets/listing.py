@@ -6,7 +6,7 @@ import time
 
 from synapsefs import limits
 from synapsefs.errors import NotFoundError
-from synapsefs.location import Location, id_of
+from synapsefs.location import Location, Root, id_of
 from synapsefs.services.base import Entry, directory
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import DatasetIndex
@@ -46,7 +46,7 @@ class Listing:
         try:
             dataset = await self._registry.find(location, refresh=refresh)
         except NotFoundError:
-            if not id_of(location.container):
+            if not id_of(location.container, Root.DATASETS):
                 raise
             return await self._by_id(location)
         if not location.inner:
@@ -89,7 +89,7 @@ class Listing:
         return await self.entry(place) if location.inner else found.entry_at(place)
 
     async def _identified(self, location: Location) -> EntryRecord:
-        identifier = id_of(location.container) or ""
+        identifier = id_of(location.container, Root.DATASETS) or ""
         return looked_at(await self._api.entry(identifier, location.path))
 
     async def at(self, index: DatasetIndex, place: Location) -> Entry | None:

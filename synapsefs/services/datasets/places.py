@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synapsefs.errors import FolderError, InvalidPathError
-from synapsefs.location import Location, escape, unescape
+from synapsefs.location import Location, Root, escape, id_of, unescape
 
 NAME_MAX = 255
 
@@ -23,10 +23,11 @@ def checked_place(location: Location) -> None:
     broken = []
     if any(len(unescape(segment)) > NAME_MAX for segment in location.inner):
         broken.append(f"each name has at most {NAME_MAX} characters")
-    wrong = [segment for segment in location.inner if escape(unescape(segment)) != segment]
-    if wrong and not wrong[0].startswith("@"):
-        broken.append(f"{wrong[0]!r} is written {escape(unescape(wrong[0]))!r}")
-    if any(segment.startswith("@") for segment in location.inner):
-        broken.append("'@' in front of a name addresses by id; write it %40")
+    for segment in location.inner:
+        written = escape(unescape(segment), Root.DATASETS)
+        if id_of(segment, Root.DATASETS) is not None:
+            broken.append(f"{segment!r} addresses by id; a name like that is written {written!r}")
+        elif written != segment:
+            broken.append(f"{segment!r} is written {written!r}")
     if broken:
         raise InvalidPathError("; ".join(broken), location.path)

@@ -73,7 +73,7 @@ class DatasetRegistry:
         self._expiry = expiry
         self._named = frozenset(named.values())
         self._own = {
-            identifier: DatasetRecord(identifier, name, escape(name))
+            identifier: DatasetRecord(identifier, name, _segment(name))
             for name, identifier in named.items()
         }
         self._by_segment: dict[str, DatasetRecord] = {}
@@ -105,7 +105,7 @@ class DatasetRegistry:
             When there is none.
         """
         segment = location.container
-        identifier = id_of(segment)
+        identifier = id_of(segment, Root.DATASETS)
         if identifier is not None:
             return self._by_id.get(identifier) or await self._by_identifier(identifier, location)
         found = self._known(segment)
@@ -136,7 +136,7 @@ class DatasetRegistry:
             raise InvalidRequestError("the id of a dataset is a UUID", location.path) from None
         description = options.get("description")
         made = await self._create(name, description, identifier, location.path)
-        record = DatasetRecord(made.id, made.name, escape(made.name), made.description or "")
+        record = DatasetRecord(made.id, made.name, _segment(made.name), made.description or "")
         if not await self._api.announced():
             await self._leave_catalogue(record, location.path)
         self._own[record.identifier] = record
@@ -198,7 +198,7 @@ class DatasetRegistry:
         await self._api.create_entry(entry, about, replay=True)
 
     def _known(self, segment: str) -> DatasetRecord | None:
-        return self._by_segment.get(segment) or self._by_segment.get(escape(unescape(segment)))
+        return self._by_segment.get(segment) or self._by_segment.get(_segment(unescape(segment)))
 
     def _believed(self, record: DatasetRecord) -> bool:
         own = record.identifier in self._own
@@ -255,10 +255,14 @@ class DatasetRegistry:
         self._by_id = {**found, **self._own}
         self._by_segment = {}
         for record in sorted(self._by_id.values(), key=_newest_first):
-            record.segment = escape(record.name) or f"@{escape(record.identifier)}"
+            record.segment = _segment(record.name) or f"@{escape(record.identifier)}"
             while record.segment in self._by_segment:
                 record.segment = with_id(record.segment, record.identifier)
             self._by_segment[record.segment] = record
+
+
+def _segment(name: str) -> str:
+    return escape(name, Root.DATASETS)
 
 
 def _newest_first(record: DatasetRecord) -> tuple[float, str]:
@@ -268,7 +272,7 @@ def _newest_first(record: DatasetRecord) -> tuple[float, str]:
 
 def _record(item: wire.Dataset) -> DatasetRecord:
     return DatasetRecord(
-        item.id, item.name, escape(item.name), item.description or "", aware(item.created_at)
+        item.id, item.name, _segment(item.name), item.description or "", aware(item.created_at)
     )
 
 
@@ -284,4 +288,4 @@ def _catalogue_record(hit: wire.SearchHit) -> DatasetRecord | None:
         name = (hit.description or "").removeprefix("Dataset ")
     if not hit.dataset_id or not name:
         return None
-    return DatasetRecord(hit.dataset_id, name, escape(name), created=aware(hit.created_at))
+    return DatasetRecord(hit.dataset_id, name, _segment(name), created=aware(hit.created_at))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from synapsefs.location import escape_key
+from synapsefs.location import Root, escape_key
 from synapsefs.services.datasets.notes import is_size
 from synapsefs.wire import datasets as wire
 
@@ -127,4 +127,4 @@ def _piece(config: wire.StorageConfig, number: int) -> Piece:
     above = prefix[: prefix.rfind("/") + 1]
     relative = key.removeprefix(above) or key
     size = told.get("size") if is_size(told.get("size")) else None
-    return Piece(key, escape_key(relative), config.signed_url, size)
+    return Piece(key, escape_key(relative, Root.DATASETS), config.signed_url, size)

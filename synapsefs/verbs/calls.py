@@ -1,0 +1,220 @@
+"""What every call of a verb has in common: paths, keyword options, and the endpoint in errors."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, TypeVar
+
+from fsspec.asyn import AsyncFileSystem
+
+from synapsefs import bridge
+from synapsefs.errors import AccessDeniedError, NotFoundError
+from synapsefs.options import keywords, suggestion
+from synapsefs.services.base import WRITE_OPTIONS
+
+logger = logging.getLogger("synapsefs")
+T = TypeVar("T")
+
+LIKENESS = 0.85
+"""How alike an unknown option and one of the verb's are when it is taken for a slip."""
+
+_PATHS = frozenset({"path", "path1", "path2", "paths", "lpath", "rpath"})
+_MANNER = frozenset({"sync", "dry_run", "on_error", "files_callback", "callback"})
+_TEXT = frozenset({"encoding", "errors", "newline"})
+_HANDED_ON = {
+    "cat": "cat_file",
+    "cp_file": "copy",
+    "copy": "cp_file",
+    "du": "find",
+    "get": "get_file",
+    "glob": "find",
+    "mv": "copy",
+    "pipe": "pipe_file",
+    "put": "put_file",
+    "rm_file": "rm",
+}
+"""Verbs that hand options on to another one."""
+
+_MORE = {
+    "cat": frozenset({"recursive"}),
+    "copy": frozenset({"maxdepth", "batch_size", "on_error"}),
+    "get": _MANNER | {"unzip", "maxdepth", "batch_size"},
+    "mkdir": frozenset(
+        {"category", "description", "file_specifications", "id", "metadata", "tags", "exist_ok"}
+    ),
+    "mv": frozenset({"maxdepth", "batch_size", "on_error"}),
+    "open": WRITE_OPTIONS | _TEXT | {"autocommit", "cache_type", "size", "version"},
+    "open_async": WRITE_OPTIONS | {"autocommit", "block_size", "compression", "size", "version"},
+    "pipe": WRITE_OPTIONS,
+    "pipe_file": WRITE_OPTIONS,
+    "put": _MANNER
+    | WRITE_OPTIONS
+    | {"as_collection", "batch_size", "ignore_defaults", "ignore_filename", "ignore_patterns"}
+    | {"manifest_filename", "maxdepth"},
+    "put_file": WRITE_OPTIONS,
+}
+"""Options that verbs take besides those of their signatures, and fsspec's own."""
+
+_FOREIGN = {
+    "cp_file": frozenset({"callback", "blocksize", "tempdir", "isdir", "lstat"}),
+    "info": frozenset({"version_id"}),
+    "ls": frozenset({"versions"}),
+    "open": frozenset({"fill_cache"}),
+}
+"""Options that other filesystems take and that their callers therefore pass to any."""
+
+_inside: ContextVar[bool] = ContextVar("inside a verb", default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """What the calls of one verb may be.
+
+    Attributes
+    ----------
+    name
+        The verb's.
+    paths
+        Positions of its paths among its arguments, without ``self``.
+    own
+        Names of its own options; None where any name means something.
+    lenient
+        Whether it takes others and ignores them.
+    """
+
+    name: str
+    paths: frozenset[int]
+    own: frozenset[str] | None
+    lenient: bool
+
+    @classmethod
+    def of(cls, function: Callable[..., Any], others: Mapping[str, Any]) -> _Call:
+        """Read it off a signature, and those of the verbs of the same class and of fsspec."""
+        name = function.__name__.removeprefix("_")
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+        paths = frozenset(i for i, p in enumerate(parameters) if p.name in _PATHS)
+        if name == "setxattrs":
+            return cls(name, paths, None, lenient=True)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            return cls(name, paths, frozenset(keywords(function)), lenient=False)
+        known = keywords(function) | _MORE.get(name, frozenset()) | _FOREIGN.get(name, frozenset())
+        for form in (name, _HANDED_ON.get(name, name)):
+            known |= _keywords(others.get(f"_{form}"), getattr(AsyncFileSystem, form, None))
+            known |= _keywords(getattr(AsyncFileSystem, f"_{form}", None))
+        return cls(name, paths, frozenset(known), lenient=True)
+
+    def prepared(self, fs: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+        """Write paths as text, in ``options`` too, and look at the names of options.
+
+        Raises
+        ------
+        TypeError
+            For a name that is nearly one of the verb's.
+        """
+        if self.own is not None and not self.own.issuperset(options):
+            self._check(fs, options.keys() - self.own)
+        for name in _PATHS.intersection(options):
+            options[name] = as_text(options[name])
+        return tuple(as_text(arg) if i in self.paths else arg for i, arg in enumerate(args))
+
+    def _check(self, fs: Any, unknown: Iterable[str]) -> None:
+        for name in sorted(unknown):
+            meant = difflib.get_close_matches(name.lower(), sorted(self.own or ()), 1, LIKENESS)
+            if meant:
+                raise TypeError(f"{self.name}() has no option {name!r}{suggestion(meant)}")
+            if self.lenient and (self.name, name) not in fs.ignored_options:
+                fs.ignored_options.add((self.name, name))
+                logger.warning("%s() has no option %r: it is ignored", self.name, name)
+
+
+def mirrored(*names: str) -> Callable[[type[T]], type[T]]:
+    """Make methods of a class verbs: checked, and each with a synchronous twin.
+
+    Parameters
+    ----------
+    names
+        Names of coroutine methods, without their underscore.
+    """
+
+    def decorate(cls: type[T]) -> type[T]:
+        methods = {f"_{name}": getattr(cls, f"_{name}") for name in names}
+        for name, method in methods.items():
+            setattr(cls, name, checked(method, methods))
+        return bridge.mirrored(*names)(cls)
+
+    return decorate
+
+
+def checked(
+    method: Callable[..., Any], others: Mapping[str, Any] = MappingProxyType({})
+) -> Callable[..., Any]:
+    """Wrap a verb; what verbs call of each other is left alone."""
+    call = _Call.of(method, others)
+
+    @functools.wraps(method)
+    async def verb(self: Any, *args: Any, **options: Any) -> Any:
+        if _inside.get():
+            return await method(self, *args, **options)
+        args = call.prepared(self, args, options)
+        token = _inside.set(True)
+        try:
+            result = await method(self, *args, **options)
+        except (NotFoundError, AccessDeniedError) as error:
+            self.name_endpoint(error)
+            raise
+        finally:
+            _inside.reset(token)
+        if "on_error" in options:
+            outcomes = result.values() if isinstance(result, dict) else result
+            for outcome in outcomes if isinstance(outcomes, Iterable) else ():
+                if isinstance(outcome, NotFoundError | AccessDeniedError):
+                    self.name_endpoint(outcome)
+        return result
+
+    return verb
+
+
+def opening(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``open``, which is synchronous, in the same way."""
+    call = _Call.of(method, {})
+
+    @functools.wraps(method)
+    def verb(self: Any, *args: Any, **options: Any) -> Any:
+        args = call.prepared(self, args, options)
+        try:
+            return method(self, *args, **options)
+        except (NotFoundError, AccessDeniedError) as error:
+            self.name_endpoint(error)
+            raise
+
+    return verb
+
+
+def as_text(path: Any) -> Any:
+    """Write path objects as text, also those in a collection of paths."""
+    if isinstance(path, str):
+        return path
+    if isinstance(path, os.PathLike) or _is_upath(path):
+        return os.fspath(path) if isinstance(path, os.PathLike) else str(path)
+    if isinstance(path, list | tuple | set | frozenset):
+        return [as_text(item) for item in path]
+    if isinstance(path, Mapping):
+        return {as_text(item): value for item, value in path.items()}
+    return path
+
+
+def _is_upath(path: Any) -> bool:
+    """Say whether this is a remote path of universal_pathlib, which is no ``os.PathLike``."""
+    return all(hasattr(path, name) for name in ("protocol", "path", "storage_options"))
+
+
+def _keywords(*functions: Any) -> set[str]:
+    return set().union(*(keywords(function) for function in functions if function is not None))
