@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -96,6 +97,35 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.gather(running, return_exceptions=True)
+        raise
+
+
+class _StoppedError(Exception):
+    """The caller no longer wants what a thread is doing."""
+
+
+async def stoppable(work: Callable[[Callable[[], None]], T]) -> T:
+    """Run blocking work in a thread; cancelled, wait until it has noticed, so that it ends here.
+
+    Parameters
+    ----------
+    work
+        Is given a function that raises when the work is no longer wanted, to be called often.
+    """
+    stopped = threading.Event()
+
+    def check() -> None:
+        if stopped.is_set():
+            raise _StoppedError
+
+    running = asyncio.ensure_future(asyncio.to_thread(work, check))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stopped.set()
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
         raise
 
 

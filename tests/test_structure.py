@@ -33,7 +33,7 @@ LAYERS = [
         "localfile",
         "wire",
     },
-    {"sessions"},
+    {"sessions", "localstream"},
     {"transport"},
     {"objects"},
     {"services.base", "services.tree", "services.wireio"},
