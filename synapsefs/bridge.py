@@ -16,6 +16,8 @@ from fsspec.asyn import FSTimeoutError
 T = TypeVar("T")
 CLEANUP_SECONDS = 5.0
 TURN_SECONDS = 0.25
+SERVER_THREADS = "synapsefs-"
+"""How the names of all threads of the embedded server begin."""
 
 
 def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
@@ -26,7 +28,8 @@ def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
     Raises
     ------
     RuntimeError
-        When called from the loop's own thread, where waiting would never end.
+        When called from the loop's own thread or an embedded server's, where waiting would never
+        end.
     """
     future = submit(loop, work)
     try:
@@ -61,15 +64,24 @@ def submit(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]
 ) -> concurrent.futures.Future[T]:
     """Start a coroutine on a loop of another thread without waiting for it."""
-    try:
-        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
-    if running is loop or loop.is_closed():
+    if loop.is_closed() or is_own_thread(loop):
         work.close()
-        state = "is closed" if loop.is_closed() else "is the one that calls"
+        state = "is closed" if loop.is_closed() else "waits for the thread that calls"
         raise RuntimeError(f"a synchronous call cannot wait for its event loop: it {state}")
     return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+def is_own_thread(loop: asyncio.AbstractEventLoop) -> bool:
+    """Say whether this thread is the loop's or an embedded server's: waiting here may never end.
+
+    A garbage collection, and with it whatever closes files, runs in any thread.
+    """
+    if threading.current_thread().name.startswith(SERVER_THREADS):
+        return True
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 _unattended: set[asyncio.Task[Any]] = set()
