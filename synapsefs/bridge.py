@@ -7,6 +7,7 @@ import concurrent.futures
 import contextlib
 import functools
 import inspect
+import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -15,6 +16,8 @@ from fsspec.asyn import FSTimeoutError
 T = TypeVar("T")
 CLEANUP_SECONDS = 5.0
 TURN_SECONDS = 0.25
+SERVER_THREADS = "synapsefs-"
+"""How the names of all threads of the embedded server begin."""
 
 
 def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
@@ -25,7 +28,8 @@ def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
     Raises
     ------
     RuntimeError
-        When called from the loop's own thread, where waiting would never end.
+        When called from the loop's own thread or an embedded server's, where waiting would never
+        end.
     """
     future = submit(loop, work)
     try:
@@ -60,15 +64,24 @@ def submit(
     loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]
 ) -> concurrent.futures.Future[T]:
     """Start a coroutine on a loop of another thread without waiting for it."""
-    try:
-        running: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
-    except RuntimeError:
-        running = None
-    if running is loop or loop.is_closed():
+    if loop.is_closed() or is_own_thread(loop):
         work.close()
-        state = "is closed" if loop.is_closed() else "is the one that calls"
+        state = "is closed" if loop.is_closed() else "waits for the thread that calls"
         raise RuntimeError(f"a synchronous call cannot wait for its event loop: it {state}")
     return asyncio.run_coroutine_threadsafe(work, loop)
+
+
+def is_own_thread(loop: asyncio.AbstractEventLoop) -> bool:
+    """Say whether this thread is the loop's or an embedded server's: waiting here may never end.
+
+    A garbage collection, and with it whatever closes files, runs in any thread.
+    """
+    if threading.current_thread().name.startswith(SERVER_THREADS):
+        return True
+    try:
+        return asyncio.get_running_loop() is loop
+    except RuntimeError:
+        return False
 
 
 _unattended: set[asyncio.Task[Any]] = set()
@@ -96,6 +109,35 @@ async def in_thread(work: Callable[..., T], *arguments: Any) -> T:
         return await asyncio.shield(running)
     except asyncio.CancelledError:
         await asyncio.gather(running, return_exceptions=True)
+        raise
+
+
+class _StoppedError(Exception):
+    """The caller no longer wants what a thread is doing."""
+
+
+async def stoppable(work: Callable[[Callable[[], None]], T]) -> T:
+    """Run blocking work in a thread; cancelled, wait until it has noticed, so that it ends here.
+
+    Parameters
+    ----------
+    work
+        Is given a function that raises when the work is no longer wanted, to be called often.
+    """
+    stopped = threading.Event()
+
+    def check() -> None:
+        if stopped.is_set():
+            raise _StoppedError
+
+    running = asyncio.ensure_future(asyncio.to_thread(work, check))
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stopped.set()
+        await asyncio.wait([running])
+        if not running.cancelled():
+            running.exception()
         raise
 
 

@@ -211,6 +211,10 @@ class UnsupportedError(SynapseError, io.UnsupportedOperation):
     default_errno = errno.ENOTSUP
 
 
+class DiscardedWarning(UserWarning):
+    """What was written to a file was thrown away when it was closed."""
+
+
 _BY_STATUS: dict[int, type[SynapseError]] = {
     400: InvalidRequestError,
     401: AccessDeniedError,

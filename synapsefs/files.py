@@ -15,12 +15,16 @@ from fsspec.spec import AbstractBufferedFile
 
 from synapsefs import bridge, integrity
 from synapsefs.caching import SequentialCache, TailCache
+from synapsefs.errors import DiscardedWarning
 from synapsefs.objects import Content
 from synapsefs.services.base import Entry, Staged, Upload
 from synapsefs.transfer import read_range
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
+
+UNSEEN = (GeneratorExit, SystemExit)
+"""Exceptions that end a block and that nobody is shown."""
 
 
 class Home(Protocol):
@@ -69,7 +73,8 @@ class SynapseWriter(AbstractBufferedFile):
 
     While a part travels the next one fills. Closed inside a ``with`` that an exception leaves,
     or while an exception that began after opening is being handled, or by garbage collection, it
-    is discarded, and what was there before is still there.
+    is discarded, and what was there before is still there. A :class:`DiscardedWarning` says so
+    where no exception does. :meth:`commit` publishes the file nevertheless.
 
     Parameters
     ----------
@@ -102,6 +107,7 @@ class SynapseWriter(AbstractBufferedFile):
         self._loop = fs.loop
         self._handled_at_open = sys.exception()
         self._abandoned = False
+        self._published = False
         self.closed = False
 
     def write(self, data: Any) -> int:
@@ -117,6 +123,8 @@ class SynapseWriter(AbstractBufferedFile):
             if self._abandoned:  # what wraps it is collected too, and flushes
                 return size
             raise ValueError("I/O operation on closed file.")
+        if self._lost():
+            return size
         for part in self._parts.feed(data):
             self._send(part, last=False)
         self.loc += size
@@ -156,37 +164,83 @@ class SynapseWriter(AbstractBufferedFile):
         ------
         SynapseError
             When the bytes could not be delivered or verified; nothing is visible then.
+
+        Warns
+        -----
+        DiscardedWarning
+            When the file is discarded.
         """
         if self.closed:
             return
         if self._abandoned:
             self._drop()
-            return
-        if self._exception_under_way():
-            self.discard()
-            return
+        elif not self._lost():
+            if self._exception_under_way():
+                self.discard()
+                self._warn("while an exception was being handled")
+                return
+            self._finish()
+            if self.autocommit:
+                self.commit()
+
+    def _finish(self) -> None:
+        """Send what is left; the file is closed then, and not visible yet."""
         try:
             self._send(self._parts.rest(), last=True)
             self._settle()
             self.staged = bridge.run(self.fs.loop, self._upload.finish())
-            if self.autocommit:
-                self.commit()
         except BaseException:
             self.discard()
             raise
         self.closed = True
 
     def commit(self) -> None:
-        """Make the finished file visible."""
-        if self.staged is not None:
+        """Make the file visible, also while an exception is being handled; it is closed then.
+
+        Raises
+        ------
+        ValueError
+            When the file was discarded.
+        SynapseError
+            As for :meth:`close`.
+        """
+        if self._published:
+            return
+        if not self.closed:
+            self._finish()
+        if self.staged is None:
+            raise ValueError(f"{self.path}: the file was discarded")
+        try:
             bridge.run(self.fs.loop, self.fs.publish([self.staged]))
+        except BaseException:
+            self.discard()
+            raise
+        self.staged, self._published = None, True
 
     def discard(self) -> None:
         """Throw away what was written; what was there before stays."""
+        if self._published or self._lost():
+            return
         self.staged = None
         self._ground()
         logger.info("%s: the write was discarded", self.path)
         bridge.run(self.fs.loop, self._upload.abort())
+
+    def _lost(self) -> bool:
+        """Discard where nobody may wait: the garbage collector closes files in any thread."""
+        if not (self._abandoned or self.closed) and bridge.is_own_thread(self._loop):
+            self._abandoned = True
+            self._drop()
+            self._warn("by the garbage collector, in a thread that cannot wait")
+        return self._abandoned
+
+    def _warn(self, how: str) -> None:
+        warnings.warn(
+            f"{self.path}: what was written is discarded, since the file was closed {how}; "
+            "commit() before close() publishes it",
+            DiscardedWarning,
+            stacklevel=3,
+        )
 
     def _drop(self) -> None:
         """Discard without waiting: garbage is collected in any thread, even the loop's own."""
@@ -216,6 +270,8 @@ class SynapseWriter(AbstractBufferedFile):
     ) -> None:
         if kind is not None and not self.closed:
             self.discard()
+            if issubclass(kind, UNSEEN) and not self._abandoned:
+                self._warn(f"by {kind.__name__}")
         self.close()
 
     def __del__(self) -> None:

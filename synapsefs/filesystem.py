@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import codecs
 import hashlib
-import io
 import json
 import os
 from collections.abc import Mapping
@@ -27,6 +25,7 @@ from synapsefs.verbs.entries import EntryVerbs
 from synapsefs.verbs.listing import ListingVerbs
 from synapsefs.verbs.reading import ReadingVerbs
 from synapsefs.verbs.units import UnitVerbs
+from synapsefs.wrappers import TextFile, byte_order_mark, compressed
 
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
 _ADDRESSING = (*ADDRESSES, *SECRETS, "tenant", "datasets")
@@ -221,13 +220,13 @@ class SynapseFileSystem(
         if "b" not in mode:
             text = {name: kwargs.pop(name) for name in _TEXT_OPTIONS if name in kwargs}
             binary = mode.replace("t", "") + "b"
-            mark = _byte_order_mark(text.get("encoding"))
+            mark = byte_order_mark(text.get("encoding"))
             inner = self.open(path, binary, block_size, cache_options, compression, **kwargs)
             if mark and inner.writable() and not inner.seekable():
                 inner.write(mark)
-            return io.TextIOWrapper(inner, **text)
+            return TextFile(inner, **text)
         plain = super().open(path, mode, block_size, cache_options, **kwargs)
-        return _compressed(plain, path, mode, compression) if compression else plain
+        return compressed(plain, path, mode, compression) if compression else plain
 
     def _open(
         self,
@@ -366,78 +365,3 @@ def _check_mode(mode: str, path: str) -> None:
             "written anew (w) or created (x)",
             path,
         )
-
-
-class _CompressedFile(io.BufferedIOBase):
-    """A compressing file object that closes the file below it too, and so publishes it."""
-
-    def __init__(self, codec: Any, below: Any) -> None:
-        self._codec = codec
-        self._below = below
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._codec, name)
-
-    def read(self, size: int | None = -1) -> bytes:
-        return bytes(self._codec.read(-1 if size is None else size))
-
-    def write(self, data: Any) -> int:
-        return int(self._codec.write(data))
-
-    def readable(self) -> bool:
-        return bool(self._codec.readable())
-
-    def writable(self) -> bool:
-        return bool(self._codec.writable())
-
-    def seekable(self) -> bool:
-        return bool(self._codec.seekable())
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return int(self._codec.seek(offset, whence))
-
-    def tell(self) -> int:
-        return int(self._codec.tell())
-
-    def flush(self) -> None:
-        if not self._codec.closed:
-            self._codec.flush()
-
-    def _dealloc_warn(self, source: object) -> None:
-        note = getattr(self._below, "_dealloc_warn", None)
-        if note is not None:
-            note(source)
-
-    def close(self) -> None:
-        if self.closed:
-            return
-        try:
-            self._codec.close()
-        finally:
-            self._below.close()
-            super().close()
-
-    def __del__(self) -> None:
-        """Leave the file below to its own end: unclosed, it is discarded."""
-
-
-def _byte_order_mark(encoding: str | None) -> bytes:
-    """Give what Python leaves out of text in a stream that cannot seek.
-
-    Raises
-    ------
-    LookupError
-        For an unknown encoding, before a file is opened.
-    """
-    name = codecs.lookup(encoding).name if encoding else ""
-    return {"utf-16": codecs.BOM_UTF16, "utf-32": codecs.BOM_UTF32}.get(name, b"")
-
-
-def _compressed(below: Any, path: str, mode: str, compression: str) -> Any:
-    from fsspec.compression import compr  # noqa: PLC0415 - only where it is used
-    from fsspec.core import get_compression  # noqa: PLC0415 - as above
-
-    name = get_compression(path, compression)
-    if name is None:
-        return below
-    return _CompressedFile(compr[name](below, mode=mode[0]), below)

@@ -7,10 +7,12 @@ import errno
 import io
 import os
 import secrets
+import stat
 import tempfile
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import IO, ClassVar
 
-from synapsefs.errors import InvalidRequestError
+from synapsefs.errors import FolderError, InvalidRequestError, UnsupportedError
 
 SMALL = 2**18
 """Bytes up to which a file is read or written at once, rather than piece by piece."""
@@ -21,6 +23,8 @@ CHANGED = "the local file changed while it was sent"
 def look(path: str) -> tuple[os.stat_result, bytes | None]:
     """Describe a readable file, and give its content where it is small. It blocks.
 
+    FIFOs and devices are not opened: their size is not known before their end.
+
     Raises
     ------
     OSError
@@ -28,16 +32,25 @@ def look(path: str) -> tuple[os.stat_result, bytes | None]:
     InvalidRequestError
         When it changes meanwhile.
     """
+    found = os.stat(path)
+    if stat.S_ISDIR(found.st_mode):
+        raise IsADirectoryError(errno.EISDIR, "a file is wanted", path)
+    if not stat.S_ISREG(found.st_mode):
+        return found, None
     with open(path, "rb") as file:
         found = os.fstat(file.fileno())
-        if os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, "a file is wanted", path)
         if found.st_size > SMALL:
             return found, None
         data = file.read(SMALL + 1)
         if len(data) != found.st_size or not _same(found, os.fstat(file.fileno())):
             raise InvalidRequestError(CHANGED, path)
     return found, data
+
+
+def local_size(path: str) -> int | None:
+    """Give the bytes of a file; None for devices and FIFOs, which tell only by their end."""
+    found = os.stat(path)
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
 
 
 def require_unchanged(before: os.stat_result, path: str) -> None:
@@ -62,17 +75,102 @@ def temporary_beside(target: str) -> str:
     return os.path.join(directory, f".{name[:64]}.{secrets.token_hex(6)}.part")
 
 
-def place(data: bytes, target: str) -> None:
-    """Write a whole file under a temporary name, then put it in place. It blocks."""
-    temporary = temporary_beside(target)
+@dataclass(frozen=True, slots=True)
+class LocalTarget:
+    """A local path to write to, symbolic links followed.
+
+    Attributes
+    ----------
+    path
+        The file itself, or a device or FIFO.
+    through
+        Whether it is written through, since it is a device, a FIFO or an open descriptor. Any
+        other file is replaced.
+    replaced
+        Attributes of the file that is replaced; None where there is none.
+    """
+
+    path: str
+    through: bool = False
+    replaced: os.stat_result | None = None
+
+    def create(self, temporary: str) -> IO[bytes]:
+        """Create the file that will take the target's place; until then it is no more readable."""
+        mode = 0o666 if self.replaced is None else 0o600
+        return open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode))
+
+    def replace(self, temporary: str) -> None:
+        """Put a file in the target's place, with the owner and mode of what was there."""
+        if self.replaced is not None:
+            owner = self.replaced.st_uid, self.replaced.st_gid
+            own = os.stat(temporary)
+            if owner != (own.st_uid, own.st_gid):
+                with contextlib.suppress(OSError):
+                    os.chown(temporary, *owner)
+            os.chmod(temporary, stat.S_IMODE(self.replaced.st_mode) & 0o777)
+        os.replace(temporary, self.path)
+
+
+def resolve_target(path: str) -> LocalTarget:
+    """Find out what is written at a local path. It blocks.
+
+    Raises
+    ------
+    FolderError
+        When a directory is there.
+    UnsupportedError
+        When a socket is there.
+    OSError
+        When links go in a circle.
+    """
     try:
-        with open(temporary, "xb") as file:
+        found = os.stat(path)
+    except FileNotFoundError:
+        return LocalTarget(os.path.realpath(path) if os.path.islink(path) else path)
+    if stat.S_ISDIR(found.st_mode):
+        raise FolderError("the local target is a directory", path)
+    if stat.S_ISSOCK(found.st_mode):
+        raise UnsupportedError("the local target is a socket", path)
+    if not stat.S_ISREG(found.st_mode) or descriptor_link(path) is not None:
+        return LocalTarget(path, through=True)
+    return LocalTarget(os.path.realpath(path) if os.path.islink(path) else path, False, found)
+
+
+def descriptor_link(path: str) -> tuple[int, int] | None:
+    """Give process and number of the descriptor that a path such as ``/dev/stdin`` leads to."""
+    for _ in range(40):
+        if not os.path.islink(path):
+            return None
+        directory = os.path.realpath(os.path.dirname(path) or ".")
+        parts = directory.split("/")
+        name = os.path.basename(path)
+        if parts[:2] == ["", "proc"] and parts[-1] == "fd" and parts[2].isdecimal():
+            return (int(parts[2]), int(name)) if name.isdecimal() else None
+        path = os.path.join(directory, os.readlink(path))
+    return None
+
+
+def place(data: bytes, path: str) -> LocalTarget | None:
+    """Write a whole file under a temporary name, then put it in place. It blocks.
+
+    Returns
+    -------
+    LocalTarget or None
+        Where the data is still to be written through; None when it was put in place.
+    """
+    target = resolve_target(path)
+    if target.through:
+        return target
+    temporary = temporary_beside(target.path)
+    try:
+        with target.create(temporary) as file:
             file.write(data)
-        os.replace(temporary, target)
+        target.replace(temporary)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
+    return None
 
 
 class Spool(io.BufferedRandom):

@@ -23,7 +23,7 @@ from synapsefs.errors import (
     RangeNotSatisfiableError,
 )
 from synapsefs.journal import Journal, journals, partial_path
-from synapsefs.localfile import temporary_beside
+from synapsefs.localfile import LocalTarget, temporary_beside
 from synapsefs.objects import Content
 
 logger = logging.getLogger("synapsefs")
@@ -179,12 +179,13 @@ class Arrival:
     """
 
     def __init__(
-        self, content: Content, target: str, part_size: int, keeping: Keeping | None
+        self, content: Content, target: LocalTarget, part_size: int, keeping: Keeping | None
     ) -> None:
         self.offset = 0
         self.continued = False
         self._content = content
-        self._target = target
+        self._place = target
+        self._target = target.path
         self._part_size = part_size
         self._keeping = None if content.inline is not None else keeping
         self._checked = integrity.hasher(content.checksum)
@@ -207,7 +208,7 @@ class Arrival:
         if self._journal is not None and self._reopen(self._journal):
             return
         self._path = temporary_beside(self._target)
-        self._file = open(self._path, "xb")  # noqa: SIM115 - closed at the end
+        self._file = self._place.create(self._path)
         if self._journal is not None:
             self._rename(self._journal)
 
@@ -237,7 +238,7 @@ class Arrival:
         """
         integrity.compare(self._checked, self._content.checksum, self._content.path)
         self._close()
-        os.replace(self._path, self._target)
+        self._place.replace(self._path)
         if self._journal is not None:
             self._journal.drop()
 

@@ -6,14 +6,17 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from stat import S_ISREG
 from typing import IO, Any
 
 from fsspec.utils import merge_offset_ranges
 
 from synapsefs import bridge, integrity, limits
 from synapsefs.errors import RangeNotSatisfiableError
-from synapsefs.localfile import SMALL, look, place, require_unchanged
+from synapsefs.localfile import SMALL, LocalTarget, look, place, require_unchanged, resolve_target
+from synapsefs.localstream import LocalReader, LocalWriter
 from synapsefs.location import Location
 from synapsefs.objects import Buffer, Content, Pieces, fetch, object_size
 from synapsefs.resume import HOPELESS, Arrival, Keeping, Sending
@@ -145,7 +148,8 @@ async def download(
 ) -> None:
     """Fetch a whole file to disk: verified under a temporary name, then put in place.
 
-    What was at ``target`` stays until then, and for good when anything fails.
+    What was at ``target`` stays until then, and for good when anything fails. Symbolic links are
+    followed. Devices and FIFOs are written through, and an error comes after what they have got.
 
     Parameters
     ----------
@@ -160,10 +164,17 @@ async def download(
     if content.size is not None and content.size <= SMALL:
         data = await read_whole(transport, content)
         progress(len(data))
-        await bridge.in_thread(place, data, target)
+        through = await bridge.in_thread(place, data, target)
+        if through is not None:
+            verified = replace(content, inline=data, checksum=None)
+            await _stream(transport, verified, through, lambda _: None)
+        return
+    resolved = await asyncio.to_thread(resolve_target, target)
+    if resolved.through:
+        await _stream(transport, content, resolved, progress)
         return
     while True:
-        arrival = Arrival(content, target, transport.options.block_size, keeping)
+        arrival = Arrival(content, resolved, transport.options.block_size, keeping)
         try:
             await bridge.in_thread(arrival.begin)
             progress(arrival.offset)
@@ -190,6 +201,43 @@ async def _receive(
         await pipeline.stop()
 
 
+async def _stream(
+    transport: Transport, content: Content, target: LocalTarget, progress: Progress
+) -> None:
+    """Write a file's bytes through to a device or FIFO as they come, and verify them then."""
+    digest = integrity.hasher(content.checksum)
+    hashing = integrity.Pipeline(*([digest.update] if digest else []))
+    outlet = _Outlet(LocalWriter(target.path))
+    try:
+        await fetch(transport, content, 0, None, _Tee(hashing, outlet, _Reporting(progress)))
+        await outlet.flush()
+        await hashing.finish()
+    finally:
+        await hashing.stop()
+        await bridge.in_thread(outlet.writer.close)
+    integrity.compare(digest, content.checksum, content.path)
+
+
+class _Outlet:
+    """A sink that hands its bytes to a blocking writer, a batch at a time."""
+
+    def __init__(self, writer: LocalWriter) -> None:
+        self.writer = writer
+        self._held: list[bytes] = []
+        self._size = 0
+
+    async def write(self, data: bytes) -> None:
+        self._held.append(data)
+        self._size += len(data)
+        if self._size >= integrity.BATCH:
+            await self.flush()
+
+    async def flush(self) -> None:
+        """Write what is held; opens the target even where that is nothing."""
+        held, self._held, self._size = self._held, [], 0
+        await bridge.stoppable(partial(self.writer.write, held))
+
+
 class _Reporting:
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -210,6 +258,8 @@ async def stage_file(
 ) -> Staged:
     """Send a local file; it is not visible before it is published.
 
+    A device or FIFO is read to its end.
+
     Parameters
     ----------
     keeping
@@ -227,6 +277,9 @@ async def stage_file(
         staged = await stage_bytes(service, data, location, exclusive=exclusive, options=options)
         progress(len(data))
         return staged
+    if not S_ISREG(before.st_mode):
+        upload = await service.upload(location, size=None, exclusive=exclusive, options=options)
+        return await _stage_stream(upload, path, progress)
     counted = _Counted(progress)
     memory = Sending(keeping, before, path)
     while True:
@@ -247,6 +300,28 @@ async def stage_file(
             if not anew:
                 raise
             counted.take_back()
+
+
+async def _stage_stream(upload: Upload, path: str, progress: Progress) -> Staged:
+    try:
+        source = await asyncio.to_thread(LocalReader, path)
+        try:
+            async with limits.shared().buffered.hold(2 * upload.part_size):
+                read = partial(source.read, upload.part_size)
+                part = await bridge.stoppable(read)
+                while True:
+                    full = len(part) == upload.part_size
+                    following = await bridge.stoppable(read) if full else b""
+                    await upload.write(part, last=not following)
+                    progress(len(part))
+                    if not following:
+                        return await upload.finish()
+                    part = following
+        finally:
+            source.close()
+    except BaseException:
+        await asyncio.shield(upload.abort())
+        raise
 
 
 async def _send_file(upload: Upload, source: Source) -> Staged:

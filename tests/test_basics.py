@@ -20,6 +20,7 @@ import pytest
 from synapsefs import (
     AccessDeniedError,
     AlreadyExistsError,
+    DiscardedWarning,
     InvalidPathError,
     NotFoundError,
     SynapseFileSystem,
@@ -42,7 +43,10 @@ def test_an_exception_leaves_what_was_there(
     fs.pipe_file(path, b"before")
     with pytest.raises(RuntimeError, match="stop"):
         if way == "fsspec":
-            with fsspec.open(f"synapse://{path}", "w", **options) as file:
+            with (
+                pytest.warns(DiscardedWarning, match=path),
+                fsspec.open(f"synapse://{path}", "w", **options) as file,
+            ):
                 file.write("after")
                 raise RuntimeError("stop")
         else:
@@ -62,7 +66,8 @@ def test_to_csv_that_fails_leaves_nothing(
             raise RuntimeError("stop")
 
     frame = pd.DataFrame({"a": [1, Bad()]})
-    with pytest.raises(RuntimeError, match="stop"):
+    warned = pytest.warns(DiscardedWarning, match=f"{base}/t.csv")
+    with warned, pytest.raises(RuntimeError, match="stop"):
         frame.to_csv(f"synapse://{base}/t.csv", storage_options=options)
     assert fs.find(base) == []
 

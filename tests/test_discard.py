@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import DiscardedWarning, SynapseFileSystem, bridge
 
 BEFORE = b"what was there before"
 LONG = 12 * 2**20
@@ -85,6 +85,8 @@ FILLED = [
     for size in (100, LONG)
     if size == 100 or name in {"binary", "text", "url gzip"}
 ]
+SAYS_WHY = r"target\.dat.*: what was written is discarded, .*commit\(\)"
+discarding = pytest.warns(DiscardedWarning, match=SAYS_WHY)
 filled = pytest.mark.parametrize(("opener", "size"), FILLED)
 
 
@@ -100,18 +102,40 @@ def fill(file: Any, size: int) -> None:
 def test_exception_in_the_block(
     fs: SynapseFileSystem, path: str, opener: Opener, size: int
 ) -> None:
-    with pytest.raises(FailureError), opener(fs, path) as file:
+    """The exception says it all; only fsspec.open does not pass it on."""
+    opened = opener(fs, path)
+    warned = discarding if isinstance(opened, fsspec.core.OpenFile) else contextlib.nullcontext()
+    with warned, pytest.raises(FailureError), opened as file:
         fill(file, size)
         raise FailureError
 
 
-@pytest.mark.parametrize("failure", [KeyboardInterrupt, SystemExit, GeneratorExit])
-def test_interrupt_in_the_block(
-    fs: SynapseFileSystem, path: str, failure: type[BaseException]
-) -> None:
-    with pytest.raises(failure), fs.open(path, "wb") as file:
+def test_interrupt_in_the_block(fs: SynapseFileSystem, path: str) -> None:
+    with pytest.raises(KeyboardInterrupt), fs.open(path, "wb") as file:
         file.write(b"half")
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("failure", [SystemExit, GeneratorExit])
+@pytest.mark.parametrize("mode", ["wb", "w"])
+def test_an_exception_that_nobody_sees_warns(
+    fs: SynapseFileSystem, path: str, failure: type[BaseException], mode: str
+) -> None:
+    with discarding, pytest.raises(failure), fs.open(path, mode) as file:
+        fill(file, 100)
         raise failure
+
+
+def test_a_generator_that_is_closed(fs: SynapseFileSystem, path: str) -> None:
+    def rows() -> Iterator[None]:
+        with fs.open(path, "w") as file:
+            file.write("half")
+            yield
+
+    generator = rows()
+    next(generator)
+    with discarding:
+        generator.close()  # type: ignore[attr-defined]
 
 
 def handle(opened: Any) -> Any:
@@ -129,8 +153,70 @@ def test_close_in_a_finally_clause(fs: SynapseFileSystem, path: str, opener: Ope
         finally:
             opened.close()
 
-    with pytest.raises(FailureError):
+    with discarding, pytest.raises(FailureError):
         work()
+
+
+@pytest.mark.parametrize("name", [name for name in OPENERS if "url gzip" not in name])
+def test_committed_while_an_exception_is_handled_it_appears(
+    fs: SynapseFileSystem, another: SynapseFileSystem, base: str, name: str
+) -> None:
+    """With text of fsspec.open its buffer is asked; fsspec's own compression passes nothing on."""
+    path, opened = f"{base}/f.dat", OPENERS[name](fs, f"{base}/f.dat")
+    file = handle(opened)
+    fill(file, 100)
+    try:
+        raise FailureError  # noqa: TRY301
+    except FailureError:
+        if name == "url text":
+            file.flush()
+            file.buffer.commit()
+        else:
+            file.commit()
+        assert file.closed
+        opened.close()
+    file.close()
+    assert another.size(path) > 0
+    content = another.cat_file(path)
+    assert len(gzip.decompress(content) if content[:2] == b"\x1f\x8b" else content) == 200
+
+
+def test_a_committed_file_stays(
+    fs: SynapseFileSystem, another: SynapseFileSystem, base: str
+) -> None:
+    with pytest.raises(FailureError), fs.open(f"{base}/f.dat", "wb") as file:
+        file.write(b"all of it")
+        file.commit()
+        with pytest.raises(ValueError, match="closed"):
+            file.write(b"more")
+        raise FailureError
+    file.discard()
+    file.commit()
+    assert another.cat_file(f"{base}/f.dat") == b"all of it"
+
+
+def test_a_discarded_file_cannot_be_committed(fs: SynapseFileSystem, path: str) -> None:
+    file = fs.open(path, "wb")
+    file.write(b"half")
+    file.discard()
+    with pytest.raises(ValueError, match="discarded"):
+        file.commit()
+
+
+def test_a_file_committed_within_a_transaction_outlives_it(
+    fs: SynapseFileSystem, another: SynapseFileSystem, base: str
+) -> None:
+    with pytest.raises(FailureError), fs.transaction:
+        with fs.open(f"{base}/log.dat", "wb") as file:
+            file.write(b"a log")
+            file.commit()
+        fs.pipe_file(f"{base}/other.dat", b"x")
+        raise FailureError
+    assert another.find(base) == [f"{base}/log.dat"]
+    with fs.transaction, fs.open(f"{base}/more.dat", "wb") as file:
+        file.commit()
+    another.invalidate_cache()
+    assert another.find(base) == [f"{base}/log.dat", f"{base}/more.dat"]
 
 
 def test_exit_stack(fs: SynapseFileSystem, path: str) -> None:
@@ -168,7 +254,8 @@ def test_pandas_csv(options: dict[str, Any], path: str, suffix: str) -> None:
     table["word"] = table["word"].astype(object)
     table.loc[199_999, "word"] = Unprintable()
     url = f"synapse://{path.removesuffix('.dat')}{suffix}"
-    with pytest.raises(FailureError):
+    warned = pytest.warns(DiscardedWarning, match=r"target.*commit\(\)")
+    with warned, pytest.raises(FailureError):
         table.to_csv(url, storage_options=options)
     assert not SynapseFileSystem(**options).exists(url) or suffix == ".dat"
 
@@ -182,7 +269,7 @@ def truncated_at_the_end() -> pd.DataFrame:
 def test_pandas_parquet(options: dict[str, Any], path: str) -> None:
     table = truncated_at_the_end()
     how = {"coerce_timestamps": "ms", "row_group_size": 1000}
-    with tolerated_garbage(), pytest.raises(pa.ArrowInvalid):
+    with discarding, tolerated_garbage(), pytest.raises(pa.ArrowInvalid):
         table.to_parquet(f"synapse://{path}", storage_options=options, **how)
 
 
@@ -221,6 +308,7 @@ def test_parquet_writer_over_a_handle(fs: SynapseFileSystem, path: str, count: i
 def test_parquet_writer_over_the_filesystem(fs: SynapseFileSystem, path: str, count: int) -> None:
     table = rows(count)
     with (
+        discarding,
         pytest.raises(FailureError),
         pq.ParquetWriter(path, table.schema, filesystem=fs) as writer,
     ):

@@ -18,6 +18,7 @@ PUBLIC = {
     "ChangedError",
     "ChecksumError",
     "ConflictError",
+    "DiscardedWarning",
     "InvalidPathError",
     "InvalidRequestError",
     "NotFoundError",

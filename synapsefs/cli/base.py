@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,6 +22,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+CHUNK = 2**20
+STANDARD = "-"
+"""Names standard input or output where a local file is asked for."""
 
 Source = Annotated[str, typer.Argument(help="A synapse:// URL.")]
 Paths = Annotated[list[str], typer.Argument(help="synapse:// URLs; patterns too.")]
@@ -114,6 +119,14 @@ def printable(name: str) -> str:
 def url(path: str) -> str:
     """Write a path as a URL."""
     return printable(f"{PROTOCOL}://{path}")
+
+
+def write_out(fs: SynapseFileSystem, paths: list[str]) -> None:
+    """Write files to standard output, one after the other."""
+    for path in fs.expand_path(paths):
+        with fs.open(path, "rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer, CHUNK)
+    sys.stdout.buffer.flush()
 
 
 def print_entries(infos: Iterable[Mapping[str, Any]], *, details: bool) -> None:

@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
-import sys
 from typing import Annotated
 
 import typer
 
-from synapsefs.cli.base import Long, Paths, Source, command, print_entries, url
+from synapsefs.cli.base import Long, Paths, Source, command, print_entries, url, write_out
 from synapsefs.errors import InvalidRequestError
 from synapsefs.filesystem import SynapseFileSystem
 from synapsefs.location import PROTOCOL
-
-CHUNK = 2**20
 
 
 @command
@@ -36,10 +32,7 @@ def info(fs: SynapseFileSystem, paths: Paths) -> None:
 @command
 def cat(fs: SynapseFileSystem, paths: Paths) -> None:
     """Write files to standard output, one after the other."""
-    for path in fs.expand_path(paths):
-        with fs.open(path, "rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer, CHUNK)
-    sys.stdout.buffer.flush()
+    write_out(fs, paths)
 
 
 @command

@@ -9,11 +9,15 @@ from typing import Annotated, Any
 import typer
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, TqdmCallback
 
-from synapsefs.cli.base import Paths, Source, command, printable
+from synapsefs.cli.base import CHUNK, STANDARD, Paths, Source, command, printable, write_out
+from synapsefs.errors import InvalidRequestError
 from synapsefs.filesystem import SynapseFileSystem
 
 Target = Annotated[str, typer.Argument(help="Where it goes.")]
-LocalPaths = Annotated[list[str], typer.Argument(help="Local files, folders or patterns.")]
+LocalTarget = Annotated[str, typer.Argument(help="Where it goes; - is standard output.")]
+LocalPaths = Annotated[
+    list[str], typer.Argument(help="Local files, folders or patterns; - is standard input.")
+]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Folders with all they hold.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bar.")]
 Sync = Annotated[bool, typer.Option("--sync", help="Leave alone what is the same already.")]
@@ -41,11 +45,30 @@ def _print_plan(plan: Sequence[Mapping[str, Any]] | None) -> None:
         print(f"{item['action']:>9}  {printable(item['source'])} -> {printable(item['target'])}")
 
 
+def _refuse(**options: Any) -> None:
+    """Refuse options that mean nothing for standard input and output."""
+    for name, value in options.items():
+        if value:
+            option = name.replace("_", "-")
+            raise InvalidRequestError(f"with - for a local file there is no --{option}", STANDARD)
+
+
+def _put_standard_input(
+    fs: SynapseFileSystem, sources: Sequence[str], target: str, quiet: bool
+) -> None:
+    if len(sources) > 1 or target.endswith("/"):
+        raise InvalidRequestError("standard input is one file: name it in the target", target)
+    with _progress(quiet) as callback, fs.open(target, "wb") as file:
+        while block := sys.stdin.buffer.read(CHUNK):
+            file.write(block)
+            callback.relative_update(len(block))
+
+
 @command
 def get(
     fs: SynapseFileSystem,
     sources: Paths,
-    target: Target,
+    target: LocalTarget,
     recursive: Recursive = False,
     quiet: Quiet = False,
     unzip: Annotated[bool, typer.Option("--unzip", help="Unpack zip archives to folders.")] = False,
@@ -54,6 +77,10 @@ def get(
     resume: Resume = None,
 ) -> None:
     """Fetch files to disk, each verified and put in place whole."""
+    if target == STANDARD:
+        _refuse(recursive=recursive, unzip=unzip, sync=sync, dry_run=dry_run)
+        write_out(fs, sources)
+        return
     with _progress(quiet) as callback:
         plan = fs.get(
             _one_or_all(sources),
@@ -93,6 +120,11 @@ def put(
     resume: Resume = None,
 ) -> None:
     """Send files from disk; they appear together when all have arrived."""
+    if STANDARD in sources:
+        _refuse(recursive=recursive, as_collection=as_collection, sync=sync, dry_run=dry_run)
+        _refuse(ignore=ignore, ignore_file=ignore_file, manifest=manifest)
+        _put_standard_input(fs, sources, target, quiet)
+        return
     with _progress(quiet) as callback:
         plan = fs.put(
             _one_or_all(sources),

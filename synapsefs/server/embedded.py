@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import concurrent.futures.thread
 import os
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ from synapsefs.server.settings import ServerSettings
 from synapsefs.server.signing import load_secret
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from synapsefs.server.app import Running
@@ -98,8 +100,21 @@ def embedded(root: Path) -> EmbeddedServer:
         server = _servers.get(key)
         if server is None:
             server = _servers[key] = EmbeddedServer(key[1])
-            atexit.register(server.close)
+            _at_exit(server.close)
         return server
+
+
+def _at_exit(close: Callable[[], None]) -> None:
+    """Call at the exit of the interpreter, while threads can still be given work.
+
+    That ends before the functions of ``atexit`` are called. ``concurrent.futures`` ends it in the
+    same way as this is registered; what was registered last comes first.
+    """
+    assert concurrent.futures.thread  # noqa: S101 - it has registered itself
+    try:
+        threading._register_atexit(close)  # type: ignore[attr-defined]  # noqa: SLF001
+    except (AttributeError, RuntimeError):
+        atexit.register(close)
 
 
 def _after_fork_in_child() -> None:

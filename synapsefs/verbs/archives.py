@@ -6,38 +6,15 @@ import asyncio
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
 
-from synapsefs.archive import Check, UnpackLimits, folder_name, pack, unpack
+from synapsefs.archive import UnpackLimits, folder_name, pack, unpack
+from synapsefs.bridge import stoppable
 from synapsefs.errors import AlreadyExistsError, InvalidRequestError
 from synapsefs.localtree import LocalItem
-
-
-class _StoppedError(Exception):
-    """The caller no longer wants what a thread is doing."""
-
-
-async def _stoppable(work: Callable[[Check], None]) -> None:
-    """Run blocking work in a thread; cancelled, wait until it has noticed, so that it ends here."""
-    stopped = threading.Event()
-
-    def check() -> None:
-        if stopped.is_set():
-            raise _StoppedError
-
-    running = asyncio.ensure_future(asyncio.to_thread(work, check))
-    try:
-        await asyncio.shield(running)
-    except asyncio.CancelledError:
-        stopped.set()
-        await asyncio.wait([running])
-        if not running.cancelled():
-            running.exception()
-        raise
 
 
 @asynccontextmanager
@@ -54,7 +31,7 @@ async def packed(items: Sequence[LocalItem]) -> AsyncIterator[str]:
     descriptor, path = tempfile.mkstemp(prefix="synapsefs-", suffix=".zip")
     try:
         with os.fdopen(descriptor, "w+b") as spool:
-            await _stoppable(partial(pack, items, spool))
+            await stoppable(partial(pack, items, spool))
         yield path
     finally:
         os.unlink(path)
@@ -115,7 +92,7 @@ async def fetch_unpacked(
     try:
         archive, folder = os.path.join(work, "archive"), os.path.join(work, "folder")
         await fetch(archive)
-        await _stoppable(partial(unpack, archive, folder, limits, about))
+        await stoppable(partial(unpack, archive, folder, limits, about))
         await asyncio.to_thread(_put_in_place, folder, target)
     finally:
         await asyncio.shield(asyncio.to_thread(shutil.rmtree, work, ignore_errors=True))

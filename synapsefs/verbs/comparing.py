@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from synapsefs import integrity, limits
+from synapsefs.localfile import local_size
 from synapsefs.location import Location
 from synapsefs.verbs.core import Core
 
@@ -55,10 +56,10 @@ class ComparingVerbs(Core):
         there = await self._there([target for _, target in pairs])
 
         async def step(source: str, target: Location) -> Step:
-            size = await asyncio.to_thread(os.path.getsize, source)
+            size = await asyncio.to_thread(local_size, source)
             info = there.get(target.path)
             action = CREATE if info is None else REPLACE
-            if info is not None and compare and await self._same(source, size, info):
+            if compare and info and size is not None and await self._same(source, size, info):
                 action = UNCHANGED
             return Step(source, target.path, action, size)
 

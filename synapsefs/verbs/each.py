@@ -12,6 +12,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import limits
 from synapsefs.errors import InvalidRequestError
+from synapsefs.localfile import local_size
 from synapsefs.location import Location, Root, split_suffix
 from synapsefs.services.base import Staged
 
@@ -92,7 +93,7 @@ async def _sent_together(
 ) -> dict[Location, Staged]:
     """Send by a route for many files those that go that way; whatever is wrong shows later."""
     sizes = await asyncio.to_thread(lambda: [_size(item.source) for item in sends])
-    callback.set_size(sum(sizes))
+    callback.set_size(sum(size or 0 for size in sizes))
     try:
         return await fs._sent_together(sends, sizes, {}, callback, manner.counter)  # type: ignore[no-any-return]  # noqa: SLF001
     except FAULTS:
@@ -149,5 +150,5 @@ def _unit_of(place: Location) -> Hashable:
     return place.container, split_suffix("/".join(place.inner[1:]))[0]
 
 
-def _size(path: str) -> int:
-    return os.path.getsize(path) if os.path.isfile(path) else 0
+def _size(path: str) -> int | None:
+    return local_size(path) if os.path.exists(path) else 0

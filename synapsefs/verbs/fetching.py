@@ -13,7 +13,8 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import limits
 from synapsefs.archive import UnpackLimits
-from synapsefs.errors import FolderError, naming
+from synapsefs.errors import naming
+from synapsefs.localfile import resolve_target
 from synapsefs.resume import Keeping
 from synapsefs.services.base import Entry
 from synapsefs.transfer import download
@@ -123,7 +124,7 @@ class FetchingVerbs(ComparingVerbs):
 
 
 def prepare(targets: Iterable[str], *, each: bool = False) -> dict[str, Exception]:
-    """Make the directories of local files; refuse a target that is a directory itself.
+    """Make the directories of local files; refuse targets that are no files to be written.
 
     Returns
     -------
@@ -135,8 +136,7 @@ def prepare(targets: Iterable[str], *, each: bool = False) -> dict[str, Exceptio
     for target in targets:
         folder = os.path.dirname(target) or "."
         try:
-            if os.path.isdir(target):
-                raise FolderError("the local target is a directory", target)
+            resolve_target(target)
             if folder not in made:
                 os.makedirs(folder, exist_ok=True)
         except FAULTS as error:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +11,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import limits
 from synapsefs.errors import InvalidRequestError
+from synapsefs.localfile import local_size
 from synapsefs.location import Location, Root
 from synapsefs.manifest import METADATA, Said
 from synapsefs.services.base import LocalSource, Staged
@@ -55,8 +55,8 @@ class SendingVerbs(ComparingVerbs):
         counter: Any = DEFAULT_CALLBACK,
     ) -> None:
         """Send files whose places have been checked, and make them visible together."""
-        sizes = await asyncio.to_thread(lambda: [os.path.getsize(item.source) for item in sends])
-        callback.set_size(sum(sizes))
+        sizes = await asyncio.to_thread(lambda: [local_size(item.source) for item in sends])
+        callback.set_size(sum(size or 0 for size in sizes))
         counter.set_size(len(sends))
         there = await self._present(sends, sizes)
         for item in there.values():
@@ -76,7 +76,9 @@ class SendingVerbs(ComparingVerbs):
             work = [self._stage_file(item, DEFAULT_CALLBACK) for item in again]
             await self._publish_or_defer([*staged, *await self._arrived(work)])
 
-    async def _present(self, sends: Sequence[Send], sizes: Sequence[int]) -> dict[Location, Staged]:
+    async def _present(
+        self, sends: Sequence[Send], sizes: Sequence[int | None]
+    ) -> dict[Location, Staged]:
         """Find out what need not be sent; in a transaction all is, so that its end cannot fail."""
         found: dict[Location, Staged] = {}
         for sources in [] if self._intrans else _by_root(sends, sizes):
@@ -86,7 +88,7 @@ class SendingVerbs(ComparingVerbs):
     async def _sent_together(
         self,
         sends: Sequence[Send],
-        sizes: Sequence[int],
+        sizes: Sequence[int | None],
         there: Mapping[Location, Staged],
         callback: Any,
         counter: Any,
@@ -148,10 +150,15 @@ class SendingVerbs(ComparingVerbs):
             raise
 
 
-def _by_root(sends: Sequence[Send], sizes: Sequence[int]) -> list[list[LocalSource]]:
-    """Give what the services want to know of files, for each service that has any of them."""
+def _by_root(sends: Sequence[Send], sizes: Sequence[int | None]) -> list[list[LocalSource]]:
+    """Give what the services want to know of files, for each service that has any of them.
+
+    What has no size before its end is left out.
+    """
     found: dict[Root | None, list[LocalSource]] = {}
     for item, size in zip(sends, sizes, strict=True):
+        if size is None:
+            continue
         source = LocalSource(item.source, item.target, size, item.exclusive, item.options)
         found.setdefault(item.target.root, []).append(source)
     return list(found.values())

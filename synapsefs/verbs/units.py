@@ -11,6 +11,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import bridge
 from synapsefs.errors import UnsupportedError, concerning
+from synapsefs.localfile import local_size
 from synapsefs.location import PROTOCOL, Location, Root
 from synapsefs.services.base import Staged
 from synapsefs.transfer import stage_bytes, stage_file
@@ -226,8 +227,9 @@ def _local_problems(contents: Mapping[str, Any]) -> list[str]:
     for name, source in contents.items():
         if isinstance(source, str):
             try:
-                with open(source, "rb"):
-                    pass
+                if local_size(source) is not None:
+                    with open(source, "rb"):
+                        pass
             except OSError as error:
                 found.append(f"{name}: {source}: {error.strerror}")
     return found
@@ -235,5 +237,5 @@ def _local_problems(contents: Mapping[str, Any]) -> list[str]:
 
 def _total(contents: Iterable[Any]) -> int:
     return sum(
-        os.path.getsize(source) if isinstance(source, str) else len(source) for source in contents
+        (local_size(source) or 0) if isinstance(source, str) else len(source) for source in contents
     )
