@@ -19,8 +19,8 @@ from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
 from synapsefs.location import Location
 from synapsefs.services.base import write_options
-from synapsefs.verbs.arranging import ArrangingVerbs
 from synapsefs.verbs.attributes import AttributeVerbs
+from synapsefs.verbs.copying import CopyingVerbs
 from synapsefs.verbs.entries import EntryVerbs
 from synapsefs.verbs.listing import ListingVerbs
 from synapsefs.verbs.reading import ReadingVerbs
@@ -45,7 +45,7 @@ class SynapseFileSystem(
     ListingVerbs,
     ReadingVerbs,
     UnitVerbs,
-    ArrangingVerbs,
+    CopyingVerbs,
     AttributeVerbs,
     EntryVerbs,
     metaclass=_Normalised,

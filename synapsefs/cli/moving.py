@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, TqdmCallback
 
 from synapsefs.cli.base import Paths, Source, command, printable
+from synapsefs.errors import FolderError
 from synapsefs.filesystem import SynapseFileSystem
+from synapsefs.verbs.pairing import local_paths
 
 Target = Annotated[str, typer.Argument(help="Where it goes.")]
 LocalPaths = Annotated[list[str], typer.Argument(help="Local files, folders or patterns.")]
@@ -36,6 +39,14 @@ def _one_or_all(paths: list[str]) -> str | list[str]:
     return paths[0] if len(paths) == 1 else paths
 
 
+def _refuse_directories(is_directory: Callable[[str], bool], paths: Iterable[str]) -> None:
+    """Do nothing at all when directories would be left out."""
+    found = [path for path in paths if is_directory(path)]
+    if found:
+        more = f", and so are {len(found) - 1} more" if len(found) > 1 else ""
+        raise FolderError(f"this is a directory{more}: add -r for all it holds", found[0])
+
+
 def _print_plan(plan: Sequence[Mapping[str, Any]] | None) -> None:
     for item in plan or ():
         print(f"{item['action']:>9}  {printable(item['source'])} -> {printable(item['target'])}")
@@ -54,6 +65,8 @@ def get(
     resume: Resume = None,
 ) -> None:
     """Fetch files to disk, each verified and put in place whole."""
+    if not recursive:
+        _refuse_directories(fs.isdir, fs.expand_path(sources))
     with _progress(quiet) as callback:
         plan = fs.get(
             _one_or_all(sources),
@@ -93,6 +106,8 @@ def put(
     resume: Resume = None,
 ) -> None:
     """Send files from disk; they appear together when all have arrived."""
+    if not recursive and not as_collection:
+        _refuse_directories(os.path.isdir, local_paths(sources))
     with _progress(quiet) as callback:
         plan = fs.put(
             _one_or_all(sources),
@@ -113,12 +128,16 @@ def put(
 @command
 def cp(fs: SynapseFileSystem, source: Source, target: Target, recursive: Recursive = False) -> None:
     """Copy; within collections no byte moves."""
+    if not recursive:
+        _refuse_directories(fs.isdir, fs.expand_path(source))
     fs.copy(source, target, recursive=recursive)
 
 
 @command
 def mv(fs: SynapseFileSystem, source: Source, target: Target, recursive: Recursive = False) -> None:
     """Move: copy, then remove just what was copied."""
+    if not recursive:
+        _refuse_directories(fs.isdir, fs.expand_path(source))
     fs.mv(source, target, recursive=recursive)
 
 
