@@ -243,6 +243,8 @@ class SynapseFileSystem(
     ) -> Any:
         location = Location.parse(path)
         service = await self._service(location)
+        if not lone and self._transaction is not None:
+            self._transaction.require_separate([location])
         with concerning(location.path):
             options = write_options(given)
             service.require_options(location, options)

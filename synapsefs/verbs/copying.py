@@ -10,7 +10,9 @@ from typing import Any
 from synapsefs.bridge import mirrored
 from synapsefs.errors import (
     ChangedError,
+    FolderError,
     InvalidRequestError,
+    NotAFolderError,
     NotFoundError,
     concerning,
 )
@@ -94,7 +96,7 @@ class CopyingVerbs(ArrangingVerbs, StagingVerbs):
     ) -> Pairs:
         await self._refresh([*listed(path1), *listed(path2)])
         pairs = await pairs_to_copy(self, path1, path2, recursive=recursive, maxdepth=maxdepth)
-        warn_left_out(pairs.left_out)
+        warn_left_out(pairs.left_out, recursive=recursive)
         return pairs
 
     async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
@@ -229,19 +231,23 @@ class CopyingVerbs(ArrangingVerbs, StagingVerbs):
 
 
 def _require_other(copy: _Copy, found: Mapping[Location, Entry | None]) -> None:
-    """Refuse to copy a file onto itself, and a directory onto or into itself."""
+    """Refuse a copy onto or into its own source, and of a file onto a directory or below a file."""
     path = copy.source.location.path
     there = found[copy.target]
     if there is not None and there.key == copy.source.key:
         what = "file" if copy.is_file else "directory"
         raise InvalidRequestError(f"this and {copy.target.path} are the same {what}", path)
-    if copy.is_file:
-        return
     for depth in range(1, len(copy.target.segments)):
         above = found[Location(copy.target.segments[:depth])]
-        if above is not None and above.key == copy.source.key:
+        if above is not None and above.key == copy.source.key and not copy.is_file:
             rule = f"a directory does not go into itself, to {copy.target.path}"
             raise InvalidRequestError(rule, path)
+        if above is not None and above.kind == "file":
+            rule = f"a file is in the way of a directory: {above.location.path}"
+            raise NotAFolderError(rule, copy.target.path)
+    if there is not None and there.kind != copy.source.kind:
+        kind = FolderError if copy.is_file else NotAFolderError
+        raise kind(f"there is a {there.kind} already", copy.target.path)
 
 
 def _is_whole(source: Entry, copy: Entry | None) -> bool:

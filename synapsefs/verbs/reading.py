@@ -133,7 +133,7 @@ class ReadingVerbs(FetchingVerbs):
         if manner.sync or manner.dry_run:
             await self._refresh(listed(rpath))
         pairs = await pairs_to_get(self, rpath, lpath, kwargs, recursive=recursive)
-        warn_left_out(pairs.left_out)
+        warn_left_out(pairs.left_out, recursive=recursive)
         rpath, lpath = list(pairs.sources), list(pairs.targets)
         with _fetches.collecting() as fetches:
             if manner.dry_run:

@@ -124,9 +124,9 @@ def listed(path: Any) -> list[Any]:
     return list(path) if isinstance(path, list | tuple | set) else [path]
 
 
-def warn_left_out(paths: Sequence[str]) -> None:
+def warn_left_out(paths: Sequence[str], *, recursive: bool) -> None:
     """Say which directories are left out of a call without ``recursive``."""
-    if paths:
+    if paths and not recursive:
         more = len(paths) - MOST_NAMED
         shown = ", ".join(paths[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
         logger.warning("omitting directories, as recursive=True was not given: %s", shown)

@@ -145,7 +145,7 @@ class WritingVerbs(SendingVerbs):
         else:
             maxdepth = kwargs.pop("maxdepth", None)
             pairs = await pairs_to_put(self, lpath, rpath, recursive=recursive, maxdepth=maxdepth)
-        warn_left_out(pairs.left_out)
+        warn_left_out(pairs.left_out, recursive=recursive)
         sends = [self._to_send(*pair, **kwargs) for pair in pairs.files()]
         sends = [item.saying(said.get(item.target.path, {})) for item in sends]
         made = tree.folders if tree else pairs.folder_targets()
