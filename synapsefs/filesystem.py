@@ -18,9 +18,9 @@ from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWrit
 from synapsefs.location import Location
 from synapsefs.options import SECRETS, configured, named
 from synapsefs.services.base import write_options
-from synapsefs.verbs.arranging import ArrangingVerbs
 from synapsefs.verbs.attributes import AttributeVerbs
 from synapsefs.verbs.calls import checked, opening
+from synapsefs.verbs.copying import CopyingVerbs
 from synapsefs.verbs.entries import EntryVerbs
 from synapsefs.verbs.listing import ListingVerbs
 from synapsefs.verbs.reading import ReadingVerbs
@@ -62,7 +62,7 @@ class SynapseFileSystem(
     ListingVerbs,
     ReadingVerbs,
     UnitVerbs,
-    ArrangingVerbs,
+    CopyingVerbs,
     AttributeVerbs,
     EntryVerbs,
     metaclass=_Constructed,
@@ -266,6 +266,8 @@ class SynapseFileSystem(
     ) -> Any:
         location = Location.parse(path)
         service = await self._service(location)
+        if not lone and self._transaction is not None:
+            self._transaction.require_separate([location])
         with concerning(location.path):
             options = write_options(given)
             service.require_options(location, options)

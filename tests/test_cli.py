@@ -118,6 +118,44 @@ def test_several_sources(run: Run, folder: Path, tmp_path: Path) -> None:
     assert run("ls", "synapse://datasets/d") == []
 
 
+def test_a_directory_without_recursive_is_refused(
+    run: Run, call: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    """Nothing is done, not for the files beside it either."""
+    for base in ("synapse://datasets/d", "synapse://collections/c/data_1"):
+        run("mkdir", "/".join(base.split("/")[:4]))
+        run("put", "-r", f"{folder}/", f"{base}/x")
+        before = run("find", base)
+        remote, local = f"{base}/x/deep", f"{folder}/deep"
+        for arguments, named in {
+            ("put", local, f"{base}/y"): local,
+            ("put", f"{folder}/a.txt", local, f"{base}/"): local,
+            ("put", f"{folder}/*", f"{base}/"): local,
+            ("get", remote, f"{tmp_path}/out"): remote,
+            ("get", f"{base}/x/a.txt", remote, f"{tmp_path}/out/"): remote,
+            ("cp", remote, f"{base}/y"): remote,
+            ("cp", f"{base}/x/*", f"{base}/y/"): remote,
+            ("mv", remote, f"{base}/y"): remote,
+        }.items():
+            code, out, err = call(*arguments)
+            assert (code, out) == (1, b""), arguments
+            assert err.startswith(f"synapsefs: {named.removeprefix('synapse://')}: "), err
+            assert "-r" in err
+            assert err.count("\n") == 1
+        assert run("find", base) == before
+        assert not (tmp_path / "out").exists()
+
+
+def test_local_names_with_brackets(run: Run, call: Callable[..., Any], tmp_path: Path) -> None:
+    (tmp_path / "photo[1].png").write_bytes(b"photo")
+    run("mkdir", "synapse://datasets/d")
+    run("put", f"{tmp_path}/photo[1].png", "synapse://datasets/d/")
+    assert run("ls", "synapse://datasets/d") == ["synapse://datasets/d/photo[1].png"]
+    code, out, err = call("put", f"{tmp_path}/no[1].png", "synapse://datasets/d/")
+    assert (code, out) == (1, b"")
+    assert err == f"synapsefs: {tmp_path}/no[1].png: nothing matches this pattern\n"
+
+
 def test_telling(run: Run, call: Callable[..., Any], folder: Path) -> None:
     assert run("ls") == ["synapse://collections", "synapse://datasets"]
     run("mkdir", "synapse://datasets/d")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, TqdmCallback
 
 from synapsefs.cli.base import CHUNK, STANDARD, Paths, Source, command, printable, write_out
-from synapsefs.errors import InvalidRequestError
+from synapsefs.errors import FolderError, InvalidRequestError
 from synapsefs.filesystem import SynapseFileSystem
+from synapsefs.verbs.pairing import local_paths
 
 Target = Annotated[str, typer.Argument(help="Where it goes.")]
 LocalTarget = Annotated[str, typer.Argument(help="Where it goes; - is standard output.")]
@@ -38,6 +40,14 @@ def _progress(quiet: bool) -> Callback:
 
 def _one_or_all(paths: list[str]) -> str | list[str]:
     return paths[0] if len(paths) == 1 else paths
+
+
+def _refuse_directories(is_directory: Callable[[str], bool], paths: Iterable[str]) -> None:
+    """Do nothing at all when directories would be left out."""
+    found = [path for path in paths if is_directory(path)]
+    if found:
+        more = f", and so are {len(found) - 1} more" if len(found) > 1 else ""
+        raise FolderError(f"this is a directory{more}: add -r for all it holds", found[0])
 
 
 def _print_plan(plan: Sequence[Mapping[str, Any]] | None) -> None:
@@ -81,6 +91,8 @@ def get(
         _refuse(recursive=recursive, unzip=unzip, sync=sync, dry_run=dry_run)
         write_out(fs, sources)
         return
+    if not recursive:
+        _refuse_directories(fs.isdir, fs.expand_path(sources))
     with _progress(quiet) as callback:
         plan = fs.get(
             _one_or_all(sources),
@@ -125,6 +137,8 @@ def put(
         _refuse(ignore=ignore, ignore_file=ignore_file, manifest=manifest)
         _put_standard_input(fs, sources, target, quiet)
         return
+    if not recursive and not as_collection:
+        _refuse_directories(os.path.isdir, local_paths(sources))
     with _progress(quiet) as callback:
         plan = fs.put(
             _one_or_all(sources),
@@ -145,12 +159,16 @@ def put(
 @command
 def cp(fs: SynapseFileSystem, source: Source, target: Target, recursive: Recursive = False) -> None:
     """Copy; within collections no byte moves."""
+    if not recursive:
+        _refuse_directories(fs.isdir, fs.expand_path(source))
     fs.copy(source, target, recursive=recursive)
 
 
 @command
 def mv(fs: SynapseFileSystem, source: Source, target: Target, recursive: Recursive = False) -> None:
     """Move: copy, then remove just what was copied."""
+    if not recursive:
+        _refuse_directories(fs.isdir, fs.expand_path(source))
     fs.mv(source, target, recursive=recursive)
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
+from synapsefs.errors import ChangedError
 from synapsefs.journal import Journal
 from synapsefs.location import Location
 from synapsefs.objects import Content
@@ -36,6 +37,9 @@ class Entry:
         The service's own handle; opaque to others.
     details
         Further keys of ``info``.
+    identity
+        The service's own id of it, whatever the path it was asked for by; None where only its
+        canonical path tells it from others.
     """
 
     location: Location
@@ -47,6 +51,12 @@ class Entry:
     modified: datetime | None = None
     record: Any = field(default=None, compare=False, repr=False)
     details: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    identity: Hashable | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> Hashable:
+        """What two entries have in common when they are the same file or directory."""
+        return self.identity or self.location
 
     def info(self) -> dict[str, Any]:
         """Give the dictionary that fsspec calls info; a new one at each call."""
@@ -280,6 +290,15 @@ class Service(Protocol):
     async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
         """Find what is at a place; a cached "nothing" is asked again."""
 
+    async def entries(
+        self, locations: Sequence[Location], *, refresh: bool = False
+    ) -> list[Entry | None]:
+        """Resolve many paths; None for what is not there.
+
+        Each collection or dataset is listed at most once, whatever is missing: with ``refresh``
+        anew.
+        """
+
     async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         """List a directory; a file lists as itself."""
 
@@ -364,8 +383,12 @@ class Service(Protocol):
     async def rename(self, entry: Entry, target: Location) -> bool:
         """Give a collection or dataset another name; False where it has to be copied."""
 
-    async def remove(self, entries: Sequence[Entry]) -> None:
-        """Remove files, and directories together with everything in them."""
+    async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
+        """Remove files, and directories together with everything in them.
+
+        With ``unchanged`` an entry is removed only where the service still has it with the same
+        id and version. The others are left, and then ``ChangedError`` names the first of them.
+        """
 
     async def aclose(self) -> None:
         """Finish what was deferred."""
@@ -377,6 +400,20 @@ class Service(Protocol):
 def measured_as(entry: Entry, size: int | None) -> Entry:
     """Give the entry with its size filled in."""
     return replace(entry, size=size)
+
+
+async def only_unchanged(
+    service: Service, entries: Sequence[Entry]
+) -> tuple[list[Entry], ChangedError | None]:
+    """Pick the entries that still have the same id and version; name the others in an error."""
+    now = await service.entries([entry.location for entry in entries], refresh=True)
+    pairs = list(zip(entries, now, strict=True))
+    same = [e for e, n in pairs if n is None or (n.key, n.version) == (e.key, e.version)]
+    changed = [entry.location.path for entry in entries if entry not in same]
+    if not changed:
+        return same, None
+    more = f", and so were {len(changed) - 1} more" if len(changed) > 1 else ""
+    return same, ChangedError(f"it was changed meanwhile and is left{more}", changed[0])
 
 
 async def none_of_them(sources: Sequence[LocalSource], *_: object) -> dict[Location, Staged]:  # noqa: ARG001

@@ -9,19 +9,19 @@ from synapsefs.errors import InvalidRequestError, concerning
 from synapsefs.services.base import Annotations, Entry
 from synapsefs.transfer import copy_bytes
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.core import Core
+from synapsefs.verbs.staging import StagingVerbs
 
 
 @mirrored("getxattr", "getxattrs", "setxattrs", "get_tags", "put_tags")
-class AttributeVerbs(Core):
+class AttributeVerbs(StagingVerbs):
     """The verbs that read and set metadata, descriptions and tags.
 
     In datasets an attribute is a key of the entry's metadata, or ``description``; in collections
     a key of the metadata of the data unit that a file belongs to.
     """
 
-    async def _annotated(self, path: str) -> tuple[Entry, Annotations]:
-        entry = await self._entry(path)
+    async def _annotated(self, path: str, *, refresh: bool = False) -> tuple[Entry, Annotations]:
+        entry = await self._entry(path, refresh=refresh)
         if entry.location.root is None:
             raise InvalidRequestError("the root has no attributes", path)
         return entry, (await self._service(entry.location)).annotations
@@ -81,7 +81,7 @@ class AttributeVerbs(Core):
         changes = {**(metadata or {}), **kwargs}
         if not changes:
             raise InvalidRequestError("name at least one attribute", path)
-        entry, annotations = await self._annotated(path)
+        entry, annotations = await self._annotated(path, refresh=True)
         with concerning(entry.location.path):
             options = await annotations.change(entry, changes)
             if options is not None:
@@ -92,8 +92,8 @@ class AttributeVerbs(Core):
         """Write a file's own bytes anew with other options."""
         service = await self._service(entry.location)
         content = await service.content(entry)
-        staged = await copy_bytes(self.transport, content, service, entry.location, options)
-        await self.publish([staged])
+        work = [copy_bytes(self.transport, content, service, entry.location, options)]
+        await self._publish_or_discard(await self._arrived(work))
 
     async def _get_tags(self, path: str) -> list[str]:
         """Give the tags of a file or directory in a dataset."""
@@ -122,7 +122,7 @@ class AttributeVerbs(Core):
         """
         if mode not in {"o", "m"}:
             raise InvalidRequestError(f"mode is 'o' or 'm', not {mode!r}", path)
-        entry, annotations = await self._annotated(path)
+        entry, annotations = await self._annotated(path, refresh=True)
         with concerning(entry.location.path):
             if mode == "m":
                 before = await annotations.tags(entry)

@@ -11,7 +11,7 @@ from typing import Any
 from synapsefs import integrity, limits
 from synapsefs.localfile import local_size
 from synapsefs.location import Location
-from synapsefs.verbs.core import Core
+from synapsefs.verbs.resolving import ResolvingVerbs
 
 CREATE, REPLACE, UNCHANGED = "create", "replace", "unchanged"
 HASHED_AT_A_TIME = 4
@@ -43,7 +43,7 @@ class Step:
         return asdict(self)
 
 
-class ComparingVerbs(Core):
+class ComparingVerbs(ResolvingVerbs):
     """What the verbs that move whole files share to find out what differs."""
 
     async def _steps_to_put(

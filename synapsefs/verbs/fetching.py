@@ -13,7 +13,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import limits
 from synapsefs.archive import UnpackLimits
-from synapsefs.errors import naming
+from synapsefs.errors import InvalidRequestError, naming
 from synapsefs.localfile import resolve_target
 from synapsefs.resume import Keeping
 from synapsefs.services.base import Entry
@@ -47,6 +47,7 @@ class FetchingVerbs(ComparingVerbs):
         """Fetch files and folders as ``manner`` says; local places are looked at before."""
         entries = [await self._entry(item.source) for item in fetches]
         work = list(zip(fetches, entries, strict=True))
+        _require_one_each(item.target for item, entry in work if entry.kind == "file")
         outcomes: dict[str, Exception | None] = {
             item.target: None for item, entry in work if entry.kind == "file"
         }
@@ -146,6 +147,15 @@ def prepare(targets: Iterable[str], *, each: bool = False) -> dict[str, Exceptio
         else:
             made.add(folder)
     return bad
+
+
+def _require_one_each(targets: Iterable[str]) -> None:
+    """Refuse two files for one local path, before any is fetched."""
+    seen: set[str] = set()
+    for target in map(os.path.abspath, targets):
+        if target in seen:
+            raise InvalidRequestError("two files for one path", target)
+        seen.add(target)
 
 
 def _unpacks(entry: Entry, recursive: bool) -> bool:

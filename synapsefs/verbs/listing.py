@@ -12,14 +12,15 @@ from synapsefs.errors import NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, directory
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.core import Core, as_asked
+from synapsefs.verbs.core import as_asked
+from synapsefs.verbs.resolving import ResolvingVerbs
 
 
 @mirrored(
     "ls", "info", "exists", "isfile", "isdir", "find", "glob", "du", "size", "sizes",
     "created", "modified", "checksum", "ukey", "expand_path",
 )  # fmt: skip
-class ListingVerbs(Core):
+class ListingVerbs(ResolvingVerbs):
     """The verbs that change nothing and read no bytes."""
 
     async def _ls(
@@ -240,11 +241,17 @@ class ListingVerbs(Core):
         found: set[str] = set()
         for item in paths:
             literal = assume_literal or not _magic(item) or await self._exists(item)
-            found.update(
-                await super()._expand_path(
-                    [item], recursive=recursive, maxdepth=maxdepth, assume_literal=literal
+            try:
+                found.update(
+                    await super()._expand_path(
+                        [item], recursive=recursive, maxdepth=maxdepth, assume_literal=literal
+                    )
                 )
-            )
+            except FileNotFoundError as error:
+                if isinstance(error, NotFoundError):
+                    raise
+                rule = "no such file or directory" if literal else "nothing matches this pattern"
+                raise NotFoundError(rule, item) from None
         return sorted(found)
 
     async def _du(
@@ -268,7 +275,8 @@ class ListingVerbs(Core):
 
     async def _sizes(self, paths: Sequence[str], batch_size: int | None = None) -> list[Any]:
         """Give the sizes of several files in bytes."""
-        return [await self._size(path) for path in paths]
+        entries = await self._require(paths)
+        return [entry.size for entry in await self._measured_all(entries)]
 
     async def _created(self, path: str) -> datetime:
         """Give the time at which a file was created."""

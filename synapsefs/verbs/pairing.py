@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fsspec.implementations.local import make_path_posix, trailing_sep
+from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import other_paths
 
-from synapsefs.errors import InvalidRequestError
+from synapsefs.errors import InvalidRequestError, NotFoundError
 from synapsefs.ignoring import Ignoring, ignoring
 from synapsefs.localnames import require_inside
 from synapsefs.localtree import LocalItem, local_tree
@@ -19,6 +19,38 @@ from synapsefs.location import Location, id_of, plain
 from synapsefs.manifest import Said, read_manifest, told
 
 _AT = "%40"
+
+
+@dataclass(frozen=True, slots=True)
+class Pairs:
+    """What goes where.
+
+    Attributes
+    ----------
+    sources, targets
+        Paths, one target for each source.
+    folders
+        Which sources are local directories.
+    left_out
+        Directories that were named, and that do not go.
+    """
+
+    sources: Sequence[str]
+    targets: Sequence[str]
+    folders: Sequence[str] = ()
+    left_out: Sequence[str] = ()
+
+    def files(self) -> list[tuple[str, str]]:
+        """Give sources and targets of files."""
+        folders = set(self.folders)
+        pairs = zip(self.sources, self.targets, strict=True)
+        return [pair for pair in pairs if pair[0] not in folders]
+
+    def folder_targets(self) -> list[str]:
+        """Give the targets of directories."""
+        folders = set(self.folders)
+        pairs = zip(self.sources, self.targets, strict=True)
+        return [target for source, target in pairs if source in folders]
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +204,7 @@ async def remote_target(fs: Any, lpath: str, rpath: str, name: str) -> str:
 
 async def pairs_to_get(
     fs: Any, rpath: Any, lpath: Any, options: Mapping[str, Any], *, recursive: bool
-) -> tuple[list[str], list[str]]:
+) -> Pairs:
     """Give remote paths and the local ones that they go to, by fsspec's rules.
 
     Raises
@@ -181,27 +213,126 @@ async def pairs_to_get(
         When a remote name would lead out of the local target. Nothing was written.
     """
     if isinstance(rpath, list) and isinstance(lpath, list):
-        return rpath, lpath
+        return Pairs(rpath, lpath)
     named = isinstance(rpath, str)
     maxdepth = options.get("maxdepth")
     path = fs._strip_protocol(rpath)  # noqa: SLF001
     found = await fs._expand_path(path, recursive=recursive, maxdepth=maxdepth)  # noqa: SLF001
+    left_out: list[str] = []
     if named and (not recursive or maxdepth is not None):
-        found = [item for item in found if not await fs._isdir(item)]  # noqa: SLF001
+        left_out = [item for item in found if await fs._isdir(item)]  # noqa: SLF001
+        found = [item for item in found if item not in left_out]
     target = make_path_posix(lpath)
     into = trailing_sep(target) or await asyncio.to_thread(os.path.isdir, target)
-    pattern = named and _is_pattern(path, found)
-    inside = len(found) == 1 if pattern else into and named and not trailing_sep(rpath)
     root = target.rstrip("/")
-    if not found:
-        return [], []
-    targets = other_paths(found, root, exists=named and inside, flatten=not named)
+    targets = _targets(rpath, path, found, root, into=into)
     require_inside(root, targets)
-    return found, [root + _local_names(item[len(root) :]) for item in targets]
+    places = [root + _local_names(item[len(root) :]) for item in targets]
+    return Pairs(found, places, left_out=left_out)
+
+
+async def pairs_to_put(
+    fs: Any, lpath: Any, rpath: Any, *, recursive: bool, maxdepth: int | None
+) -> Pairs:
+    """Give local paths and the remote ones that they go to, by fsspec's rules.
+
+    A local name that is there is no pattern, brackets and all.
+
+    Raises
+    ------
+    NotFoundError
+        For a pattern that nothing matches.
+    """
+    left_out: list[str] = []
+    if isinstance(lpath, list | tuple) and isinstance(rpath, list | tuple):
+        sources, targets = [os.fspath(path) for path in lpath], list(rpath)
+    else:
+        sources = await asyncio.to_thread(
+            local_paths, lpath, recursive=recursive, maxdepth=maxdepth
+        )
+        if isinstance(lpath, str) and (not recursive or maxdepth is not None):
+            left_out = await asyncio.to_thread(_directories, sources)
+            sources = [item for item in sources if item not in left_out]
+        root = fs._strip_protocol(rpath)  # noqa: SLF001
+        into = trailing_sep(rpath) or await fs._isdir(rpath)  # noqa: SLF001
+        path = make_path_posix(lpath) if isinstance(lpath, str) else lpath
+        targets = _targets(lpath, path, sources, root, into=into)
+    return Pairs(sources, targets, await asyncio.to_thread(_directories, sources), left_out)
+
+
+async def pairs_to_copy(
+    fs: Any, path1: Any, path2: Any, *, recursive: bool, maxdepth: int | None
+) -> Pairs:
+    """Give remote paths and those that they are copied to, by fsspec's rules."""
+    if isinstance(path1, list | tuple) and isinstance(path2, list | tuple):
+        return Pairs(_stripped(fs, path1), _stripped(fs, path2))
+    source, root = fs._strip_protocol(path1), fs._strip_protocol(path2)  # noqa: SLF001
+    found = await fs._expand_path(source, recursive=recursive, maxdepth=maxdepth)  # noqa: SLF001
+    left_out: list[str] = []
+    if isinstance(path1, str) and (not recursive or maxdepth is not None):
+        left_out = [item for item in found if await fs._isdir(item)]  # noqa: SLF001
+        found = [item for item in found if item not in left_out]
+    into = trailing_sep(path2) or await fs._isdir(root)  # noqa: SLF001
+    return Pairs(found, _targets(path1, source, found, root, into=into), left_out=left_out)
+
+
+def _stripped(fs: Any, paths: Sequence[Any]) -> list[str]:
+    return [fs._strip_protocol(path) for path in paths]  # noqa: SLF001
+
+
+def _targets(asked: Any, path: Any, found: Sequence[str], root: str, *, into: bool) -> list[str]:
+    """Give the path below ``root`` that each of what was found goes to.
+
+    Parameters
+    ----------
+    asked, path
+        The source as it was given, and without protocol.
+    into
+        Whether ``root`` is a directory to put things into.
+    """
+    named = isinstance(asked, str)
+    pattern = named and _is_pattern(path, found)
+    inside = len(found) == 1 if pattern else into and named and not trailing_sep(asked)
+    if not found:
+        return []
+    return list(other_paths(list(found), root, exists=named and inside, flatten=not named))
+
+
+def local_paths(paths: Any, *, recursive: bool = False, maxdepth: int | None = None) -> list[str]:
+    """Resolve local patterns, and with ``recursive`` directories; it blocks.
+
+    Raises
+    ------
+    NotFoundError
+        For a pattern that nothing matches.
+    """
+    local = LocalFileSystem()
+    found: set[str] = set()
+    for given in [paths] if isinstance(paths, str) else paths:
+        path = make_path_posix(os.fspath(given))
+        if _magic(path) and not os.path.lexists(path):
+            try:
+                found.update(local.expand_path(path, recursive=recursive, maxdepth=maxdepth))
+            except FileNotFoundError:
+                raise NotFoundError("nothing matches this pattern", os.fspath(given)) from None
+            continue
+        path = path.rstrip("/") or "/"
+        found.add(path)
+        if recursive:
+            found.update(local.find(path, maxdepth=maxdepth, withdirs=True))
+    return sorted(found)
+
+
+def _directories(paths: Sequence[str]) -> list[str]:
+    return [path for path in paths if os.path.isdir(path)]
+
+
+def _magic(path: str) -> bool:
+    return any(mark in path for mark in "*?[")
 
 
 def _is_pattern(path: str, found: Sequence[str]) -> bool:
-    return any(mark in path for mark in "*?[") and path not in found
+    return _magic(path) and path not in found
 
 
 def _local_names(path: str) -> str:

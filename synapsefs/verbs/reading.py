@@ -18,6 +18,7 @@ from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.each import Manner
 from synapsefs.verbs.fetching import Fetch, FetchingVerbs, prepare
 from synapsefs.verbs.pairing import pairs_to_get
+from synapsefs.verbs.resolving import listed, warn_left_out
 
 _fetches: Batch[Fetch] = Batch("fetches")
 
@@ -129,7 +130,11 @@ class ReadingVerbs(FetchingVerbs):
         manner = Manner.of(kwargs)
         if isinstance(lpath, os.PathLike):
             lpath = os.fspath(lpath)
-        rpath, lpath = await pairs_to_get(self, rpath, lpath, kwargs, recursive=recursive)
+        if manner.sync or manner.dry_run:
+            await self._refresh(listed(rpath))
+        pairs = await pairs_to_get(self, rpath, lpath, kwargs, recursive=recursive)
+        warn_left_out(pairs.left_out, recursive=recursive)
+        rpath, lpath = list(pairs.sources), list(pairs.targets)
         with _fetches.collecting() as fetches:
             if manner.dry_run:
                 await limits.gather(map(self._get_file, rpath, lpath), 1)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs import limits
 from synapsefs.errors import InvalidRequestError
 from synapsefs.localfile import local_size
 from synapsefs.location import Location, Root
@@ -17,7 +16,7 @@ from synapsefs.manifest import METADATA, Said
 from synapsefs.services.base import LocalSource, Staged
 from synapsefs.transfer import stage_file
 from synapsefs.verbs.comparing import ComparingVerbs
-from synapsefs.verbs.transaction import Deferred, SynapseTransaction
+from synapsefs.verbs.staging import StagingVerbs
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +38,8 @@ class Send:
         return replace(self, options={**self.options, **more})
 
 
-class SendingVerbs(ComparingVerbs):
-    """Sends files: those whose content is there not at all, many together, the others one by one.
-
-    A file that has arrived is not visible. It is published with all others of its call, or waits
-    for the end of its transaction.
-    """
-
-    transaction_type = SynapseTransaction
+class SendingVerbs(StagingVerbs, ComparingVerbs):
+    """Sends files: known content not at all, many files together, the others one by one."""
 
     async def _send(
         self,
@@ -55,26 +48,73 @@ class SendingVerbs(ComparingVerbs):
         counter: Any = DEFAULT_CALLBACK,
     ) -> None:
         """Send files whose places have been checked, and make them visible together."""
-        sizes = await asyncio.to_thread(lambda: [local_size(item.source) for item in sends])
+        sizes = await _sizes(sends)
         callback.set_size(sum(size or 0 for size in sizes))
         counter.set_size(len(sends))
-        there = await self._present(sends, sizes)
+        known = there = await self._present(sends, sizes)
         for item in there.values():
             callback.relative_update(item.size)
         counter.relative_update(len(there))
-        there |= await self._sent_together(sends, sizes, there, callback, counter)
+        there = known | await self._sent_together(sends, sizes, known, callback, counter)
         left = [item for item in sends if item.target not in there]
         staged = await self._arrived(
             [self._stage_counted(item, callback, counter) for item in left]
         )
+        await self._publish_sent(sends, staged, there, known)
+
+    async def _publish_sent(
+        self,
+        sends: Sequence[Send],
+        staged: Sequence[Staged],
+        there: Mapping[Location, Staged],
+        known: Mapping[Location, Staged],
+    ) -> None:
+        """Make files visible; those that the service cannot bind by their checksum go one by one.
+
+        Parameters
+        ----------
+        sends
+            All files of the call.
+        staged, there
+            Those sent one by one, and the others.
+        known
+            Those that were not sent at all, as the service had their content.
+        """
+        whole = [*staged, *there.values()]
+        if self._intrans or not there or any(i.target.root is Root.DATASETS for i in sends):
+            await self._publish_or_defer(whole)
+            return
         try:
-            await self._publish_or_defer([*staged, *there.values()])
-        except InvalidRequestError:
-            if not there or any(item.target.root is Root.DATASETS for item in sends):
-                raise
-            again = [item for item in sends if item.target in there]
-            work = [self._stage_file(item, DEFAULT_CALLBACK) for item in again]
-            await self._publish_or_defer([*staged, *await self._arrived(work)])
+            try:
+                await self.publish(whole)
+                return
+            except InvalidRequestError as error:
+                unbound = await self._unbound(sends, there, known, error)
+                if not unbound:
+                    raise
+            work = [self._stage_file(item, DEFAULT_CALLBACK) for item in unbound]
+            again = {item.location: item for item in await self._arrived(work)}
+        except BaseException as error:
+            await asyncio.shield(self.discard(whole, error))
+            raise
+        await self._publish_or_discard([*staged, *({**there, **again}).values()])
+
+    async def _unbound(
+        self,
+        sends: Sequence[Send],
+        there: Mapping[Location, Staged],
+        known: Mapping[Location, Staged],
+        error: InvalidRequestError,
+    ) -> list[Send]:
+        """Give the files that were refused for their checksum, not for any other reason.
+
+        Those are the ones that the service has no more; else all that it took by their checksum.
+        """
+        still = await self._present(sends, await _sizes(sends)) if known else {}
+        gone = set(known) - set(still)
+        if not gone and "checksum" in str(error).lower():
+            gone = set(there)
+        return [item for item in sends if item.target in gone]
 
     async def _present(
         self, sends: Sequence[Send], sizes: Sequence[int | None]
@@ -119,35 +159,9 @@ class SendingVerbs(ComparingVerbs):
             keeping=self._keeping(item.target, item.resume),
         )
 
-    async def _arrived(
-        self, work: Sequence[Coroutine[Any, Any, Staged]], batch_size: int | None = None
-    ) -> list[Staged]:
-        """Wait until all files have arrived; when one fails, clear the others away."""
-        staged: dict[int, Staged] = {}
 
-        async def arrive(number: int, coroutine: Coroutine[Any, Any, Staged]) -> None:
-            staged[number] = await coroutine
-
-        try:
-            arrivals = (arrive(number, coroutine) for number, coroutine in enumerate(work))
-            await limits.gather(arrivals, batch_size or self.options.max_concurrency)
-        except BaseException as error:
-            for coroutine in work:
-                coroutine.close()
-            await asyncio.shield(self.discard(list(staged.values()), error))
-            raise
-        return [staged[number] for number in sorted(staged)]
-
-    async def _publish_or_defer(self, staged: list[Staged]) -> None:
-        """Make files visible, or leave that to the transaction's end."""
-        if self._intrans:
-            self.transaction.files.extend(map(Deferred, staged))
-            return
-        try:
-            await self.publish(staged)
-        except BaseException as error:
-            await asyncio.shield(self.discard(staged, error))
-            raise
+async def _sizes(sends: Sequence[Send]) -> list[int | None]:
+    return await asyncio.to_thread(lambda: [local_size(item.source) for item in sends])
 
 
 def _by_root(sends: Sequence[Send], sizes: Sequence[int | None]) -> list[list[LocalSource]]:

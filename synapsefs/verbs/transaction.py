@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
+from contextvars import ContextVar
 from typing import Any
 
 from fsspec.transaction import Transaction
 
 from synapsefs import bridge
+from synapsefs.errors import InvalidRequestError
+from synapsefs.location import Location
 from synapsefs.services.base import Staged
+from synapsefs.verbs.resolving import plain, require_separate
 
 
 class Deferred:
@@ -16,6 +21,7 @@ class Deferred:
 
     def __init__(self, staged: Staged) -> None:
         self.staged: Staged | None = staged
+        self.path = staged.location.path
 
     def discard(self) -> None:
         """Forget the file; nobody has seen it."""
@@ -23,14 +29,42 @@ class Deferred:
 
 
 class SynapseTransaction(Transaction):
-    """Files that appear together at the end, or not at all.
+    """Files that appear together at the end, or not at all; those of one thread or task.
 
-    All their bytes have arrived and are verified before the first appears. Files of a collection
-    become visible unit by unit, all units in one call where they are at most a thousand.
+    A transaction belongs to the thread or task that began it, and to tasks that this one starts
+    meanwhile. What others write through the same instance is published as ever. Copies, moves,
+    removals and attributes take effect at once.
+
+    All bytes have arrived and are verified before the first file appears. Files of a collection
+    become visible unit by unit, all units in one call where they are at most a thousand. Of
+    several files for one path the last is published.
     """
 
     fs: Any
     files: deque[Any]
+
+    def start(self) -> None:
+        """Begin.
+
+        Raises
+        ------
+        InvalidRequestError
+            Inside of another transaction of this filesystem.
+        """
+        if transaction_of(self.fs) is not None:
+            raise InvalidRequestError("a transaction is open already: they do not nest")
+        self.files = deque()
+        _begun.set((*_unfinished(), self))
+
+    def require_separate(self, locations: Sequence[Location]) -> None:
+        """Refuse files that would be directories of others, or the other way round.
+
+        Raises
+        ------
+        NotAFolderError
+            Naming the path that would be both.
+        """
+        require_separate([*(Location.parse(file.path) for file in self.files), *locations])
 
     def complete(self, commit: bool = True) -> None:
         """Publish all files written since the start, or discard them.
@@ -42,10 +76,13 @@ class SynapseTransaction(Transaction):
         """
         files, self.files = list(self.files), deque()
         fs, self.fs = self.fs, None
-        fs._intrans, fs._transaction = False, None  # noqa: SLF001 - as fsspec's own does
+        _begun.set(_unfinished())
         staged = [file.staged for file in files if file.staged is not None]
         try:
             if commit and staged:
+                require_separate([item.location for item in staged])
+                staged, replaced = _last_of_each(staged)
+                bridge.run(fs.loop, fs.discard(replaced))
                 bridge.run(fs.loop, fs.publish(staged))
             elif staged:
                 bridge.run(fs.loop, fs.discard(staged))
@@ -57,3 +94,33 @@ class SynapseTransaction(Transaction):
             for file in files:
                 if not commit or file.staged is None:
                     file.discard()
+
+
+_begun: ContextVar[tuple[SynapseTransaction, ...]] = ContextVar("transactions", default=())
+
+
+def _unfinished() -> tuple[SynapseTransaction, ...]:
+    return tuple(one for one in _begun.get() if one.fs is not None)
+
+
+def transaction_of(fs: Any) -> SynapseTransaction | None:
+    """Give the transaction of a filesystem that this thread or task is in."""
+    return next((one for one in _begun.get() if one.fs is fs), None)
+
+
+def _last_of_each(staged: Sequence[Staged]) -> tuple[list[Staged], list[Staged]]:
+    """Split files into the last one for each path, and those that it takes the place of.
+
+    What the earlier ones demanded of what is there goes for the last one.
+    """
+    last: dict[Location, Staged] = {}
+    replaced: list[Staged] = []
+    for item in staged:
+        place = plain(item.location)
+        earlier = last.pop(place, None)
+        if earlier is not None:
+            item.exclusive = item.exclusive or earlier.exclusive
+            item.base = earlier.base if item.base is None else item.base
+            replaced.append(earlier)
+        last[place] = item
+    return list(last.values()), replaced

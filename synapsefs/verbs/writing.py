@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections import Counter
 from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,14 +17,12 @@ from synapsefs.manifest import METADATA, Said
 from synapsefs.services.base import ARCHIVE, Staged, write_options
 from synapsefs.transfer import stage_bytes
 from synapsefs.verbs.archives import packed
-from synapsefs.verbs.batch import Batch
 from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.comparing import UNCHANGED
 from synapsefs.verbs.each import Manner, send_each
-from synapsefs.verbs.pairing import LocalTree, said_of, tree_to_put
+from synapsefs.verbs.pairing import LocalTree, Pairs, pairs_to_put, said_of, tree_to_put
+from synapsefs.verbs.resolving import plain, require_one_each, require_separate, warn_left_out
 from synapsefs.verbs.sending import Send, SendingVerbs
-
-_sends: Batch[Send] = Batch("sends")
 
 
 @mirrored("pipe", "pipe_file", "put", "put_file", "touch")
@@ -70,7 +67,7 @@ class WritingVerbs(SendingVerbs):
         options = write_options(kwargs)
         values = {path: value} if isinstance(path, str) else path
         exclusive = exclusive_by(mode)
-        places = {Location.parse(name): content for name, content in values.items()}
+        places = {plain(Location.parse(name)): content for name, content in values.items()}
         await self._validate(*[(place, options) for place in places])
         work = [self._stage_bytes(place, places[place], exclusive, options) for place in places]
         await self._stage_and_publish(work, batch_size)
@@ -144,11 +141,15 @@ class WritingVerbs(SendingVerbs):
         if manifest is not None:
             said = await said_of(tree, manifest, lpath)
         if tree is not None:
-            lpath, rpath = tree.sources, tree.targets
-        with _sends.collecting() as sends:
-            await super()._put(lpath, rpath, recursive=recursive, **kwargs)
+            pairs = Pairs(tree.sources, tree.targets)
+        else:
+            maxdepth = kwargs.pop("maxdepth", None)
+            pairs = await pairs_to_put(self, lpath, rpath, recursive=recursive, maxdepth=maxdepth)
+        warn_left_out(pairs.left_out, recursive=recursive)
+        sends = [self._to_send(*pair, **kwargs) for pair in pairs.files()]
         sends = [item.saying(said.get(item.target.path, {})) for item in sends]
-        folders = {name: said.get(name, {}) for name in (tree.folders if tree else ())}
+        made = tree.folders if tree else pairs.folder_targets()
+        folders = {name: said.get(name, {}) for name in made}
         failures = tree.failures if tree else {}
         return await self._send_so(sends, callback, folders, manner, failures)
 
@@ -218,15 +219,24 @@ class WritingVerbs(SendingVerbs):
         OSError
             When the local file cannot be read.
         """
-        target, options = Location.parse(rpath), write_options(kwargs)
-        item = Send(os.fspath(lpath), target, exclusive_by(mode), options, resume)
-        if _sends.add(item):
-            return
+        item = self._to_send(lpath, rpath, mode=mode, resume=resume, **kwargs)
         if await asyncio.to_thread(os.path.isdir, item.source):
             await self._makedirs(item.target.path, exist_ok=True)
         else:
             await self._make_ready([item], {})
             await self._send([item], callback)
+
+    def _to_send(
+        self,
+        lpath: Any,
+        rpath: str,
+        *,
+        mode: str = "overwrite",
+        resume: bool | None = None,
+        **kwargs: Any,
+    ) -> Send:
+        target, options = Location.parse(rpath), write_options(kwargs)
+        return Send(os.fspath(lpath), target, exclusive_by(mode), options, resume)
 
     async def _make_ready(self, sends: Sequence[Send], folders: Mapping[str, Said]) -> None:
         """Check everything, then make the folders; a container made for it goes when that fails."""
@@ -236,12 +246,16 @@ class WritingVerbs(SendingVerbs):
         for folder, said in folders.items():
             if said:
                 await self._require_sayable(folder, said)
-        made = await self._make_container(*next(iter(folders.items()))) if folders else None
+        places = [item.target for item in sends]
+        require_separate(places, map(Location.parse, folders))
+        made: list[str] = []
         try:
+            for folder, said in folders.items():
+                made += await self._make_container(folder, said)
             await self._validate(*[(item.target, item.options) for item in sends])
         except BaseException:
-            if made is not None:
-                await self._rmdir(made)
+            for container in made:
+                await self._rmdir(container)
             raise
         for folder, said in folders.items():
             await self._make(folder, exist_ok=True, parents=True, options=said)
@@ -268,22 +282,23 @@ class WritingVerbs(SendingVerbs):
                 folder,
             )
 
-    async def _make_container(self, folder: str, said: Said) -> str | None:
-        """Make the collection or dataset that a folder lies in; None when it is there."""
+    async def _make_container(self, folder: str, said: Said) -> list[str]:
+        """Make the collection or dataset that a folder lies in; give it if it was not there."""
         location = Location.parse(folder)
         container = Location(location.segments[:2])
         if await self._exists(container.path):
-            return None
+            return []
         options = said if location == container else {}
         await self._make(container.path, exist_ok=True, parents=True, options=options)
-        return container.path
+        return [container.path]
 
     async def _validate(self, *wanted: tuple[Location, Mapping[str, Any]]) -> None:
         """Check all places before any byte is sent; in a transaction units may still grow."""
-        twice = Counter(place for place, _ in wanted)
-        if twice and max(twice.values()) > 1:
-            path = min(place.path for place, count in twice.items() if count > 1)
-            raise InvalidRequestError("two files for one path", path)
+        places = [place for place, _ in wanted]
+        require_one_each(places)
+        require_separate(places)
+        if (transaction := self._transaction) is not None:
+            transaction.require_separate(places)
         options = {place: given for place, given in wanted if given}
         for place, given in options.items():
             (await self._service(place)).require_options(place, given)

@@ -169,6 +169,60 @@ def test_a_service_that_binds_no_checksum_it_was_not_sent(tmp_path, local):
         assert relative(fs, "collections/c/data_1") == CONTENT
 
 
+def uploads(seen):
+    """Requests that carry files."""
+    return sum(s.path in {"/data_files/", "/chunked_upload/"} for s in seen)
+
+
+def test_a_refusal_for_another_reason_sends_nothing_again(tmp_path, local):
+    """What the service has is not sent because it refuses the unit."""
+    refusing = []
+
+    @web.middleware
+    async def refuse(request, handler):
+        if refusing and request.path == "/data_units/" and request.method == "POST":
+            return web.json_response({"detail": "not in this schema"}, status=422)
+        return await handler(request)
+
+    with observed_server(tmp_path / "root", middleware=refuse) as server:
+        fs = SynapseFileSystem(**server.options, skip_instance_cache=True)
+        fs.mkdir("collections/c")
+        fs.put(f"{local}/", "collections/c/data_1/one", recursive=True)
+        (local / "new.bin").write_bytes(b"new")
+        refusing.append(True)
+        with server.watching() as seen, pytest.raises(InvalidRequestError, match="schema"):
+            fs.put(f"{local}/", "collections/c/data_1/two", recursive=True)
+        assert uploads(seen) == 1, "only the new file"
+        assert sum(s.path == "/data_units/" and s.method == "POST" for s in seen) == 1
+
+
+def test_only_content_that_is_gone_is_sent_again(tmp_path, local):
+    """One file that the service had is no longer there when the unit is made."""
+    gone, told, armed = set(), [], []
+
+    @web.middleware
+    async def forget(request, handler):
+        if armed and request.path == "/data_files/verify_checksums/":
+            sums = (await request.json())["checksums"]
+            told.append(sums)
+            if len(told) == 2:
+                gone.update(sums[:1])
+            return web.json_response({"existing_checksums": [s for s in sums if s not in gone]})
+        if request.path == "/data_units/" and request.method == "POST" and len(told) == 1:
+            return web.json_response({"detail": "one file is missing"}, status=400)
+        return await handler(request)
+
+    with observed_server(tmp_path / "root", middleware=forget) as server:
+        fs = SynapseFileSystem(**server.options, skip_instance_cache=True)
+        fs.mkdir("collections/c")
+        fs.put(f"{local}/", "collections/c/data_1/one", recursive=True)
+        armed.append(True)
+        with server.watching() as seen:
+            fs.put(f"{local}/", "collections/c/data_1/two", recursive=True)
+        assert (len(told), uploads(seen)) == (2, 1)
+        assert relative(fs, "collections/c/data_1/two") == CONTENT
+
+
 def test_one_bad_file_never_loses_the_rest(tmp_path, local):
     with observed_server(tmp_path / "root", middleware=refuse_large) as server:
         fs = SynapseFileSystem(**server.options, skip_instance_cache=True)

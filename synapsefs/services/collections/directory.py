@@ -67,6 +67,7 @@ class CollectionRecord:
             created=self.created,
             record=self,
             details=details,
+            identity=("collection", self.identifier),
         )
 
 

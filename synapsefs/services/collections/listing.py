@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from synapsefs.errors import NotFoundError
 from synapsefs.location import Location, Root, escape
@@ -48,6 +49,37 @@ class Listing:
                 return await self.entry(location)
         if found is None:
             raise NotFoundError("no such file or directory", location.path)
+        return found
+
+    async def entries(
+        self, locations: Sequence[Location], *, refresh: bool = False
+    ) -> list[Entry | None]:
+        """Resolve many paths from one listing of each collection; None for what is not there."""
+        found: dict[Location, Entry | None] = dict.fromkeys(locations)
+        for container in {Location(location.segments[:2]) for location in found}:
+            inside = [place for place in found if place.segments[:2] == container.segments]
+            found |= await self._entries_in(container, inside, refresh=refresh)
+        return [found[location] for location in locations]
+
+    async def _entries_in(
+        self, container: Location, inside: Sequence[Location], *, refresh: bool
+    ) -> dict[Location, Entry | None]:
+        if not container.container:
+            return {container: directory(ROOT)}
+        try:
+            collection = await self._directory.find(container, refresh=refresh)
+        except NotFoundError:
+            return {}
+        found: dict[Location, Entry | None] = {}
+        index = None
+        for location in inside:
+            if not location.inner:
+                found[location] = collection.entry()
+            elif len(location.inner) == 1 and _specification(collection, location):
+                found[location] = directory(collection.location.child(*location.inner))
+            else:
+                index = index or await self._indexes.get(collection, refresh=refresh)
+                found[location] = self.at(index, collection.location.child(*location.inner))
         return found
 
     def at(self, index: CollectionIndex, place: Location) -> Entry | None:
@@ -140,6 +172,7 @@ def _file_entry(place: Location, file: BoundFile) -> Entry:
         created=file.unit.created,
         record=file,
         details={"unit": file.unit.identifier, "specification": file.specification},
+        identity=("unit", file.unit.identifier, file.specification),
     )
 
 

@@ -16,7 +16,7 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.objects import Content
-from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as, only_unchanged
 from synapsefs.services.collections.annotations import UnitAnnotations
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.direct import DirectRoute, Outgoing
@@ -83,7 +83,7 @@ class CollectionsService:
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
         self._listing = Listing(self._directory, self._indexes)
         self.entry, self.children = self._listing.entry, self._listing.children
-        self.descendants = self._listing.descendants
+        self.entries, self.descendants = self._listing.entries, self._listing.descendants
         self._sizes = Sizes(transport, self.api, self._directory)
         self._direct = DirectRoute(self.api, transport)
         self._known = KnownContent(self.api)
@@ -315,11 +315,17 @@ class CollectionsService:
             return False
         return True
 
-    async def remove(self, entries: Sequence[Entry]) -> None:
+    async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Delete collections, and units all of whose files are to go.
 
         A unit keeps the files that stay; taking a required one from it is refused.
         """
+        if unchanged:
+            same, changed = await only_unchanged(self, entries)
+            await self.remove(same)
+            if changed is not None:
+                raise changed
+            return
         for entry in entries:
             if entry.kind == "directory" and not entry.location.inner:
                 await self._remove_collection(entry)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 
 from synapsefs import limits
 from synapsefs.errors import NotFoundError
@@ -58,6 +59,45 @@ class Listing:
             if not gone or not await self._registry.replaced(dataset, location):
                 raise
         return await self.entry(location)
+
+    async def entries(
+        self, locations: Sequence[Location], *, refresh: bool = False
+    ) -> list[Entry | None]:
+        """Resolve many paths from one listing of each dataset; None for what is not there."""
+        found: dict[Location, Entry | None] = dict.fromkeys(locations)
+        for container in {Location(location.segments[:2]) for location in found}:
+            inside = [place for place in found if place.segments[:2] == container.segments]
+            found |= await self._entries_in(container, inside, refresh=refresh)
+        return [found[location] for location in locations]
+
+    async def _entries_in(
+        self, container: Location, inside: Sequence[Location], *, refresh: bool
+    ) -> dict[Location, Entry | None]:
+        if not container.container:
+            return {container: directory(ROOT)}
+        try:
+            dataset = await self._registry.find(container, refresh=refresh, patient=False)
+        except NotFoundError:
+            by_id = inside if id_of(container.container) else ()
+            return {place: await self._one(place, refresh=refresh) for place in by_id}
+        found: dict[Location, Entry | None] = {}
+        index = None
+        for location in inside:
+            if not location.inner:
+                found[location] = dataset.entry()
+                continue
+            try:
+                index = index or await self._indexes.get(dataset, refresh=refresh)
+            except NotFoundError:  # another dataset may have the name by now
+                return {place: await self._one(place, refresh=refresh) for place in inside}
+            found[location] = await self.at(index, dataset.location.child(*location.inner))
+        return found
+
+    async def _one(self, location: Location, *, refresh: bool) -> Entry | None:
+        try:
+            return await self.entry(location, refresh=refresh)
+        except NotFoundError:
+            return None
 
     async def _within(self, dataset: DatasetRecord, location: Location, *, refresh: bool) -> Entry:
         place = dataset.location.child(*location.inner)

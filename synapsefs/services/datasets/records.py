@@ -162,6 +162,7 @@ class EntryRecord:
             modified=aware(self.entry.modified_at),
             record=self,
             details=self.details(),
+            identity=("entry", self.identifier, self.piece.key if self.piece else None),
         )
 
     def details(self) -> dict[str, Any]:

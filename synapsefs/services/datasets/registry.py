@@ -51,7 +51,13 @@ class DatasetRecord:
         """Describe the dataset as a directory."""
         details = {"id": self.identifier, "description": self.description}
         return Entry(
-            self.location, "directory", 0, created=self.created, record=self, details=details
+            self.location,
+            "directory",
+            0,
+            created=self.created,
+            record=self,
+            details=details,
+            identity=("dataset", self.identifier),
         )
 
 

@@ -25,6 +25,7 @@ from synapsefs.services.base import (
     Staged,
     measured_as,
     none_of_them,
+    only_unchanged,
     write_options,
 )
 from synapsefs.services.datasets.annotations import EntryAnnotations
@@ -78,7 +79,7 @@ class DatasetsService:
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
         self.entry, self.children = self._listing.entry, self._listing.children
-        self.descendants = self._listing.descendants
+        self.entries, self.descendants = self._listing.entries, self._listing.descendants
         self._publisher = EntryPublisher(self.api, self._registry, self._indexes)
         self.annotations = EntryAnnotations(self.api, self._indexes)
         self.history = EntryHistory(self.api, self._indexes)
@@ -253,8 +254,14 @@ class DatasetsService:
         """Say no: the service cannot."""
         return False
 
-    async def remove(self, entries: Sequence[Entry]) -> None:
+    async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Delete entries, deepest first: what a directory holds goes before the directory."""
+        if unchanged:
+            same, changed = await only_unchanged(self, entries)
+            await self.remove(same)
+            if changed is not None:
+                raise changed
+            return
         for entry in entries:
             if not entry.location.container:
                 raise UnsupportedError("a service's root cannot be removed", entry.location.path)
