@@ -270,6 +270,7 @@ def _run(connection: sqlite3.Connection, script: str) -> None:
         if sqlite3.complete_statement(statement):
             connection.execute(statement)
             statement = ""
+    connection.execute(statement)
 
 
 def _enter_wal(connection: sqlite3.Connection) -> None:

@@ -238,11 +238,11 @@ async def put_part(request: web.Request) -> web.Response:
         raise Problem(403, "The content type was not signed.", code="SignatureDoesNotMatch")
     expected = _content_md5(request)
     size = int(claims["size"]) if "size" in claims else None
-    if size is not None and request.content_length not in (None, size):
-        raise _wrong_size()
     limit = settings.max_file_size
     if limit is not None and (request.content_length or 0) > limit:
         raise Problem(413, "The object is larger than this server accepts.")
+    if size is not None and request.content_length not in (None, size):
+        raise _wrong_size()
     whole = "whole" in claims
     upload_id, number = request.match_info["upload"], int(request.match_info["number"])
     request.app[DATABASE].look(lambda connection: _require_open(request.app, connection, upload_id))
@@ -250,7 +250,7 @@ async def put_part(request: web.Request) -> web.Response:
     staged = await blobs.receive(
         request.content.iter_any(),
         digests=ALL_DIGESTS if whole else ("md5",),
-        limit=limit if size is None else size,
+        limit=min((most for most in (limit, size) if most is not None), default=None),
     )
     target = blobs.uploads / f"{upload_id}.{number}.{secrets.token_hex(4)}"
     part = await blobs.run(

@@ -62,6 +62,9 @@ class Quota:
         Problem
             507, when there is none.
         """
+        if self._most is None:
+            yield
+            return
         async with self._lock:
             if self._stale() or not self._fits(amount):
                 await self._measure()

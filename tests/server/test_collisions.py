@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import sqlite3
 
 import pytest
 
@@ -68,3 +69,25 @@ async def test_a_second_content_of_one_md5_is_refused(client, put):
     made = await client.call("POST", "/data_units/", json=unit, status=201)
     assert (await client.raw("GET", made["files"]["data_1"]["url"]))[2] == FIRST
     assert (await client.upload(FIRST))["id"] == first["id"]
+
+
+async def test_a_collision_in_a_root_of_the_first_version_is_not_bound(client, tmp_path):
+    collection = await client.collection()
+    await client.upload(FIRST)
+    connection = sqlite3.connect(tmp_path / "root/catalogue.sqlite3")
+    sha1, sha256 = hashlib.sha1(SECOND).hexdigest(), hashlib.sha256(SECOND).hexdigest()
+    connection.execute(
+        """INSERT INTO data_files (tenant, sha256, sha1, md5, checksum, size, name, created)
+           SELECT tenant, ?, ?, md5, md5, size, name, created FROM data_files""",
+        (sha256, sha1),
+    )
+    connection.commit()
+    connection.close()
+    unit = {"data_collection": collection, "files": {"data_1": {"checksum": md5(FIRST)}}}
+    await client.call("POST", "/data_units/", json=unit, status=400)
+    body = {"checksums": [md5(FIRST), hashlib.sha1(FIRST).hexdigest()]}
+    known = await client.call("POST", "/data_files/verify_checksums/", json=body)
+    assert known["existing_checksums"] == body["checksums"][1:]
+    unit["files"]["data_1"]["checksum"] = body["checksums"][1]
+    made = await client.call("POST", "/data_units/", json=unit, status=201)
+    assert (await client.raw("GET", made["files"]["data_1"]["url"]))[2] == FIRST

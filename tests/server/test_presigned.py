@@ -231,3 +231,15 @@ async def test_the_size_is_signed(start, tmp_path):
         assert (await client.raw("PUT", changed, data=b"x" * (size + 1)))[0] == 403
         assert (await client.raw("PUT", url, data=b"x" * size))[0] == 200
     assert list((tmp_path / "root/staging").iterdir()) == []
+
+
+async def test_a_signed_size_does_not_exceed_the_largest_file(start):
+    client = await start(max_file_size=1000)
+    answer = await presign(client, 2000)
+    url = answer["files"][0]["presigned_url"]
+
+    async def streamed():
+        yield b"x" * 2000
+
+    for body in (b"x" * 2000, streamed()):
+        assert (await client.raw("PUT", url, data=body))[0] == 413

@@ -78,18 +78,24 @@ def by_checksum(
     Returns
     -------
     dict
-        Rows by the checksum as it was given; what is not known is left out.
+        Rows by the checksum as it was given; what is not known is left out, and so is what two
+        contents have in common, as the first version allowed.
     """
     given = {checksum: checksum.lower() for checksum in checksums}
     found: dict[str, sqlite3.Row] = {}
+    shared: set[str] = set()
     for length, algorithm in CHECKSUM_ALGORITHMS.items():
         wanted = json.dumps([value for value in given.values() if len(value) == length])
         rows = connection.execute(
             f"""SELECT * FROM data_files WHERE tenant = ?
-                AND {algorithm} IN (SELECT value FROM json_each(?)) ORDER BY id DESC""",  # noqa: S608
+                AND {algorithm} IN (SELECT value FROM json_each(?))""",  # noqa: S608
             (tenant, wanted),
         )
-        found.update((row[algorithm], row) for row in rows)
+        for row in rows:
+            shared |= {row[algorithm]} & found.keys()
+            found[row[algorithm]] = row
+    for value in shared:
+        del found[value]
     return {checksum: found[value] for checksum, value in given.items() if value in found}
 
 

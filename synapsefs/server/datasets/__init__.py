@@ -83,10 +83,11 @@ def setup(app: web.Application) -> None:
 
 
 async def sweep(app: web.Application) -> None:
-    """Delete entries that wait for an upload which does not come."""
+    """Delete entries that wait for an upload which does not come, or have lost their dataset."""
     lifetime = app[SETTINGS].upload_lifetime
 
     def work(connection: sqlite3.Connection) -> list[str]:
         return entries.delete_all(connection, entries.abandoned(connection, lifetime))
 
     await remove_files(app, await app[DATABASE].write(work))
+    await dataset_routes.sweep(app)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
@@ -23,6 +23,9 @@ from synapsefs.wire.datasets import DatasetCreate, DatasetCreated
 
 if TYPE_CHECKING:
     import sqlite3
+
+BATCH: Final = 1000
+"""Entries that are deleted in one transaction."""
 
 Listed = list[tuple["sqlite3.Row", str | None]]
 
@@ -58,16 +61,39 @@ async def get_dataset(request: web.Request) -> web.Response:
 
 
 async def delete_dataset(request: web.Request) -> web.Response:
-    """Answer ``DELETE`` of a dataset; its entries go with it."""
+    """Answer ``DELETE`` of a dataset; its entries go with it.
+
+    It is gone at once. Its entries go in batches, between which others may write, and the next
+    sweep goes on where this process ends.
+    """
     caller, key = caller_of(request), request.match_info["dataset"]
 
-    def work(connection: sqlite3.Connection) -> list[str]:
+    def work(connection: sqlite3.Connection) -> str:
         row = datasets.editable(connection, caller, key)
         connection.execute("DELETE FROM ds_datasets WHERE id = ?", (row["id"],))
-        return entries.delete_all(connection, datasets.entry_ids(connection, row["id"]))
+        return str(row["id"])
 
-    await remove_files(request.app, await request.app[DATABASE].write(work))
+    await delete_entries(request.app, await request.app[DATABASE].write(work))
     return web.Response(status=204)
+
+
+async def delete_entries(app: web.Application, key: str) -> None:
+    """Delete the entries of a dataset that is not there any more."""
+
+    def work(connection: sqlite3.Connection) -> tuple[list[str], bool]:
+        keys = datasets.entry_ids(connection, key, BATCH)
+        return entries.delete_all(connection, keys), len(keys) == BATCH
+
+    more = True
+    while more:
+        files, more = await app[DATABASE].write(work)
+        await remove_files(app, files)
+
+
+async def sweep(app: web.Application) -> None:
+    """Delete what is left of datasets whose deletion was interrupted."""
+    for key in await app[DATABASE].read(datasets.deleted):
+        await delete_entries(app, key)
 
 
 async def list_datasets(request: web.Request) -> web.Response:

@@ -108,10 +108,21 @@ def all_of(
     ).fetchall()
 
 
-def entry_ids(connection: sqlite3.Connection, key: str) -> list[str]:
-    """Ids of all entries of the dataset `key`."""
-    rows = connection.execute("SELECT id FROM ds_entries WHERE dataset_id = ?", (key,))
+def entry_ids(connection: sqlite3.Connection, key: str, most: int) -> list[str]:
+    """Ids of entries of the dataset `key`, newest first, so that none outlives its parent."""
+    rows = connection.execute(
+        "SELECT id FROM ds_entries WHERE dataset_id = ? ORDER BY seq DESC LIMIT ?", (key, most)
+    )
     return [row["id"] for row in rows]
+
+
+def deleted(connection: sqlite3.Connection) -> list[str]:
+    """Ids of datasets that were deleted, and of which entries are left."""
+    rows = connection.execute(
+        """SELECT DISTINCT dataset_id FROM ds_entries e WHERE dataset_id IS NOT NULL
+           AND NOT EXISTS (SELECT 1 FROM ds_datasets d WHERE d.id = e.dataset_id)"""
+    )
+    return [row["dataset_id"] for row in rows]
 
 
 def create_project(connection: sqlite3.Connection, caller: Caller, name: str) -> str:
@@ -134,5 +145,10 @@ def projects_of(
 
 
 def _taken(connection: sqlite3.Connection, key: str) -> bool:
-    found = connection.execute("SELECT 1 FROM ds_datasets WHERE id = ?", (key,)).fetchone()
-    return found is not None
+    """Whether there is such a dataset, or entries of one that is being deleted."""
+    found = connection.execute(
+        """SELECT 1 FROM ds_datasets WHERE id = :key
+           UNION ALL SELECT 1 FROM ds_entries WHERE dataset_id = :key LIMIT 1""",
+        {"key": key},
+    )
+    return found.fetchone() is not None

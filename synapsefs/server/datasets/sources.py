@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-MOST_OBJECTS: Final = 10_000
-"""Most objects of one entry: each answer about it names them all."""
-
 REQUIRED: Final = {
     StorageType.GCS: ("bucket_name",),
     StorageType.PG_TABLE: ("table_name", "row_id"),
@@ -102,13 +99,10 @@ async def _inspect_bucket(
         return [ObjectInSource(location, bucket.measure(location)[0])]
 
     try:
-        objects = await asyncio.to_thread(look)
+        return Registered(objects=tuple(await asyncio.to_thread(look)))
     except (OSError, ValueError, ImportError) as error:
         log.info("Bucket %s cannot be read: %s", name, type(error).__name__)
         raise unprocessable(f"Cannot access bucket {name}") from None
-    if len(objects) > MOST_OBJECTS:
-        raise unprocessable(f"More than {MOST_OBJECTS} objects of bucket {name}: choose a prefix")
-    return Registered(objects=tuple(objects))
 
 
 async def _inspect_table(settings: ServerSettings, metadata: dict[str, Any]) -> Registered:

@@ -153,7 +153,15 @@ def _base64(md5: str) -> str:
 
 
 def finish(connection: sqlite3.Connection, upload_id: str, blob: Blob) -> None:
-    """Note that an upload is complete and what its bytes are."""
+    """Note that an upload is complete and what its bytes are.
+
+    Raises
+    ------
+    Problem
+        404, when its entry was deleted while its bytes were put together.
+    """
+    if connection.execute("SELECT 1 FROM ds_uploads WHERE id = ?", (upload_id,)).fetchone() is None:
+        raise not_found(entries.NOT_FOUND)
     columns = {"sha256": blob.sha256, "sha1": blob.sha1, "md5": blob.md5, "size": blob.size}
     update(connection, "ds_uploads", upload_id, {**columns, "created_at": now()})
 

@@ -4,6 +4,8 @@ import uuid
 
 import pytest
 
+from synapsefs.server import housekeeping
+from synapsefs.server.datasets import dataset_routes
 from synapsefs.wire.datasets import (
     DATASETS_PATH,
     ENTRIES_PATH,
@@ -124,3 +126,31 @@ async def test_nothing_can_be_put_into_what_is_anothers(two_users):
     for place in ({"parent_id": root.id}, {"dataset_id": root.dataset_id}):
         answer = await other.call("POST", ENTRIES_PATH, {"name": "x", "content": "", **place})
         assert answer.status == 404
+
+
+async def test_a_large_dataset_is_deleted_in_batches(api, monkeypatch):
+    """Others write meanwhile, and a deletion that was interrupted is finished by the next sweep."""
+    monkeypatch.setattr(dataset_routes, "BATCH", 3)
+    body = {"name": "d", "id": str(uuid.uuid4())}
+    for interrupted in (False, True):
+        assert (await api.call("POST", DATASETS_PATH, body)).status == 201
+        keys = [
+            (await api.create(f"{number}", content="x", dataset_id=body["id"])).data_storage.id
+            for number in range(7)
+        ]
+        with monkeypatch.context() as patch:
+            if interrupted:
+                patch.setattr(dataset_routes, "remove_files", _fail)
+            answer = await api.call("DELETE", f"{DATASETS_PATH}/{body['id']}")
+        assert answer.status == (500 if interrupted else 204)
+        assert (await api.call("GET", f"{DATASETS_PATH}/{body['id']}")).status == 404
+        left = [key for key in keys if await api.status_of(key) == 200]
+        assert left == (keys[:4] if interrupted else [])
+    assert (await api.call("POST", DATASETS_PATH, body)).status == 409
+    await housekeeping.sweep(api.app)
+    assert {await api.status_of(key) for key in keys} == {404}
+    assert (await api.call("POST", DATASETS_PATH, body)).status == 201
+
+
+async def _fail(*_):
+    raise OSError("the process ends")

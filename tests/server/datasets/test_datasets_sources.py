@@ -4,7 +4,6 @@ import json
 
 import pytest
 
-from synapsefs.server.datasets import sources
 from synapsefs.wire.datasets import ENTRIES_PATH
 
 
@@ -97,19 +96,6 @@ async def test_a_table_row_reads_as_its_text(api):
     read = await api.get((await api.create("r", existing_location=where)).data_storage.id)
     assert json.loads(read.data_storage.content) == {"a": 1}
     assert read.storage_locations[0].storage_config.storage_type == "pg_table"
-
-
-async def test_a_bucket_has_a_bounded_number_of_objects(serving, tmp_path, monkeypatch):
-    monkeypatch.setattr(sources, "MOST_OBJECTS", 30)
-    (tmp_path / "many").mkdir()
-    for number in range(31):
-        (tmp_path / "many" / f"{number:02}").touch()
-    api = await serving(buckets={"many": str(tmp_path / "many")})
-    where = place("gcs", "directory", bucket_name="many")
-    assert "30" in await refused(api, is_collection=True, existing_location=where)
-    part = place("gcs", "directory", bucket_name="many", prefix="1")
-    created = await api.create("c", is_collection=True, existing_location=part)
-    assert len(created.storage_locations) == 10
 
 
 async def test_warehouses_keep_their_metadata(api):

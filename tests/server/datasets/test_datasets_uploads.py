@@ -77,6 +77,33 @@ async def test_completion_needs_every_part(api):
     assert (await api.complete(other, begun["upload_id"], parts)).status == 404
 
 
+async def test_simultaneous_completions_agree(api):
+    for attempt in range(5):
+        parts = [b"%d" % attempt * 300_000, b"x" * 300_000, b"tail"]
+        key = (await api.create("f", file_path="f")).data_storage.id
+        begun = (await api.initiate(key, parts)).json
+        for url, part in zip(begun["part_urls"], parts, strict=True):
+            assert (await api.put(url, part)).status == 200
+        completing = (api.complete(key, begun["upload_id"], parts) for _ in range(4))
+        answers = await asyncio.gather(*completing)
+        assert [answer.status for answer in answers] == [200] * 4
+        assert (await api.patch(key, status="active")).status == 200
+        assert (await api.read(key)).body == b"".join(parts)
+        assert (await api.put(begun["part_urls"][0], parts[0])).status == 404
+
+
+async def test_a_completion_does_not_outlive_its_entry(api):
+    parts = [b"a" * 3_000_000, b"b" * 3_000_000]
+    key = (await api.create("f", file_path="f")).data_storage.id
+    begun = (await api.initiate(key, parts)).json
+    for url, part in zip(begun["part_urls"], parts, strict=True):
+        assert (await api.put(url, part)).status == 200
+    completing = asyncio.create_task(api.complete(key, begun["upload_id"], parts))
+    deleted = await api.delete(key)
+    assert (deleted.status, (await completing).status in (200, 404)) == (204, True)
+    assert (await api.complete(key, begun["upload_id"], parts)).status == 404
+
+
 async def test_only_pending_entries_take_uploads(api):
     text = (await api.create("t", content="x")).data_storage.id
     assert (await api.initiate(text, [b"x"])).status == 409
