@@ -18,6 +18,7 @@ from aiohttp import web
 from synapsefs.server.blobs import BLOBS
 from synapsefs.server.database import DATABASE
 from synapsefs.server.digests import ALL_DIGESTS, Blob
+from synapsefs.server.guard import proceed
 from synapsefs.server.objects import check_signature, signed_url
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
@@ -210,6 +211,7 @@ async def put_part(request: web.Request) -> web.Response:
     if limit is not None and (request.content_length or 0) > limit:
         raise Problem(413, "The object is larger than this server accepts.")
     whole = "whole" in claims
+    await proceed(request)
     blobs = request.app[BLOBS]
     staged = await blobs.receive(
         request.content.iter_any(), digests=ALL_DIGESTS if whole else ("md5",), limit=limit

@@ -47,7 +47,9 @@ class ServerSettings:
     max_total_size
         Most bytes below the root; what would exceed it is refused with 507. None for no limit.
     max_connections
-        Connections at a time; another one is refused with 503.
+        Connections at a time; another one takes the place of an idle one, or is refused with 503.
+    max_connections_per_address
+        Those of one address, in the same way; None for three quarters of all.
     request_timeout
         Seconds in which the head of a request must arrive, and in which its body must move.
     page_size_max
@@ -78,6 +80,7 @@ class ServerSettings:
     max_body_size: int = 64 * MIB
     max_total_size: int | None = None
     max_connections: int = 1024
+    max_connections_per_address: int | None = None
     request_timeout: float = 60.0
     page_size_max: int = 1000
     buckets: Mapping[str, str] = field(default_factory=dict, repr=False)
