@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from synapsefs.server.database import DATABASE
@@ -14,6 +15,7 @@ from synapsefs.server.datasets import (
     search_routes,
     workspace_routes,
 )
+from synapsefs.server.datasets.effort import SEARCHES, SEARCHES_AT_ONCE
 from synapsefs.server.datasets.records import now
 from synapsefs.server.datasets.schema import IN_USE, SCHEMA
 from synapsefs.server.settings import SETTINGS
@@ -75,6 +77,7 @@ def setup(app: web.Application) -> None:
     ):
         app.router.add_route(method, path, handler)
     buckets.setup(app)
+    app[SEARCHES] = asyncio.Semaphore(SEARCHES_AT_ONCE)
 
 
 async def sweep(app: web.Application) -> None:
