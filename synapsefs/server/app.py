@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from synapsefs._version import __version__
-from synapsefs.server import auth, collections, datasets, garbage, guard, objects, parts
+from synapsefs.server import collections, datasets, garbage, guard, objects, parts, tokens
 from synapsefs.server.auth import authenticate
 from synapsefs.server.blobs import BLOBS, BlobStore
 from synapsefs.server.database import DATABASE, Database
@@ -76,7 +76,7 @@ def create_app(settings: ServerSettings, host: str = "127.0.0.1") -> web.Applica
     app[QUOTA] = Quota(settings.root, settings.max_total_size)
     app[SIGNER] = Signer(load_secret(settings.root).key)
     app[BLOBS] = BlobStore(settings.root)
-    schemas = [auth.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA, garbage.SCHEMA]
+    schemas = [tokens.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA, garbage.SCHEMA]
     app[DATABASE] = Database(settings.root / CATALOGUE, schemas)
     app.cleanup_ctx.append(keep_house)
     app.on_response_prepare.append(_name_itself)

@@ -34,6 +34,8 @@ class ServerSettings:
         Code of the tenant that the tokens belong to.
     api_keys
         API keys of the datasets service. Without any, every key is accepted.
+    token_lifetime
+        Seconds until an access token expires that a client has made; most and usual.
     bearer_lifetime, url_lifetime, upload_lifetime
         Seconds until a bearer token, a signed object URL, an unfinished upload expires.
     presign_threshold
@@ -71,6 +73,7 @@ class ServerSettings:
     tokens: tuple[str, ...] = field(default=(), repr=False)
     tenant: str = "default"
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    token_lifetime: float = 365 * 86400.0
     bearer_lifetime: float = LIFETIME
     url_lifetime: float = LIFETIME
     upload_lifetime: float = 86400.0

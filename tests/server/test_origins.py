@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from aiohttp import web
 
 from synapsefs.wire.datasets import LOGIN_PATH
 
@@ -127,3 +128,50 @@ async def test_links_lead_to_addresses(victim, location):
         "POST", "/v0.1/data-storage/data-entries", json=body, headers=victim.datasets()
     )
     assert status == 422
+
+
+@pytest.fixture
+async def site():
+    """A website, one folder of which is a bucket; gives its URL and the paths asked for."""
+    asked = []
+
+    async def get(request):
+        asked.append(request.raw_path)
+        return web.Response(body=b"object")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", get)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    listening = web.TCPSite(runner, "127.0.0.1", 0)
+    await listening.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("key", "inside"),
+    [
+        ("a.txt", True),
+        ("deep/a b.txt", True),
+        ("../private/x", False),
+        ("%2e%2e/private/x", False),
+        ("%2E./private/x", False),
+        ("a/%252e%252e/%252e%252e/private/x", False),
+        ("..%2fprivate/x", False),
+        ("..\\private\\x", False),
+        ("%2e%2e%5cprivate/x", False),
+        ("a.txt?as=admin", False),
+        ("a.txt#x", False),
+    ],
+)
+async def test_keys_of_a_bucket_over_http_stay_inside(attack, site, key, inside):
+    url, asked = site
+    victim = await attack(buckets={"b": f"{url}/pub"})
+    place = {"storage_type": "gcs", "content_type": "file", "location": key}
+    entry = {"name": "x", "existing_location": {**place, "metadata": {"bucket_name": "b"}}}
+    status, _ = await victim.send(
+        "POST", "/v0.1/data-storage/data-entries", json=entry, headers=victim.datasets()
+    )
+    assert status == (201 if inside else 422)
+    assert bool(asked) == inside
