@@ -48,8 +48,15 @@ async def test_presigned_files_of_any_size_are_refused(victim, size):
 
 async def test_presigned_files_obey_the_largest_file(attack):
     victim = await attack(max_file_size=1000)
-    assert (await presign(victim, 1000))[0] == 200
-    assert (await presign(victim, 1001))[0] == 413
+    status, body = await presign(victim, 1001, 10**13, 1000)
+    assert status == 200
+    files = json.loads(body)["files"]
+    assert [file["multipart"] for file in files] == [None] * 3
+    sent = [
+        (await victim.send("PUT", file["presigned_url"], data=b"x" * size))[0]
+        for file, size in zip(files, (1001, 1001, 1000), strict=True)
+    ]
+    assert sent == [413, 413, 200]
 
 
 async def test_many_large_files_get_larger_parts(victim):
