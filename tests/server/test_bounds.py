@@ -130,3 +130,15 @@ async def test_a_signature_is_good_for_one_reading_of_its_fields(tmp_path, attac
     for changed in (bent, {**bent, "content_type": query["expires"]}):
         forged = parts._replace(path=path, query=urlencode(changed)).geturl()
         assert (await owner.send("GET", forged))[0] == 403
+
+
+async def test_groups_and_specifications_are_bounded(client):
+    specifications = [{"name": f"data_{n}", "file_type": "data"} for n in range(1001)]
+    body = {"name": "c", "category": "data", "file_specifications": specifications}
+    await client.call("POST", "/v2/data-collections/", json=body, status=400)
+    collection = await client.collection()
+    files = {"data_1": {"checksum": (await client.upload(b"x"))["checksum"]}}
+    unit = {"data_collection": collection, "files": files, "groups": ["g"] * 101}
+    await client.call("POST", "/data_units/", json=unit, status=400)
+    unit["groups"] = ["g"] * 100
+    await client.call("POST", "/data_units/", json=unit, status=201)
