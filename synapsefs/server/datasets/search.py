@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from operator import mul
 from typing import TYPE_CHECKING, Any, Final
@@ -16,6 +17,7 @@ from synapsefs.wire.datasets import INLINE_LISTING_LIMIT, FilterLogic
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
     from synapsefs.server.datasets.access import Caller
     from synapsefs.server.datasets.effort import Effort
@@ -211,14 +213,17 @@ def by_embedding(
         parameters,
     )
     wanted = set(request.tags or ())
-    scored = []
-    with effort.limiting(connection):
+
+    def near() -> Iterator[tuple[sqlite3.Row, float]]:
         for row in rows:
             effort.check()
             if not wanted or not wanted.isdisjoint(decoded(row["tags"]) or ()):
-                scored.append((row, cosine(request.embedding, decoded(row["embedding"]))))
-    near = [hit for hit in scored if hit[1] >= request.min_score]
-    return sorted(near, key=lambda hit: -hit[1])[: request.size]
+                score = cosine(request.embedding, decoded(row["embedding"]))
+                if score >= request.min_score:
+                    yield row, score
+
+    with effort.limiting(connection):
+        return heapq.nlargest(request.size, near(), key=lambda hit: hit[1])
 
 
 def cosine(left: list[float], right: list[Any]) -> float:
