@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
+from synapsefs.server.app import serve
+from synapsefs.server.settings import ServerSettings
 from synapsefs.wire.datasets import LOGIN_PATH
 
 EVIL = "https://evil.example"
@@ -88,6 +91,24 @@ async def test_names_that_the_server_answers_to(attack, host, served):
     for path in ("/health/", "/data_collections/"):
         headers = {**victim.collections, "Host": host}
         assert (await victim.send("GET", path, headers=headers))[0] == (200 if served else 421)
+
+
+async def test_names_of_a_server_that_listens_everywhere(tmp_path):
+    """Its addresses, and the name of the machine: no page can point those at it."""
+    settings = ServerSettings(root=tmp_path, tokens=("t",), api_keys=("k",))
+    running = await serve(settings, "0.0.0.0")
+    try:
+        url = running.url.replace("0.0.0.0", "127.0.0.1") + "/health/"
+        async with ClientSession() as session:
+            for host, status in (
+                ("192.0.2.7:80", 200),
+                (socket.gethostname(), 200),
+                ("evil.example", 421),
+            ):
+                async with session.get(url, headers={"Host": host}) as answer:
+                    assert answer.status == status, host
+    finally:
+        await running.close()
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
