@@ -81,6 +81,9 @@ def serve(
     max_connections: Annotated[
         int | None, typer.Option(min=1, help="Connections at a time.")
     ] = None,
+    max_connections_per_address: Annotated[
+        int | None, typer.Option(min=1, help="Connections of one address.")
+    ] = None,
     request_timeout: Annotated[
         float | None, typer.Option(min=0.1, help="Seconds in which a request must move.")
     ] = None,
@@ -113,6 +116,7 @@ def serve(
             "max_body_size": max_body_size,
             "max_total_size": max_total_size,
             "max_connections": max_connections,
+            "max_connections_per_address": max_connections_per_address,
             "request_timeout": request_timeout,
         }
         settings = ServerSettings(

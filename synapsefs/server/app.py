@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, cast
 from aiohttp import web
 
 from synapsefs._version import __version__
-from synapsefs.server import auth, collections, datasets, garbage, guard, objects, parts
+from synapsefs.server import collections, datasets, garbage, guard, objects, parts, tokens
 from synapsefs.server.auth import authenticate
 from synapsefs.server.blobs import BLOBS, BlobStore
 from synapsefs.server.database import DATABASE, Database
@@ -22,7 +22,7 @@ from synapsefs.server.problems import Problem, problems
 from synapsefs.server.quota import QUOTA, Quota, within_quota
 from synapsefs.server.settings import SETTINGS, ServerSettings
 from synapsefs.server.signing import SIGNER, Signer, load_secret
-from synapsefs.wire import SERVER_HEADER
+from synapsefs.wire import BLOB_PREFIX, SERVER_HEADER
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,7 +35,7 @@ READ_BUFFER = 512 * 1024
 BACKLOG = 1024
 CATALOGUE = "catalogue.sqlite3"
 SHUTDOWN_SECONDS = 5.0
-KEEPALIVE_SECONDS = 600.0
+KEEPALIVE_SECONDS = 75.0
 
 
 def create_app(settings: ServerSettings, host: str = "127.0.0.1") -> web.Application:
@@ -60,7 +60,15 @@ def create_app(settings: ServerSettings, host: str = "127.0.0.1") -> web.Applica
     """
     _make_private(settings.root)
     app = web.Application(
-        middlewares=[guard.watch, problems, same_origin, _careful, authenticate, within_quota],
+        middlewares=[
+            guard.watch,
+            problems,
+            same_origin,
+            _careful,
+            authenticate,
+            within_quota,
+            _proceed,
+        ],
         client_max_size=settings.max_body_size,
     )
     app[SETTINGS] = settings
@@ -68,7 +76,7 @@ def create_app(settings: ServerSettings, host: str = "127.0.0.1") -> web.Applica
     app[QUOTA] = Quota(settings.root, settings.max_total_size)
     app[SIGNER] = Signer(load_secret(settings.root).key)
     app[BLOBS] = BlobStore(settings.root)
-    schemas = [auth.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA, garbage.SCHEMA]
+    schemas = [tokens.SCHEMA, parts.SCHEMA, collections.SCHEMA, datasets.SCHEMA, garbage.SCHEMA]
     app[DATABASE] = Database(settings.root / CATALOGUE, schemas)
     app.cleanup_ctx.append(keep_house)
     app.on_response_prepare.append(_name_itself)
@@ -77,6 +85,8 @@ def create_app(settings: ServerSettings, host: str = "127.0.0.1") -> web.Applica
     app.router.add_route("GET", "/health/", _health)
     for module in (objects, parts, collections, datasets):
         module.setup(app)
+    for route in app.router.routes():
+        route._expect_handler = guard.wait_before_continuing  # noqa: SLF001 - or at every route
     return app
 
 
@@ -173,6 +183,14 @@ async def _careful(request: web.Request, handler: Handler) -> web.StreamResponse
         raise Problem(415, "Encoded bodies are not accepted.")
     if request.app[SETTINGS].strict and "chunked" in request.headers.get("Transfer-Encoding", ""):
         raise Problem(411, "A Content-Length is required.")
+    return await handler(request)
+
+
+@web.middleware
+async def _proceed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Ask for the body once its sender is known; signed URLs are checked by their handlers."""
+    if not request.path.startswith(BLOB_PREFIX):
+        await guard.proceed(request)
     return await handler(request)
 
 

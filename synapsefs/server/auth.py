@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-import secrets
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from synapsefs.server.database import DATABASE
+from synapsefs.server import tokens
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.server.signing import SIGNER
@@ -19,18 +17,7 @@ from synapsefs.wire import BLOB_PREFIX, OWN_PREFIX
 from synapsefs.wire.collections import ACCESS_TOKEN_HEADER, TENANT_HEADER
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from synapsefs.server.problems import Handler
-
-SCHEMA = """
-CREATE TABLE IF NOT EXISTS access_tokens (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
-    digest TEXT NOT NULL UNIQUE,
-    description TEXT NOT NULL,
-    created REAL NOT NULL
-);
-"""
 
 OPEN_PATHS = frozenset({"/health/", "/users/login/", "/auth/login"})
 BEARER_PREFIXES = ("/v0.1/", f"{OWN_PREFIX}/")
@@ -47,10 +34,13 @@ class Identity:
         Stable id of the user, safe to show.
     tenant
         Code of the tenant the request works in.
+    credential
+        Id of the configured credential that let the request in; empty where everybody comes in.
     """
 
     user: str
     tenant: str
+    credential: str = ""
 
 
 _asking: ContextVar[Identity] = ContextVar("asking")
@@ -73,9 +63,9 @@ def identity(_: web.Request) -> Identity:
     return _asking.get()
 
 
-def user_of(credential: str) -> str:
+def user_of(app: web.Application, credential: str) -> str:
     """Return the stable user id that belongs to a credential, which it does not reveal."""
-    return f"user-{_digest(credential)[:16]}"
+    return f"user-{app[SIGNER].name('user', credential)[:16]}"
 
 
 def login(app: web.Application, api_key: str) -> str | None:
@@ -96,50 +86,26 @@ def login(app: web.Application, api_key: str) -> str | None:
     settings = app[SETTINGS]
     if settings.api_keys and not _one_of(api_key, settings.api_keys):
         return None
-    user = user_of(api_key) if settings.api_keys else ANYBODY
-    return app[SIGNER].issue(user, settings.bearer_lifetime)
+    user = user_of(app, api_key) if settings.api_keys else ANYBODY
+    key = app[SIGNER].name("key", api_key) if settings.api_keys else ""
+    return app[SIGNER].issue(user, settings.bearer_lifetime, key=key, tenant=settings.tenant)
 
 
 def access_granted(app: web.Application, token: str) -> bool:
-    """Return whether `token` is one of the configured access tokens."""
-    tokens = app[SETTINGS].tokens
-    return not tokens or _one_of(token, tokens)
-
-
-async def create_token(app: web.Application, description: str, created: float) -> dict[str, Any]:
-    """Create a further access token.
-
-    Parameters
-    ----------
-    app
-        The server.
-    description
-        What it is for.
-    created
-        Unix time in seconds.
-
-    Returns
-    -------
-    dict
-        ``id`` and ``token``; the token is not stored and cannot be had again.
-    """
-    token = f"syn_{secrets.token_urlsafe(24)}"
-
-    def insert(connection: sqlite3.Connection) -> int | None:
-        return connection.execute(
-            "INSERT INTO access_tokens (digest, description, created) VALUES (?, ?, ?)",
-            (_digest(token), description, created),
-        ).lastrowid
-
-    return {"id": await app[DATABASE].write(insert), "token": token}
+    """Return whether `token` is an access token of the server."""
+    return not app[SETTINGS].tokens or _credential_of(app, token) is not None
 
 
 def _bearer(request: web.Request) -> Identity:
+    """Check a bearer token, which is good as long as the API key that it was issued for."""
+    settings, signer = request.app[SETTINGS], request.app[SIGNER]
     token = _bare(request.headers.get("Authorization"))
-    user = request.app[SIGNER].subject(token) if token else None
-    if user is None:
-        raise Problem(401, "Could not validate credentials.")
-    return Identity(user, request.app[SETTINGS].tenant)
+    claims = signer.claims(token) if token else None
+    if claims is not None and claims.get("tenant") == settings.tenant:
+        keys = {signer.name("key", key) for key in settings.api_keys} or {""}
+        if claims.get("key") in keys:
+            return Identity(str(claims["sub"]), settings.tenant, str(claims["key"]))
+    raise Problem(401, "Could not validate credentials.")
 
 
 def _access_token(request: web.Request) -> Identity:
@@ -152,22 +118,22 @@ def _access_token(request: web.Request) -> Identity:
     credential = token or legacy
     if not credential:
         raise Problem(401, "Authentication credentials were not provided.")
-    if not (_one_of(credential, settings.tokens) or _is_created(request.app, credential)):
+    maker = _credential_of(request.app, credential)
+    if maker is None:
         raise Problem(401, "Invalid token.")
     tenant = _bare(request.headers.get(TENANT_HEADER))
     if (tenant or token) and tenant in (None, settings.tenant):
-        return Identity(user_of(credential), settings.tenant)
+        return Identity(user_of(request.app, credential), settings.tenant, maker)
     raise Problem(403, "The tenant is missing or not yours.")
 
 
-def _is_created(app: web.Application, token: str) -> bool:
-    def look(connection: sqlite3.Connection) -> bool:
-        found = connection.execute(
-            "SELECT 1 FROM access_tokens WHERE digest = ?", (_digest(token),)
-        )
-        return found.fetchone() is not None
-
-    return app[DATABASE].look(look)
+def _credential_of(app: web.Application, token: str) -> str | None:
+    """Return the id of the configured token that a token is or was made with, if it is good."""
+    configured, signer = app[SETTINGS].tokens, app[SIGNER]
+    if _one_of(token, configured):
+        return signer.name("token", token)
+    maker = tokens.maker_of(app, token)
+    return maker if maker in {signer.name("token", one) for one in configured} else None
 
 
 def _bare(header: str | None) -> str | None:
@@ -184,7 +150,3 @@ def _bare(header: str | None) -> str | None:
 def _one_of(candidate: str, known: tuple[str, ...]) -> bool:
     encoded = candidate.encode("utf-8", "surrogateescape")
     return sum(hmac.compare_digest(encoded, token.encode()) for token in known) > 0
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

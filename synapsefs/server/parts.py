@@ -18,6 +18,7 @@ from aiohttp import web
 from synapsefs.server.blobs import BLOBS
 from synapsefs.server.database import DATABASE
 from synapsefs.server.digests import ALL_DIGESTS, Blob
+from synapsefs.server.guard import proceed
 from synapsefs.server.objects import check_signature, signed_url
 from synapsefs.server.problems import Problem
 from synapsefs.server.quota import QUOTA
@@ -246,6 +247,7 @@ async def put_part(request: web.Request) -> web.Response:
     whole = "whole" in claims
     upload_id, number = request.match_info["upload"], int(request.match_info["number"])
     request.app[DATABASE].look(lambda connection: _require_open(request.app, connection, upload_id))
+    await proceed(request)
     blobs = request.app[BLOBS]
     staged = await blobs.receive(
         request.content.iter_any(),

@@ -34,6 +34,8 @@ class ServerSettings:
         Code of the tenant that the tokens belong to.
     api_keys
         API keys of the datasets service. Without any, every key is accepted.
+    token_lifetime
+        Seconds until an access token expires that a client has made; most and usual.
     bearer_lifetime, url_lifetime, upload_lifetime
         Seconds until a bearer token, a signed object URL, an unfinished upload expires.
     presign_threshold
@@ -47,7 +49,9 @@ class ServerSettings:
     max_total_size
         Most bytes below the root; what would exceed it is refused with 507. None for no limit.
     max_connections
-        Connections at a time; another one is refused with 503.
+        Connections at a time; another one takes the place of an idle one, or is refused with 503.
+    max_connections_per_address
+        Those of one address, in the same way; None for three quarters of all.
     request_timeout
         Seconds in which the head of a request must arrive, and in which its body must move.
     page_size_max
@@ -69,6 +73,7 @@ class ServerSettings:
     tokens: tuple[str, ...] = field(default=(), repr=False)
     tenant: str = "default"
     api_keys: tuple[str, ...] = field(default=(), repr=False)
+    token_lifetime: float = 365 * 86400.0
     bearer_lifetime: float = LIFETIME
     url_lifetime: float = LIFETIME
     upload_lifetime: float = 86400.0
@@ -78,6 +83,7 @@ class ServerSettings:
     max_body_size: int = 64 * MIB
     max_total_size: int | None = None
     max_connections: int = 1024
+    max_connections_per_address: int | None = None
     request_timeout: float = 60.0
     page_size_max: int = 1000
     buckets: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -10,7 +10,7 @@ import os
 import secrets
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
 
@@ -119,7 +119,12 @@ class Signer:
         if expires <= time.time():
             raise SignatureRefusedError("The request has expired.")
 
-    def issue(self, subject: str, lifetime: float) -> str:
+    def name(self, kind: str, credential: str) -> str:
+        """Return a stable name for a credential, in hex; nobody can guess the credential by it."""
+        text = json.dumps(["name", kind, credential])
+        return hmac.digest(self._key, text.encode(), "sha256").hex()
+
+    def issue(self, subject: str, lifetime: float, **more: str) -> str:
         """Issue a bearer token.
 
         Parameters
@@ -128,24 +133,34 @@ class Signer:
             Whom it names.
         lifetime
             Seconds it is good for.
+        **more
+            Further claims.
 
         Returns
         -------
         str
             The token; any number of tokens are good at the same time.
         """
-        claims = {"sub": subject, "exp": time.time() + lifetime, "jti": secrets.token_hex(8)}
+        expires = time.time() + lifetime
+        claims = {**more, "sub": subject, "exp": expires, "jti": secrets.token_hex(8)}
         payload = base64.urlsafe_b64encode(json.dumps(claims).encode()).decode().rstrip("=")
         return f"{payload}.{self._digest(f'bearer.{payload}')}"
 
     def subject(self, token: str) -> str | None:
         """Return whom a bearer token names, or None when it is not, or no longer, good."""
+        claims = self.claims(token)
+        return str(claims["sub"]) if claims is not None else None
+
+    def claims(self, token: str) -> dict[str, Any] | None:
+        """Return what a bearer token says, or None when it is not, or no longer, good."""
         payload, _, signature = token.partition(".")
         right = self._digest(f"bearer.{payload}")
         if not hmac.compare_digest(right.encode(), signature.encode("utf-8", "replace")):
             return None
-        claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        return str(claims["sub"]) if claims["exp"] > time.time() else None
+        claims: dict[str, Any] = json.loads(
+            base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))
+        )
+        return claims if claims["exp"] > time.time() else None
 
     def _digest(self, text: str) -> str:
         digest = hmac.digest(self._key, text.encode("utf-8", "surrogatepass"), "sha256")

@@ -48,8 +48,15 @@ async def test_presigned_files_of_any_size_are_refused(victim, size):
 
 async def test_presigned_files_obey_the_largest_file(attack):
     victim = await attack(max_file_size=1000)
-    assert (await presign(victim, 1000))[0] == 200
-    assert (await presign(victim, 1001))[0] == 413
+    status, body = await presign(victim, 1001, 10**13, 1000)
+    assert status == 200
+    files = json.loads(body)["files"]
+    assert [file["multipart"] for file in files] == [None] * 3
+    sent = [
+        (await victim.send("PUT", file["presigned_url"], data=b"x" * size))[0]
+        for file, size in zip(files, (1001, 1001, 1000), strict=True)
+    ]
+    assert sent == [413, 413, 200]
 
 
 async def test_many_large_files_get_larger_parts(victim):
@@ -123,3 +130,15 @@ async def test_a_signature_is_good_for_one_reading_of_its_fields(tmp_path, attac
     for changed in (bent, {**bent, "content_type": query["expires"]}):
         forged = parts._replace(path=path, query=urlencode(changed)).geturl()
         assert (await owner.send("GET", forged))[0] == 403
+
+
+async def test_groups_and_specifications_are_bounded(client):
+    specifications = [{"name": f"data_{n}", "file_type": "data"} for n in range(1001)]
+    body = {"name": "c", "category": "data", "file_specifications": specifications}
+    await client.call("POST", "/v2/data-collections/", json=body, status=400)
+    collection = await client.collection()
+    files = {"data_1": {"checksum": (await client.upload(b"x"))["checksum"]}}
+    unit = {"data_collection": collection, "files": files, "groups": ["g"] * 101}
+    await client.call("POST", "/data_units/", json=unit, status=400)
+    unit["groups"] = ["g"] * 100
+    await client.call("POST", "/data_units/", json=unit, status=201)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import gzip
 import hashlib
@@ -342,11 +343,14 @@ async def test_searches_of_too_much(victim):
     million = " ".join(f"w{n}" for n in range(100_000))
     one = {"field": "metadata.n", "operator": "greater_than", "value": 1}
     for query, status in (
-        ({"text_query": million}, 200),
-        ({"criteria": [{"field": "content", "operator": "fulltext", "value": million}]}, 200),
+        ({"text_query": million}, 422),
+        ({"text_query": "w " * 2048}, 200),
+        ({"criteria": [{"field": "content", "operator": "fulltext", "value": million}]}, 422),
+        ({"criteria": [{"field": "x" * 5000, "operator": "equals", "value": 1}]}, 422),
+        ({"text_query": "x", "highlight": True, "highlight_fields": ["name"] * 30}, 422),
         ({"criteria": [one]}, 200),
-        ({"criteria": [one] * 200}, 200),
-        ({"criteria": [one] * 201}, 422),
+        ({"criteria": [one] * 50}, 200),
+        ({"criteria": [one] * 51}, 422),
         ({"criteria": [one] * 5000}, 422),
         ({"criteria": [{**one, "value": "nan"}]}, 200),
         ({"criteria": [{**one, "value": 10**400}]}, 200),
@@ -357,3 +361,30 @@ async def test_searches_of_too_much(victim):
     ):
         got, _ = await victim.send("POST", SEARCH_PATH, json=query, headers=victim.datasets())
         assert got == status, str(query)[:80]
+
+
+async def test_long_searches_are_not_read(victim):
+    body = io.BytesIO(json.dumps({"text_query": "x" * 1_100_000}).encode())
+    headers = {**victim.datasets(), "Content-Type": "application/json"}
+    assert (await victim.send("POST", SEARCH_PATH, data=body, headers=headers))[0] == 413
+
+
+async def test_searches_that_take_too_long_are_given_up(victim, monkeypatch):
+    """Others are answered meanwhile."""
+    monkeypatch.setattr("synapsefs.server.datasets.effort.SECONDS", 0.2)
+    for number in range(10):
+        await victim.entry(name=f"n{number}", content="a" * 600_000)
+    contains = {"field": "content", "operator": "contains"}
+    worst = [{**contains, "value": f"{'a' * 150}{number}"} for number in range(50)]
+    marks = [*worst[1:], {**contains, "value": "a"}]
+    for query in ({"criteria": worst}, {"criteria": marks, "highlight": True}):
+        asked = [
+            asyncio.create_task(
+                victim.send("POST", SEARCH_PATH, json=query, headers=victim.datasets())
+            )
+            for _ in range(3)
+        ]
+        path = "/data_collections/"
+        assert (await victim.send("GET", path, headers=victim.collections))[0] == 200
+        for status, body in await asyncio.gather(*asked):
+            assert (status, b"takes too long" in body) == (422, True)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import itertools
 import json
 import logging
+import socket
 import time
 from urllib.parse import urlsplit
 
@@ -239,22 +241,133 @@ async def test_a_slow_but_steady_body_is_taken(attack):
     assert await victim.send("GET", json.loads(body)["file"]) == (200, data)
 
 
+ESTABLISHED = 1
+BUSY = FILE_BEGINS + b"x" * 1000
+"""The beginning of a body; what sends it is not idle."""
+
+
+def uploading() -> bytes:
+    """Begin a request whose body goes on for long."""
+    given = {
+        "Content_Length": "100000",
+        "Content_Type": "multipart/form-data; boundary=b",
+        "Synapse_Access_Token": SECRET_TOKEN,
+    }
+    return head("POST /data_files/", **given) + BUSY
+
+
+async def until_served(url):
+    """Ask until there is room."""
+    deadline = time.monotonic() + 10
+    while True:
+        status, answer = await say(url, head("GET /health/"))
+        if status == 200:
+            return
+        assert (status, b"Retry-After: 1\r\n" in answer) == (503, True)
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
 async def test_connections_are_bounded(attack):
-    victim = await attack(max_connections=10)
-    async with aiohttp.ClientSession() as patient:
-        url = victim.url + "/health/"
-        opened = [await asyncio.open_connection("127.0.0.1", urlsplit(url).port) for _ in range(9)]
+    victim = await attack(max_connections=10, max_connections_per_address=10)
+    async with contextlib.AsyncExitStack() as stack:
+        busy = [await stack.enter_async_context(connected(victim.url)) for _ in range(10)]
+        for _, writer in busy:
+            writer.write(uploading())
+            await writer.drain()
+        await asyncio.sleep(0.3)
         status, answer = await say(victim.url, b"")
         assert status == 503
         assert b"Retry-After: 1\r\n" in answer
-        for _, writer in opened:
+        for _, writer in busy:
             writer.transport.abort()
-        deadline = time.monotonic() + 5
-        while True:
-            async with patient.get(url) as response:
-                if response.status == 200:
-                    break
+        await until_served(victim.url)
+
+
+async def test_idle_connections_shut_nobody_out(attack):
+    """The one that is idle for longest makes room, and who has begun a request keeps it."""
+    victim = await attack(max_connections=20)
+    async with contextlib.AsyncExitStack() as stack:
+        busy = await stack.enter_async_context(connected(victim.url))
+        busy[1].write(uploading())
+        idle = [await stack.enter_async_context(connected(victim.url)) for _ in range(100)]
+        assert (await say(victim.url, head("GET /health/")))[0] == 200
+        assert await idle[0][0].read() == b""
+        busy[1].write(b"x" * (100_000 - len(BUSY) - 9) + b"\r\n--b--\r\n")
+        assert (await answer_of(busy[0]))[0] == 201
+
+
+async def test_an_address_has_its_share(attack):
+    victim = await attack(max_connections=100, max_connections_per_address=3)
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(3):
+            _, writer = await stack.enter_async_context(connected(victim.url))
+            writer.write(uploading())
+        await asyncio.sleep(0.3)
+        assert (await say(victim.url, b""))[0] == 503
+        reader, writer = await asyncio.open_connection(
+            "127.0.0.1", urlsplit(victim.url).port, local_addr=("127.0.0.2", 0)
+        )
+        writer.write(head("GET /health/"))
+        assert (await answer_of(reader))[0] == 200
+        writer.transport.abort()
+
+
+def state_of(writer):
+    """Give the state of a connection, as Linux numbers them."""
+    connection = writer.get_extra_info("socket")
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="only Linux tells what was read")
+@pytest.mark.parametrize("size", [900_000, 30_000_000])
+async def test_answers_that_nobody_reads(attack, size):
+    """They are given up; one that is read slowly is not."""
+    victim = await attack(request_timeout=0.4)
+    url = await victim.store(b"x" * size)
+    async with contextlib.AsyncExitStack() as stack:
+        writers = []
+        for _ in range(2):
+            connection = socket.socket()
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", urlsplit(url).port))
+            reader, writer = await asyncio.open_connection(sock=connection, limit=4096)
+            stack.callback(writer.transport.abort)
+            writer.write(head(f"GET {url.removeprefix(victim.url)}", Connection="keep-alive"))
+            writers.append(writer)
+        deadline = time.monotonic() + 10
+        while state_of(writers[0]) == ESTABLISHED:
+            assert len(await reader.readexactly(4000)) == 4000
+            await asyncio.sleep(0.05)
             assert time.monotonic() < deadline
+        assert state_of(writers[1]) == ESTABLISHED
+        assert len(await reader.readexactly(4000)) == 4000
+
+
+async def test_bodies_are_asked_for_once_their_sender_is_known(victim):
+    url = await victim.store(b"x")
+    waiting = {"Expect": "100-continue", "Content_Length": "10"}
+    for line, status in (
+        ("POST /data_files/", 401),
+        ("POST /v0.1/data-storage/data-entries", 401),
+        (f"PUT {url.removeprefix(victim.url)}", 403),
+    ):
+        async with connected(victim.url) as (reader, writer):
+            writer.write(head(line, **waiting))
+            answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 %d " % status)
+    async with connected(victim.url) as (reader, writer):
+        form = FILE_BEGINS + b"x\r\n--b--\r\n"
+        given = {
+            "Content_Length": str(len(form)),
+            "Content_Type": "multipart/form-data; boundary=b",
+            "Synapse_Access_Token": SECRET_TOKEN,
+            "Expect": "100-continue",
+        }
+        writer.write(head("POST /data_files/", **given))
+        assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+        writer.write(form)
+        assert (await answer_of(reader))[0] == 201
 
 
 async def test_a_client_that_goes_away_leaves_nothing(victim, tmp_path):

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+import socket
 
 import pytest
+from aiohttp import ClientSession, web
 
+from synapsefs.server.app import serve
+from synapsefs.server.settings import ServerSettings
 from synapsefs.wire.datasets import LOGIN_PATH
 
 EVIL = "https://evil.example"
@@ -89,6 +93,24 @@ async def test_names_that_the_server_answers_to(attack, host, served):
         assert (await victim.send("GET", path, headers=headers))[0] == (200 if served else 421)
 
 
+async def test_names_of_a_server_that_listens_everywhere(tmp_path):
+    """Its addresses, and the name of the machine: no page can point those at it."""
+    settings = ServerSettings(root=tmp_path, tokens=("t",), api_keys=("k",))
+    running = await serve(settings, "0.0.0.0")
+    try:
+        url = running.url.replace("0.0.0.0", "127.0.0.1") + "/health/"
+        async with ClientSession() as session:
+            for host, status in (
+                ("192.0.2.7:80", 200),
+                (socket.gethostname(), 200),
+                ("evil.example", 421),
+            ):
+                async with session.get(url, headers={"Host": host}) as answer:
+                    assert answer.status == status, host
+    finally:
+        await running.close()
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", None])
 async def test_bodies_that_need_no_preflight_are_refused(victim, kind):
     """Other types than JSON are what a browser sends anywhere without asking."""
@@ -127,3 +149,50 @@ async def test_links_lead_to_addresses(victim, location):
         "POST", "/v0.1/data-storage/data-entries", json=body, headers=victim.datasets()
     )
     assert status == 422
+
+
+@pytest.fixture
+async def site():
+    """A website, one folder of which is a bucket; gives its URL and the paths asked for."""
+    asked = []
+
+    async def get(request):
+        asked.append(request.raw_path)
+        return web.Response(body=b"object")
+
+    app = web.Application()
+    app.router.add_get("/{path:.*}", get)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    listening = web.TCPSite(runner, "127.0.0.1", 0)
+    await listening.start()
+    yield f"http://127.0.0.1:{runner.addresses[0][1]}", asked
+    await runner.cleanup()
+
+
+@pytest.mark.parametrize(
+    ("key", "inside"),
+    [
+        ("a.txt", True),
+        ("deep/a b.txt", True),
+        ("../private/x", False),
+        ("%2e%2e/private/x", False),
+        ("%2E./private/x", False),
+        ("a/%252e%252e/%252e%252e/private/x", False),
+        ("..%2fprivate/x", False),
+        ("..\\private\\x", False),
+        ("%2e%2e%5cprivate/x", False),
+        ("a.txt?as=admin", False),
+        ("a.txt#x", False),
+    ],
+)
+async def test_keys_of_a_bucket_over_http_stay_inside(attack, site, key, inside):
+    url, asked = site
+    victim = await attack(buckets={"b": f"{url}/pub"})
+    place = {"storage_type": "gcs", "content_type": "file", "location": key}
+    entry = {"name": "x", "existing_location": {**place, "metadata": {"bucket_name": "b"}}}
+    status, _ = await victim.send(
+        "POST", "/v0.1/data-storage/data-entries", json=entry, headers=victim.datasets()
+    )
+    assert status == (201 if inside else 422)
+    assert bool(asked) == inside

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pydantic import BaseModel
+from aiohttp import web
+from pydantic import BaseModel, Field
 
-from synapsefs.server.auth import access_granted, create_token, identity
+from synapsefs.server import tokens
+from synapsefs.server.auth import access_granted, identity
 from synapsefs.server.bodies import LOGIN_LIMIT, answer_data, answer_json, read_model
+from synapsefs.server.collections.views import moment
 from synapsefs.server.problems import Problem, not_found
 from synapsefs.server.settings import SETTINGS
-
-if TYPE_CHECKING:
-    from aiohttp import web
 
 
 class Credentials(BaseModel):
@@ -24,9 +24,10 @@ class Credentials(BaseModel):
 
 
 class TokenToCreate(BaseModel):
-    """Body that creates a further access token."""
+    """Body that creates a further access token, good for so many seconds."""
 
-    description: str = ""
+    description: str = Field(default="", max_length=1000)
+    expiration: int | None = Field(default=None, ge=60)
 
 
 async def log_in(request: web.Request) -> web.Response:
@@ -47,8 +48,35 @@ async def get_me(request: web.Request) -> web.Response:
 async def add_token(request: web.Request) -> web.Response:
     """Answer ``POST v2/tokens/``; the token appears here and never again."""
     wanted = await read_model(request, TokenToCreate, LOGIN_LIMIT)
-    created = await create_token(request.app, wanted.description, time.time())
-    return answer_data({**created, "description": wanted.description, "last_used": None}, 201)
+    most = request.app[SETTINGS].token_lifetime
+    lifetime = most if wanted.expiration is None else min(wanted.expiration, most)
+    token, key = await tokens.create(
+        request.app, identity(request).credential, wanted.description, lifetime
+    )
+    shown = {"id": key, "description": wanted.description, "last_used": None, "token": token}
+    return answer_data({**shown, "expires_at": moment(time.time() + lifetime)}, 201)
+
+
+async def list_tokens(request: web.Request) -> web.Response:
+    """Answer ``GET v2/tokens/``: what was made, but not what opens anything."""
+    shown = [
+        {
+            "id": row["id"],
+            "description": row["description"],
+            "created_at": moment(row["created"]),
+            "expires_at": moment(row["expires"]),
+            "last_used": None,
+        }
+        for row in tokens.listed(request.app)
+    ]
+    pagination = {"next_cursor": None, "previous_cursor": None, "per_page": len(shown)}
+    return answer_data(shown, pagination=pagination)
+
+
+async def revoke_token(request: web.Request) -> web.Response:
+    """Answer ``DELETE v2/tokens/{id}/``."""
+    await tokens.revoke(request.app, int(request.match_info["id"]))
+    return web.Response(status=204)
 
 
 async def list_tenants(request: web.Request) -> web.Response:
@@ -69,6 +97,8 @@ def setup(app: web.Application) -> None:
     app.router.add_route("POST", "/users/login/", log_in)
     app.router.add_route("GET", "/v2/users/me/", get_me)
     app.router.add_route("POST", "/v2/tokens/", add_token)
+    app.router.add_route("GET", "/v2/tokens/", list_tokens)
+    app.router.add_route("DELETE", r"/v2/tokens/{id:\d{1,18}}/", revoke_token)
     app.router.add_route("GET", "/v2/tenants/", list_tenants)
     app.router.add_route("GET", "/v2/tenants/{code}/", get_tenant)
 

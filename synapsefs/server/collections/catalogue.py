@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from synapsefs.wire.collections import CollectionChanges, SpecificationToCreate
 
 _COLUMNS = ("name", "category", "description", "caution", "access_level")
+MAX_LEVELS = 100
+"""Most groups that a unit lies in, one in another."""
+
+MAX_SPECIFICATIONS = 1000
+"""Most file specifications of a collection."""
+
 _ROW = "SELECT * FROM collections WHERE id = ? AND tenant = ?"
 
 
@@ -96,6 +102,8 @@ def _replace_specifications(
 ) -> None:
     """Match by name, change those, add the missing and delete those left out."""
     names = [specification.name for specification in wanted]
+    if len(names) > MAX_SPECIFICATIONS:
+        raise invalid("file_specifications", f"At most {MAX_SPECIFICATIONS}.")
     if len(set(names)) < len(names):
         raise invalid("file_specifications", "Names must be unique.")
     for specification in wanted:
@@ -160,7 +168,15 @@ def delete(connection: sqlite3.Connection, tenant: str, collection: int) -> None
 def group(
     connection: sqlite3.Connection, collection: int, names: Sequence[str] | None
 ) -> int | None:
-    """Find or create groups level by level and return the innermost one."""
+    """Find or create groups level by level and return the innermost one.
+
+    Raises
+    ------
+    Problem
+        400, when they are too deep.
+    """
+    if len(names or ()) > MAX_LEVELS:
+        raise invalid("groups", f"At most {MAX_LEVELS} levels.")
     parent = 0
     for name in names or ():
         key = (collection, parent, name)

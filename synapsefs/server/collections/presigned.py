@@ -110,20 +110,23 @@ async def _presigned(
 ) -> dict[str, Any]:
     """Return where each file goes, in the order asked.
 
+    One that is larger than is accepted gets one URL, which refuses it: the others are stored.
+
     Raises
     ------
     Problem
-        413, when a file is larger than is accepted or its name longer than a URL can hold.
+        413, when a file is larger than any can be or its name longer than a URL can hold.
     """
     settings, tenant, now = request.app[SETTINGS], identity(request).tenant, time.time()
     lifetime = min(expiration, settings.url_lifetime) if settings.strict else expiration
     shown: list[dict[str, Any]] = []
     rows: list[tuple[Any, ...]] = []
     part_size = _part_size(settings, wanted)
+    most = MAX_URLS * part_size if settings.max_file_size is None else settings.max_file_size
     for file in wanted:
         key, upload_id = uuid.uuid4().hex, uuid.uuid4().hex
         count = 1
-        if file.size > settings.presign_threshold:
+        if settings.presign_threshold < file.size <= most:
             count = -(-file.size // part_size)
         name = base_name(file.filename) or "file"
         check_name(name)
@@ -146,11 +149,9 @@ def _part_size(settings: ServerSettings, wanted: Sequence[FileToPresign]) -> int
     Raises
     ------
     Problem
-        413, when a file is larger than is accepted.
+        413, when a file is larger than any that can be stored.
     """
-    limit = settings.max_file_size
-    most = MAX_URLS * LARGEST_PART if limit is None else limit
-    if any(file.size > most for file in wanted):
+    if any(file.size > MAX_URLS * LARGEST_PART for file in wanted):
         raise Problem(413, "The file is larger than this server accepts.")
     total = sum(file.size for file in wanted)
     return max(settings.presign_part_size, -(-total // MAX_URLS))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Final
 
 from synapsefs.server.database import DATABASE
@@ -15,6 +16,7 @@ from synapsefs.server.datasets import (
     search_routes,
     workspace_routes,
 )
+from synapsefs.server.datasets.effort import SEARCHES, SEARCHES_AT_ONCE
 from synapsefs.server.datasets.schema import IN_USE, SCHEMA
 from synapsefs.server.parts import OPEN, remove_files
 from synapsefs.server.settings import SETTINGS
@@ -80,6 +82,7 @@ def setup(app: web.Application) -> None:
     app[OPEN].append("EXISTS (SELECT 1 FROM ds_uploads WHERE id = :upload_id AND sha256 IS NULL)")
     buckets.setup(app)
     owners.setup(app)
+    app[SEARCHES] = asyncio.Semaphore(SEARCHES_AT_ONCE)
 
 
 async def sweep(app: web.Application) -> None:

@@ -56,7 +56,7 @@ _FIELDS: Final = {
 MOST_WORDS: Final = 200
 """Distinct words of a text query that are looked for."""
 
-MOST_CRITERIA: Final = 200
+MOST_CRITERIA: Final = 50
 """Criteria of one search; SQLite bounds the depth of an expression."""
 
 _TRUE: Final = {"true": True, "false": False}

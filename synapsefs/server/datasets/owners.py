@@ -41,8 +41,8 @@ def setup(app: web.Application) -> None:
     settings = app[SETTINGS]
     own = load_secret(settings.root).api_key
     alone = {own, *settings.api_keys} if len(settings.api_keys) <= 1 else {own}
-    users = {user_of(key): _first_user_of(key) for key in (own, *settings.api_keys)}
-    owners = {user_of(key) for key in alone}
+    users = {user_of(app, key): _first_user_of(key) for key in (own, *settings.api_keys)}
+    owners = {user_of(app, key) for key in alone}
 
     def settled(connection: sqlite3.Connection) -> bool:
         known = _known(connection)

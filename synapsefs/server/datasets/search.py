@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from operator import mul
 from typing import TYPE_CHECKING, Any, Final
 
 from synapsefs.server.datasets.access import VISIBLE
-from synapsefs.server.datasets.criteria import MOST_CRITERIA, Condition, condition, match_any
+from synapsefs.server.datasets.criteria import Condition, condition, match_any
+from synapsefs.server.datasets.effort import MOST_DIMENSIONS, check_size
 from synapsefs.server.datasets.entries import COLUMNS
 from synapsefs.server.datasets.faults import unprocessable
 from synapsefs.server.datasets.records import decoded, encoded
@@ -15,8 +17,10 @@ from synapsefs.wire.datasets import INLINE_LISTING_LIMIT, FilterLogic
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Iterator
 
     from synapsefs.server.datasets.access import Caller
+    from synapsefs.server.datasets.effort import Effort
     from synapsefs.wire.datasets import SearchRequest, SimilarityRequest
 
 CONTENT: Final = f"CASE WHEN r.size <= {INLINE_LISTING_LIMIT} THEN r.content END AS content"
@@ -85,7 +89,11 @@ def created_by(
 
 
 def by_criteria(
-    connection: sqlite3.Connection, caller: Caller, request: SearchRequest, until: str | None
+    connection: sqlite3.Connection,
+    caller: Caller,
+    request: SearchRequest,
+    until: str | None,
+    effort: Effort,
 ) -> list[sqlite3.Row]:
     """Find entries by criteria and text, best first.
 
@@ -99,6 +107,8 @@ def by_criteria(
         What the client sent.
     until
         Leave out what changed after this moment; None for nothing.
+    effort
+        The time it may take.
 
     Returns
     -------
@@ -108,14 +118,14 @@ def by_criteria(
     Raises
     ------
     Problem
-        422 when an operator cannot be applied to its value.
+        422 when an operator cannot be applied to its value, and when it asks for too much or
+        takes too long.
     """
-    if len(request.criteria) > MOST_CRITERIA:
-        raise unprocessable(f"At most {MOST_CRITERIA} criteria at once")
+    check_size(request)
     conditions = [condition(one, place) for place, one in enumerate(request.criteria)]
     for one in conditions:
         if one.predicate is not None:
-            connection.create_function(one.function, 1, one.predicate)
+            connection.create_function(one.function, 1, effort.limit(one.predicate))
     text = (request.text_query or "").strip()
     text_match = match_any([text])
     matches = [one.match for one in conditions if one.match] + ([text_match] if text_match else [])
@@ -128,7 +138,8 @@ def by_criteria(
         **{one.function: one.match for one in conditions},
     )
     sql = _statement(conditions, request, ranked=bool(matches), text=text, until=until)
-    return connection.execute(sql, parameters).fetchall()
+    with effort.limiting(connection):
+        return connection.execute(sql, parameters).fetchall()
 
 
 def _statement(
@@ -161,7 +172,7 @@ def _statement(
 
 
 def by_embedding(
-    connection: sqlite3.Connection, caller: Caller, request: SimilarityRequest
+    connection: sqlite3.Connection, caller: Caller, request: SimilarityRequest, effort: Effort
 ) -> list[tuple[sqlite3.Row, float]]:
     """Find the entries whose embeddings point the same way.
 
@@ -173,12 +184,21 @@ def by_embedding(
         Who asks; only what is visible is found.
     request
         What the client sent.
+    effort
+        The time it may take.
 
     Returns
     -------
     list of (sqlite3.Row, float)
         Entry and cosine, best first.
+
+    Raises
+    ------
+    Problem
+        422 when the embedding is too long, and when the search takes too long.
     """
+    if len(request.embedding) > MOST_DIMENSIONS:
+        raise unprocessable(f"At most {MOST_DIMENSIONS} numbers of an embedding")
     where = ["e.embedding IS NOT NULL", VISIBLE]
     where += [
         f"e.{name} = :{name}"
@@ -193,13 +213,17 @@ def by_embedding(
         parameters,
     )
     wanted = set(request.tags or ())
-    scored = [
-        (row, cosine(request.embedding, decoded(row["embedding"])))
-        for row in rows
-        if not wanted or not wanted.isdisjoint(decoded(row["tags"]) or ())
-    ]
-    near = [hit for hit in scored if hit[1] >= request.min_score]
-    return sorted(near, key=lambda hit: -hit[1])[: request.size]
+
+    def near() -> Iterator[tuple[sqlite3.Row, float]]:
+        for row in rows:
+            effort.check()
+            if not wanted or not wanted.isdisjoint(decoded(row["tags"]) or ()):
+                score = cosine(request.embedding, decoded(row["embedding"]))
+                if score >= request.min_score:
+                    yield row, score
+
+    with effort.limiting(connection):
+        return heapq.nlargest(request.size, near(), key=lambda hit: hit[1])
 
 
 def cosine(left: list[float], right: list[Any]) -> float:

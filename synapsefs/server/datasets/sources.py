@@ -28,6 +28,9 @@ REQUIRED: Final = {
     StorageType.BIGQUERY: ("project_id", "dataset_id", "table_id"),
 }
 
+MAX_OBJECTS: Final = 100_000
+"""Most objects of a bucket that one entry registers."""
+
 ACTIVE_SCHEMES: Final = frozenset({"javascript", "vbscript", "data"})
 """Schemes of URLs that are programs or pages of their own, not the address of one."""
 
@@ -99,10 +102,13 @@ async def _inspect_bucket(
         return [ObjectInSource(location, bucket.measure(location)[0])]
 
     try:
-        return Registered(objects=tuple(await asyncio.to_thread(look)))
+        found = await asyncio.to_thread(look)
     except (OSError, ValueError, ImportError) as error:
         log.info("Bucket %s cannot be read: %s", name, type(error).__name__)
         raise unprocessable(f"Cannot access bucket {name}") from None
+    if len(found) > MAX_OBJECTS:
+        raise unprocessable(f"Bucket {name} has more than {MAX_OBJECTS} objects there")
+    return Registered(objects=tuple(found))
 
 
 async def _inspect_table(settings: ServerSettings, metadata: dict[str, Any]) -> Registered:

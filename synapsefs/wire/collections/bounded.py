@@ -19,7 +19,7 @@ KEYWORD_STEPS: Final = 10
 REFERENCE_STEPS: Final = 60
 """Steps that a reference counts for, which has to be looked up."""
 
-MAX_PATTERNS: Final = 200
+MAX_PATTERNS: Final = 100
 """Most patterns of a schema."""
 
 Keyword = Callable[[Any, Any, Any, Any], Iterable[Any] | None]

@@ -25,7 +25,7 @@ MOST = 20
 STEPS = 2_000_000
 """Steps that checking may take at once: a second or two."""
 
-STEPS_PER_UNIT = 20_000
+STEPS_PER_UNIT = 50_000
 """Steps that are allowed anew with each unit that is checked."""
 
 _TOO_MUCH = "checking takes too long"

@@ -22,7 +22,7 @@ MAX_STATES: Final = 2000
 """Most states of its automaton; counted repeats have a copy for each time."""
 
 MAX_REMEMBERED: Final = 10_000
-"""Most steps that are remembered of a pattern."""
+"""Most states in the steps that are remembered of a pattern: about a megabyte."""
 
 _UNKNOWN: Final = "unknown"
 _FLAGS: Final = re.IGNORECASE | re.MULTILINE | re.DOTALL | re.ASCII | re.LOCALE
@@ -84,6 +84,7 @@ class Pattern:
         self._positions: list[str | None] = []
         self._next: list[tuple[int, ...]] = []
         self._steps: dict[tuple[States, int, str, bool], States | None] = {}
+        self._remembered = 0
         if len(pattern) > MAX_LENGTH:
             raise PatternError(f"it has more than {MAX_LENGTH} characters")
         try:
@@ -132,8 +133,10 @@ class Pattern:
                 for state in reached
                 if char and (test := self._tests[state]) is not None and test(char)
             )
-        if len(self._steps) >= MAX_REMEMBERED:
+        self._remembered += 1 + len(following or ())
+        if self._remembered > MAX_REMEMBERED:
             self._steps.clear()
+            self._remembered = 0
         self._steps[key] = following
         return following
 
