@@ -67,6 +67,7 @@ _FOREIGN = {
     "cp_file": frozenset({"callback", "blocksize", "tempdir", "isdir", "lstat"}),
     "info": frozenset({"version_id"}),
     "ls": frozenset({"versions"}),
+    "mkdir": frozenset({"mode"}),
     "open": frozenset({"fill_cache"}),
 }
 """Options that other filesystems take and that their callers therefore pass to any."""
@@ -120,17 +121,18 @@ class _Call:
             For a name that is nearly one of the verb's.
         """
         if self.own is not None and not self.own.issuperset(options):
-            self._check(fs, options.keys() - self.own)
+            self._check(fs, options, self.own)
         for name in _PATHS.intersection(options):
             options[name] = as_text(options[name])
         return tuple(as_text(arg) if i in self.paths else arg for i, arg in enumerate(args))
 
-    def _check(self, fs: Any, unknown: Iterable[str]) -> None:
-        for name in sorted(unknown):
-            meant = difflib.get_close_matches(name.lower(), sorted(self.own or ()), 1, LIKENESS)
+    def _check(self, fs: Any, options: Mapping[str, Any], own: frozenset[str]) -> None:
+        for name in sorted(options.keys() - own):
+            meant = difflib.get_close_matches(name.lower(), sorted(own), 1, LIKENESS)
             if meant:
                 raise TypeError(f"{self.name}() has no option {name!r}{suggestion(meant)}")
-            if self.lenient and (self.name, name) not in fs.ignored_options:
+            known = (self.name, name) in fs.ignored_options or options[name] is None
+            if self.lenient and not known:
                 fs.ignored_options.add((self.name, name))
                 logger.warning("%s() has no option %r: it is ignored", self.name, name)
 
