@@ -68,7 +68,7 @@ _FOREIGN = {
     "info": frozenset({"version_id"}),
     "ls": frozenset({"versions"}),
     "mkdir": frozenset({"mode"}),
-    "open": frozenset({"fill_cache"}),
+    "open": frozenset({"default_cache", "fill_cache"}),
 }
 """Options that other filesystems take and that their callers therefore pass to any."""
 
