@@ -346,11 +346,16 @@ class SynapseFileSystem(
         super().invalidate_cache(path)
 
     async def aclose(self) -> None:
-        """Finish what was deferred and close the running loop's connections."""
-        if self._services_pid == os.getpid():
-            for service in self._services.values():
-                await service.aclose()
-        await self.transport.aclose()
+        """Finish what was deferred and close the running loop's connections.
+
+        What was deferred and fails is logged: the next write to the same container does it.
+        """
+        try:
+            if self._services_pid == os.getpid():
+                for service in self._services.values():
+                    await service.aclose()
+        finally:
+            await self.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self
