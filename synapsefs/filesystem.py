@@ -14,7 +14,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.utils import tokenize
 
 from synapsefs import bridge
-from synapsefs.config import ADDRESSES, MIB, NetworkOptions, addresses, resolve
+from synapsefs.config import ADDRESSES, MIB, NetworkOptions, addresses, resolve, tls_context
 from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
 from synapsefs.location import Location
@@ -94,9 +94,13 @@ class SynapseFileSystem(
     retries
         How often a failed request is tried again.
     max_connections, max_concurrency
-        Connections, and files or parts in flight, at a time.
+        Connections, and files or parts in flight, at a time. All instances of a process together
+        have at most 64 connections in use.
     trust_env
         Take proxies from the environment.
+    ssl
+        Path of a file or directory of the certificates to trust (PEM), in place of the system's;
+        or an ``ssl.SSLContext``, with which an instance cannot be pickled.
     resume
         Let ``put`` and ``get`` of files of more than one part go on where an interrupted call of an
         earlier process stopped.
@@ -139,6 +143,7 @@ class SynapseFileSystem(
         max_connections: int = 64,
         max_concurrency: int = 16,
         trust_env: bool = False,
+        ssl: Any = None,
         resume: bool = True,
         listings_expiry_time: float | None = None,
         use_listings_cache: bool = True,
@@ -156,6 +161,7 @@ class SynapseFileSystem(
             max_concurrency=max_concurrency,
             block_size=block_size,
             trust_env=trust_env,
+            tls=tls_context(ssl),
         )
         super().__init__(
             asynchronous=asynchronous,

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
 import json
 import logging
 import os
 import pickle
+import shutil
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +20,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from synapsefs import AccessDeniedError, NotFoundError, SynapseFileSystem
+from synapsefs import AccessDeniedError, NotFoundError, SynapseFileSystem, UnreachableError
 from tests.support.observed import TOKEN, ObservedServer, observed_server
 from tests.support.running import environment, python
 
@@ -513,3 +517,67 @@ def test_attributes_have_any_name(fs: SynapseFileSystem) -> None:
     fs.setxattrs("datasets/attributes/a.bin", metdata=1, pth=2)
     assert fs.getxattr("datasets/attributes/a.bin", "metdata") == 1
     assert isinstance(NotFoundError("x"), OSError)
+
+
+# --- certificates --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1, and its key, that no authority has signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    made = tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(made)]
+    subprocess.run([*command.split(), *subject, *files], check=True, capture_output=True)
+    return made
+
+
+@pytest.fixture
+def tls_server(certificate: Path) -> Iterator[str]:
+    """A server that speaks TLS and has no collections."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"count": 0, "next": null, "previous": null, "results": []}')
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_certificates_of_ones_own(
+    tls_server: str, certificate: Path, conf: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnreachableError, match="certificate"):
+        SynapseFileSystem(tls_server, "t", retries=0).ls("collections")
+    context = ssl.create_default_context(cafile=str(certificate))
+    for trusted in (str(certificate), certificate, context):
+        fs = SynapseFileSystem(tls_server, "t", ssl=trusted)
+        assert fs.ls("collections") == []
+    by_path = SynapseFileSystem(tls_server, "t", ssl=certificate)
+    assert SynapseFileSystem.from_json(by_path.to_json()) is by_path
+    conf["ssl"] = str(certificate)
+    fs = SynapseFileSystem(tls_server, "t")
+    assert fs.ls("collections") == []
+    assert pickle.loads(pickle.dumps(fs)) is fs
+    conf.clear()
+    for nonsense in (str(certificate.parent / "none"), certificate.with_name("key.pem"), False):
+        with pytest.raises(ValueError, match="ssl="):
+            SynapseFileSystem(tls_server, "t", ssl=nonsense)
