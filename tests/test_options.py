@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import http.server
 import json
 import logging
@@ -438,6 +439,20 @@ def test_not_found_names_the_endpoint(server: ObservedServer, path: str, tmp_pat
         assert all(named in str(error) for error in failed.values())
 
 
+def test_patterns_without_a_match_are_named(
+    fs: SynapseFileSystem, base: str, tmp_path: Path
+) -> None:
+    pattern = f"{base}/*.none"
+    for work in (fs.cat, fs.rm, lambda p: fs.cp(p, base), lambda p: fs.get(p, str(tmp_path))):
+        with pytest.raises(FileNotFoundError) as caught:
+            work(pattern)
+        assert caught.value.errno == errno.ENOENT
+        assert caught.value.filename == pattern
+    with pytest.raises(FileNotFoundError, match="no local file or directory matches") as caught:
+        fs.put(str(tmp_path / "*.none"), base)
+    assert caught.value.filename == str(tmp_path / "*.none")
+
+
 def test_denied_names_the_endpoint_and_the_missing_credential(server: ObservedServer) -> None:
     nobody = SynapseFileSystem(server.url)
     for path, option in (("collections/c", "token"), ("datasets/d", "datasets_token")):
@@ -460,6 +475,21 @@ def test_an_endpoint_in_an_error_holds_no_user(server: ObservedServer) -> None:
         SynapseFileSystem(url).ls("collections")
     assert "secret" not in str(caught.value) + repr(caught.value)
     assert server.url in str(caught.value)
+
+
+def test_the_command_line_says_what_is_wrong_with_the_configuration() -> None:
+    for variable, words in (("TOKN", "did you mean 'token'"), ("RETRIES", "must be at least 0")):
+        done = subprocess.run(
+            [sys.executable, "-m", "synapsefs", "ls"],
+            capture_output=True,
+            text=True,
+            env={**environment(), f"FSSPEC_SYNAPSE_{variable}": "-1"},
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert words in done.stderr
 
 
 # --- options of verbs ----------------------------------------------------------------------

@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from glob import has_magic
 from types import MappingProxyType
 from typing import Any, TypeVar
 
@@ -169,7 +170,13 @@ def checked(
         token = _inside.set(True)
         try:
             result = await method(self, *args, **options)
-        except (NotFoundError, AccessDeniedError) as error:
+        except FileNotFoundError as error:
+            missing = _missing(error, call.name)
+            self.name_endpoint(missing)
+            if missing is error:
+                raise
+            raise missing from None
+        except AccessDeniedError as error:
             self.name_endpoint(error)
             raise
         finally:
@@ -182,6 +189,18 @@ def checked(
         return result
 
     return verb
+
+
+def _missing(error: FileNotFoundError, verb: str) -> FileNotFoundError:
+    """Give fsspec's own error about paths, which is a list of them, path and errno."""
+    if error.errno is not None or not error.args:
+        return error
+    paths = error.args[0] if isinstance(error.args[0], list | tuple) else error.args
+    first = str(paths[0]) if paths else ""
+    kind = "local file" if verb == "put" else "file"
+    if has_magic(first):
+        return NotFoundError(f"no {kind} or directory matches this pattern", first)
+    return NotFoundError(f"no such {kind} or directory", first)
 
 
 def opening(method: Callable[..., Any]) -> Callable[..., Any]:
