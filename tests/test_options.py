@@ -324,6 +324,16 @@ def test_a_stored_token_goes_to_its_own_host_alone(
     assert server.requests
     assert TOKEN not in repr(server.requests)
     assert SynapseFileSystem().settings.collections.url == "https://api.synapse.sh"
+    monkeypatch.delenv("SYNAPSE_ACCESS_TOKEN")
+    login = Path(os.environ["HOME"]) / ".synapse" / "config.json"
+    login.parent.mkdir(parents=True)
+    login.write_text(json.dumps({"access_token": TOKEN}))
+    with pytest.raises(AccessDeniedError, match="no token was given"):
+        SynapseFileSystem(server.url).ls("collections")
+    assert TOKEN not in repr(server.requests)
+    login.write_text(json.dumps({"access_token": TOKEN, "host": server.url}))
+    assert SynapseFileSystem(server.url).ls("collections") == []
+    monkeypatch.setenv("SYNAPSE_ACCESS_TOKEN", TOKEN)
     monkeypatch.setenv("SYNAPSE_HOST", server.url)
     assert SynapseFileSystem(server.url + "/").ls("collections") == []
 
