@@ -17,7 +17,8 @@ from typing import Any, TypeVar
 from fsspec.asyn import AsyncFileSystem
 
 from synapsefs import bridge
-from synapsefs.errors import AccessDeniedError, NotFoundError
+from synapsefs.errors import AccessDeniedError, InvalidRequestError, NotFoundError
+from synapsefs.location import is_text
 from synapsefs.options import keywords, suggestion
 from synapsefs.services.base import WRITE_OPTIONS
 
@@ -28,11 +29,12 @@ LIKENESS = 0.85
 """How alike an unknown option and one of the verb's are when it is taken for a slip."""
 
 _PATHS = frozenset({"path", "path1", "path2", "paths", "lpath", "rpath"})
+_LOCAL = frozenset({"files", "ignore_patterns", "ignore_filename", "manifest_filename", "value"})
+_DEEPEST = 50
 _MANNER = frozenset({"sync", "dry_run", "on_error", "files_callback", "callback"})
 _TEXT = frozenset({"encoding", "errors", "newline"})
 _HANDED_ON = {
     "cat": "cat_file",
-    "cp_file": "copy",
     "copy": "cp_file",
     "du": "find",
     "get": "get_file",
@@ -40,7 +42,6 @@ _HANDED_ON = {
     "mv": "copy",
     "pipe": "pipe_file",
     "put": "put_file",
-    "rm_file": "rm",
 }
 """Verbs that hand options on to another one."""
 
@@ -86,6 +87,8 @@ class _Call:
         The verb's.
     paths
         Positions of its paths among its arguments, without ``self``.
+    texts
+        Names of the arguments that go to the service as they are, by position.
     own
         Names of its own options; None where any name means something.
     lenient
@@ -94,6 +97,7 @@ class _Call:
 
     name: str
     paths: frozenset[int]
+    texts: Mapping[int, str]
     own: frozenset[str] | None
     lenient: bool
 
@@ -103,28 +107,37 @@ class _Call:
         name = function.__name__.removeprefix("_")
         parameters = list(inspect.signature(function).parameters.values())[1:]
         paths = frozenset(i for i, p in enumerate(parameters) if p.name in _PATHS)
+        texts = {i: p.name for i, p in enumerate(parameters) if p.name not in _PATHS | _LOCAL}
         if name == "setxattrs":
-            return cls(name, paths, None, lenient=True)
+            return cls(name, paths, texts, None, lenient=True)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return cls(name, paths, frozenset(keywords(function)), lenient=False)
+            return cls(name, paths, texts, frozenset(keywords(function)), lenient=False)
         known = keywords(function) | _MORE.get(name, frozenset()) | _FOREIGN.get(name, frozenset())
         for form in (name, _HANDED_ON.get(name, name)):
             known |= _keywords(others.get(f"_{form}"), getattr(AsyncFileSystem, form, None))
             known |= _keywords(getattr(AsyncFileSystem, f"_{form}", None))
-        return cls(name, paths, frozenset(known), lenient=True)
+        return cls(name, paths, texts, frozenset(known), lenient=True)
 
     def prepared(self, fs: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """Write paths as text, in ``options`` too, and look at the names of options.
+        """Write paths as text, in ``options`` too, and check names and texts.
 
         Raises
         ------
         TypeError
-            For a name that is nearly one of the verb's.
+            For an option whose name is nearly one of the verb's.
+        InvalidRequestError
+            For text with lone surrogates.
         """
         if self.own is not None and not self.own.issuperset(options):
             self._check(fs, options, self.own)
-        for name in _PATHS.intersection(options):
-            options[name] = as_text(options[name])
+        for name, value in options.items():
+            if name in _PATHS:
+                options[name] = as_text(value)
+            elif name not in _LOCAL:
+                _require_text(name, value)
+        for position, name in self.texts.items():
+            if position < len(args):
+                _require_text(name, args[position])
         return tuple(as_text(arg) if i in self.paths else arg for i, arg in enumerate(args))
 
     def _check(self, fs: Any, options: Mapping[str, Any], own: frozenset[str]) -> None:
@@ -230,6 +243,16 @@ def as_text(path: Any) -> Any:
     if isinstance(path, Mapping):
         return {as_text(item): value for item, value in path.items()}
     return path
+
+
+def _require_text(name: str, value: Any, depth: int = 0) -> None:
+    """Refuse text that cannot be written as UTF-8, also within lists and mappings."""
+    if isinstance(value, str):
+        if not is_text(value):
+            raise InvalidRequestError(f"{name} is Unicode text, without lone surrogates")
+    elif isinstance(value, list | tuple | dict) and depth < _DEEPEST:
+        for item in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
+            _require_text(name, item, depth + 1)
 
 
 def _is_upath(path: Any) -> bool:
