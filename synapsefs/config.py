@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -77,6 +78,8 @@ class NetworkOptions:
         Bytes in one part of an upload.
     trust_env
         Take proxies from the environment.
+    tls
+        Checks certificates; the system's authorities where None.
     """
 
     connect_timeout: float = 10.0
@@ -86,6 +89,28 @@ class NetworkOptions:
     max_concurrency: int = 16
     block_size: int = 50 * MIB
     trust_env: bool = False
+    tls: ssl.SSLContext | None = field(default=None, compare=False)
+
+
+def tls_context(wanted: ssl.SSLContext | str | os.PathLike[str] | None) -> ssl.SSLContext | None:
+    """Give the context that checks certificates by the authorities in a file or directory.
+
+    Raises
+    ------
+    InvalidRequestError
+        For what holds no certificates.
+    """
+    if wanted is None or isinstance(wanted, ssl.SSLContext):
+        return wanted
+    try:
+        path = os.fspath(wanted)
+        if os.path.isdir(path):
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except (OSError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        rule = "is an ssl.SSLContext, or a path of certificates in PEM form"
+        raise InvalidRequestError(f"ssl={wanted!r} {rule}: {reason}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from fsspec.asyn import AsyncFileSystem
 from fsspec.utils import tokenize
 
 from synapsefs import bridge
-from synapsefs.config import ADDRESSES, MIB, NetworkOptions, addresses, resolve
+from synapsefs.config import ADDRESSES, MIB, NetworkOptions, addresses, resolve, tls_context
 from synapsefs.errors import UnsupportedError, concerning
 from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
 from synapsefs.location import Location
@@ -93,9 +93,13 @@ class SynapseFileSystem(
     retries
         How often a failed request is tried again.
     max_connections, max_concurrency
-        Connections, and files or parts in flight, at a time.
+        Connections, and files or parts in flight, at a time. All instances of a process together
+        have at most 64 connections in use.
     trust_env
         Take proxies from the environment.
+    ssl
+        Path of a file or directory of the certificates to trust (PEM), in place of the system's;
+        or an ``ssl.SSLContext``, with which an instance cannot be pickled.
     resume
         Let ``put`` and ``get`` of files of more than one part go on where an interrupted call of an
         earlier process stopped.
@@ -138,6 +142,7 @@ class SynapseFileSystem(
         max_connections: int = 64,
         max_concurrency: int = 16,
         trust_env: bool = False,
+        ssl: Any = None,
         resume: bool = True,
         listings_expiry_time: float | None = None,
         use_listings_cache: bool = True,
@@ -155,6 +160,7 @@ class SynapseFileSystem(
             max_concurrency=max_concurrency,
             block_size=block_size,
             trust_env=trust_env,
+            tls=tls_context(ssl),
         )
         super().__init__(
             asynchronous=asynchronous,
@@ -347,11 +353,16 @@ class SynapseFileSystem(
         super().invalidate_cache(path)
 
     async def aclose(self) -> None:
-        """Finish what was deferred and close the running loop's connections."""
-        if self._services_pid == os.getpid():
-            for service in self._services.values():
-                await service.aclose()
-        await self.transport.aclose()
+        """Finish what was deferred and close the running loop's connections.
+
+        What was deferred and fails is logged: the next write to the same container does it.
+        """
+        try:
+            if self._services_pid == os.getpid():
+                for service in self._services.values():
+                    await service.aclose()
+        finally:
+            await self.transport.aclose()
 
     async def __aenter__(self) -> Self:
         return self

@@ -211,6 +211,8 @@ def _checked(name: str, value: Any, origin: str) -> Any:
         Naming the option and where it comes from.
     """
     kind = KINDS.get(name)
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
     if kind is None:
         return value
     if type(value).__module__ == "numpy":

@@ -33,11 +33,9 @@ class Sessions:
             "read_bufsize": SLICE,
         }
         agent = {"User-Agent": f"synapsefs/{__version__}"}
-        self.api = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=options.max_connections), headers=agent, **common
-        )
+        self.api = aiohttp.ClientSession(connector=_connector(options), headers=agent, **common)
         self.objects = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=options.max_connections),
+            connector=_connector(options),
             headers={**agent, "Accept-Encoding": "identity"},
             auto_decompress=False,
             skip_auto_headers=["Content-Type"],
@@ -56,6 +54,10 @@ class Sessions:
             session.detach()
             if connector is not None:
                 connector._close()  # noqa: SLF001 - the only way without the loop
+
+
+def _connector(options: NetworkOptions) -> aiohttp.TCPConnector:
+    return aiohttp.TCPConnector(limit=options.max_connections, ssl=options.tls or True)
 
 
 class SessionPool:

@@ -357,3 +357,30 @@ def test_errors_of_coroutines_are_the_same(
             await there._cat_file(path)
 
     failed(lambda: asyncio.run(look()), NotFoundError, errno.ENOENT, path)
+
+
+# --- the end of an instance ----------------------------------------------------------------
+
+
+def test_closing_never_replaces_the_callers_exception(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A service that is gone at the end of ``async with`` leaves the exception what it is."""
+
+    async def work() -> None:
+        with observed_server(tmp_path / "gone", tokens=(TOKEN,)) as server:
+            options = {"endpoint_url": server.url, "token": TOKEN, "retries": 0}
+            fs = SynapseFileSystem(**options, asynchronous=True, skip_instance_cache=True)
+            async with contextlib.AsyncExitStack() as stack:
+                await stack.enter_async_context(fs)
+                await fs._mkdir("collections/c")
+                await fs._pipe_file("collections/c/data_1/a.bin", b"x")
+                server.hook = refuse
+                raise KeyError("the caller's own")
+
+    async def refuse(_: Any) -> None:
+        raise ConnectionResetError
+
+    with pytest.raises(KeyError, match="the caller's own"):
+        asyncio.run(work())
+    assert "replaced units could not be deleted yet" in caplog.text

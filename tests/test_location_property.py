@@ -12,7 +12,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from synapsefs import SynapseFileSystem
-from synapsefs.errors import InvalidPathError
+from synapsefs.errors import InvalidPathError, InvalidRequestError
 from synapsefs.location import (
     Location,
     Root,
@@ -262,4 +262,9 @@ def test_a_lone_surrogate_is_refused_before_anything_is_sent(
     ):
         with pytest.raises(InvalidPathError, match="lone surrogates"):
             work(f"{base}/a\ud800")
+    for words in ({"description": "\ud800"}, {"tags": ["\ud800"]}, {"metadata": {"a": "\ud800"}}):
+        with pytest.raises(InvalidRequestError, match="lone surrogates"):
+            fs.pipe_file(f"{base}/a.bin", b"x", **words)
+    with pytest.raises(InvalidRequestError, match="key is Unicode text"):
+        fs.put_unit("c", {"data_1": b"x"}, key="\ud800")
     assert fs.stats()["requests"] == 0

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import http.server
 import json
 import logging
 import os
 import pickle
+import shutil
+import ssl
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +21,7 @@ from typing import Any
 import fsspec
 import pytest
 
-from synapsefs import AccessDeniedError, NotFoundError, SynapseFileSystem
+from synapsefs import AccessDeniedError, NotFoundError, SynapseFileSystem, UnreachableError
 from tests.support.observed import TOKEN, ObservedServer, observed_server
 from tests.support.running import environment, python
 
@@ -319,6 +324,16 @@ def test_a_stored_token_goes_to_its_own_host_alone(
     assert server.requests
     assert TOKEN not in repr(server.requests)
     assert SynapseFileSystem().settings.collections.url == "https://api.synapse.sh"
+    monkeypatch.delenv("SYNAPSE_ACCESS_TOKEN")
+    login = Path(os.environ["HOME"]) / ".synapse" / "config.json"
+    login.parent.mkdir(parents=True)
+    login.write_text(json.dumps({"access_token": TOKEN}))
+    with pytest.raises(AccessDeniedError, match="no token was given"):
+        SynapseFileSystem(server.url).ls("collections")
+    assert TOKEN not in repr(server.requests)
+    login.write_text(json.dumps({"access_token": TOKEN, "host": server.url}))
+    assert SynapseFileSystem(server.url).ls("collections") == []
+    monkeypatch.setenv("SYNAPSE_ACCESS_TOKEN", TOKEN)
     monkeypatch.setenv("SYNAPSE_HOST", server.url)
     assert SynapseFileSystem(server.url + "/").ls("collections") == []
 
@@ -434,6 +449,20 @@ def test_not_found_names_the_endpoint(server: ObservedServer, path: str, tmp_pat
         assert all(named in str(error) for error in failed.values())
 
 
+def test_patterns_without_a_match_are_named(
+    fs: SynapseFileSystem, base: str, tmp_path: Path
+) -> None:
+    pattern = f"{base}/*.none"
+    for work in (fs.cat, fs.rm, lambda p: fs.cp(p, base), lambda p: fs.get(p, str(tmp_path))):
+        with pytest.raises(FileNotFoundError) as caught:
+            work(pattern)
+        assert caught.value.errno == errno.ENOENT
+        assert caught.value.filename == pattern
+    with pytest.raises(FileNotFoundError, match="no local file or directory matches") as caught:
+        fs.put(str(tmp_path / "*.none"), base)
+    assert caught.value.filename == str(tmp_path / "*.none")
+
+
 def test_denied_names_the_endpoint_and_the_missing_credential(server: ObservedServer) -> None:
     nobody = SynapseFileSystem(server.url)
     for path, option in (("collections/c", "token"), ("datasets/d", "datasets_token")):
@@ -456,6 +485,21 @@ def test_an_endpoint_in_an_error_holds_no_user(server: ObservedServer) -> None:
         SynapseFileSystem(url).ls("collections")
     assert "secret" not in str(caught.value) + repr(caught.value)
     assert server.url in str(caught.value)
+
+
+def test_the_command_line_says_what_is_wrong_with_the_configuration() -> None:
+    for variable, words in (("TOKN", "did you mean 'token'"), ("RETRIES", "must be at least 0")):
+        done = subprocess.run(
+            [sys.executable, "-m", "synapsefs", "ls"],
+            capture_output=True,
+            text=True,
+            env={**environment(), f"FSSPEC_SYNAPSE_{variable}": "-1"},
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 1
+        assert done.stderr.count("\n") == 1
+        assert words in done.stderr
 
 
 # --- options of verbs ----------------------------------------------------------------------
@@ -513,3 +557,67 @@ def test_attributes_have_any_name(fs: SynapseFileSystem) -> None:
     fs.setxattrs("datasets/attributes/a.bin", metdata=1, pth=2)
     assert fs.getxattr("datasets/attributes/a.bin", "metdata") == 1
     assert isinstance(NotFoundError("x"), OSError)
+
+
+# --- certificates --------------------------------------------------------------------------
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1, and its key, that no authority has signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl makes the certificate")
+    made = tmp_path / "certificate.pem"
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1"
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(tmp_path / "key.pem"), "-out", str(made)]
+    subprocess.run([*command.split(), *subject, *files], check=True, capture_output=True)
+    return made
+
+
+@pytest.fixture
+def tls_server(certificate: Path) -> Iterator[str]:
+    """A server that speaks TLS and has no collections."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, certificate.with_name("key.pem"))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"count": 0, "next": null, "previous": null, "results": []}')
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield f"https://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def test_certificates_of_ones_own(
+    tls_server: str, certificate: Path, conf: Options, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(UnreachableError, match="certificate"):
+        SynapseFileSystem(tls_server, "t", retries=0).ls("collections")
+    context = ssl.create_default_context(cafile=str(certificate))
+    for trusted in (str(certificate), certificate, context):
+        fs = SynapseFileSystem(tls_server, "t", ssl=trusted)
+        assert fs.ls("collections") == []
+    by_path = SynapseFileSystem(tls_server, "t", ssl=certificate)
+    assert SynapseFileSystem.from_json(by_path.to_json()) is by_path
+    conf["ssl"] = str(certificate)
+    fs = SynapseFileSystem(tls_server, "t")
+    assert fs.ls("collections") == []
+    assert pickle.loads(pickle.dumps(fs)) is fs
+    conf.clear()
+    for nonsense in (str(certificate.parent / "none"), certificate.with_name("key.pem"), False):
+        with pytest.raises(ValueError, match="ssl="):
+            SynapseFileSystem(tls_server, "t", ssl=nonsense)

@@ -10,13 +10,15 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from glob import has_magic
 from types import MappingProxyType
 from typing import Any, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
 from synapsefs import bridge
-from synapsefs.errors import AccessDeniedError, NotFoundError
+from synapsefs.errors import AccessDeniedError, InvalidRequestError, NotFoundError
+from synapsefs.location import is_text
 from synapsefs.options import keywords, suggestion
 from synapsefs.services.base import WRITE_OPTIONS
 
@@ -27,11 +29,12 @@ LIKENESS = 0.85
 """How alike an unknown option and one of the verb's are when it is taken for a slip."""
 
 _PATHS = frozenset({"path", "path1", "path2", "paths", "lpath", "rpath"})
+_LOCAL = frozenset({"files", "ignore_patterns", "ignore_filename", "manifest_filename", "value"})
+_DEEPEST = 50
 _MANNER = frozenset({"sync", "dry_run", "on_error", "files_callback", "callback"})
 _TEXT = frozenset({"encoding", "errors", "newline"})
 _HANDED_ON = {
     "cat": "cat_file",
-    "cp_file": "copy",
     "copy": "cp_file",
     "du": "find",
     "get": "get_file",
@@ -39,7 +42,6 @@ _HANDED_ON = {
     "mv": "copy",
     "pipe": "pipe_file",
     "put": "put_file",
-    "rm_file": "rm",
 }
 """Verbs that hand options on to another one."""
 
@@ -67,7 +69,8 @@ _FOREIGN = {
     "cp_file": frozenset({"callback", "blocksize", "tempdir", "isdir", "lstat"}),
     "info": frozenset({"version_id"}),
     "ls": frozenset({"versions"}),
-    "open": frozenset({"fill_cache"}),
+    "mkdir": frozenset({"mode"}),
+    "open": frozenset({"default_cache", "fill_cache"}),
 }
 """Options that other filesystems take and that their callers therefore pass to any."""
 
@@ -84,6 +87,8 @@ class _Call:
         The verb's.
     paths
         Positions of its paths among its arguments, without ``self``.
+    texts
+        Names of the arguments that go to the service as they are, by position.
     own
         Names of its own options; None where any name means something.
     lenient
@@ -92,6 +97,7 @@ class _Call:
 
     name: str
     paths: frozenset[int]
+    texts: Mapping[int, str]
     own: frozenset[str] | None
     lenient: bool
 
@@ -101,36 +107,46 @@ class _Call:
         name = function.__name__.removeprefix("_")
         parameters = list(inspect.signature(function).parameters.values())[1:]
         paths = frozenset(i for i, p in enumerate(parameters) if p.name in _PATHS)
+        texts = {i: p.name for i, p in enumerate(parameters) if p.name not in _PATHS | _LOCAL}
         if name == "setxattrs":
-            return cls(name, paths, None, lenient=True)
+            return cls(name, paths, texts, None, lenient=True)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return cls(name, paths, frozenset(keywords(function)), lenient=False)
+            return cls(name, paths, texts, frozenset(keywords(function)), lenient=False)
         known = keywords(function) | _MORE.get(name, frozenset()) | _FOREIGN.get(name, frozenset())
         for form in (name, _HANDED_ON.get(name, name)):
             known |= _keywords(others.get(f"_{form}"), getattr(AsyncFileSystem, form, None))
             known |= _keywords(getattr(AsyncFileSystem, f"_{form}", None))
-        return cls(name, paths, frozenset(known), lenient=True)
+        return cls(name, paths, texts, frozenset(known), lenient=True)
 
     def prepared(self, fs: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
-        """Write paths as text, in ``options`` too, and look at the names of options.
+        """Write paths as text, in ``options`` too, and check names and texts.
 
         Raises
         ------
         TypeError
-            For a name that is nearly one of the verb's.
+            For an option whose name is nearly one of the verb's.
+        InvalidRequestError
+            For text with lone surrogates.
         """
         if self.own is not None and not self.own.issuperset(options):
-            self._check(fs, options.keys() - self.own)
-        for name in _PATHS.intersection(options):
-            options[name] = as_text(options[name])
+            self._check(fs, options, self.own)
+        for name, value in options.items():
+            if name in _PATHS:
+                options[name] = as_text(value)
+            elif name not in _LOCAL:
+                _require_text(name, value)
+        for position, name in self.texts.items():
+            if position < len(args):
+                _require_text(name, args[position])
         return tuple(as_text(arg) if i in self.paths else arg for i, arg in enumerate(args))
 
-    def _check(self, fs: Any, unknown: Iterable[str]) -> None:
-        for name in sorted(unknown):
-            meant = difflib.get_close_matches(name.lower(), sorted(self.own or ()), 1, LIKENESS)
+    def _check(self, fs: Any, options: Mapping[str, Any], own: frozenset[str]) -> None:
+        for name in sorted(options.keys() - own):
+            meant = difflib.get_close_matches(name.lower(), sorted(own), 1, LIKENESS)
             if meant:
                 raise TypeError(f"{self.name}() has no option {name!r}{suggestion(meant)}")
-            if self.lenient and (self.name, name) not in fs.ignored_options:
+            known = (self.name, name) in fs.ignored_options or options[name] is None
+            if self.lenient and not known:
                 fs.ignored_options.add((self.name, name))
                 logger.warning("%s() has no option %r: it is ignored", self.name, name)
 
@@ -167,7 +183,13 @@ def checked(
         token = _inside.set(True)
         try:
             result = await method(self, *args, **options)
-        except (NotFoundError, AccessDeniedError) as error:
+        except FileNotFoundError as error:
+            missing = _missing(error, call.name)
+            self.name_endpoint(missing)
+            if missing is error:
+                raise
+            raise missing from None
+        except AccessDeniedError as error:
             self.name_endpoint(error)
             raise
         finally:
@@ -180,6 +202,18 @@ def checked(
         return result
 
     return verb
+
+
+def _missing(error: FileNotFoundError, verb: str) -> FileNotFoundError:
+    """Give fsspec's own error about paths, which is a list of them, path and errno."""
+    if error.errno is not None or not error.args:
+        return error
+    paths = error.args[0] if isinstance(error.args[0], list | tuple) else error.args
+    first = str(paths[0]) if paths else ""
+    kind = "local file" if verb == "put" else "file"
+    if has_magic(first):
+        return NotFoundError(f"no {kind} or directory matches this pattern", first)
+    return NotFoundError(f"no such {kind} or directory", first)
 
 
 def opening(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -209,6 +243,16 @@ def as_text(path: Any) -> Any:
     if isinstance(path, Mapping):
         return {as_text(item): value for item, value in path.items()}
     return path
+
+
+def _require_text(name: str, value: Any, depth: int = 0) -> None:
+    """Refuse text that cannot be written as UTF-8, also within lists and mappings."""
+    if isinstance(value, str):
+        if not is_text(value):
+            raise InvalidRequestError(f"{name} is Unicode text, without lone surrogates")
+    elif isinstance(value, list | tuple | dict) and depth < _DEEPEST:
+        for item in (*value.keys(), *value.values()) if isinstance(value, dict) else value:
+            _require_text(name, item, depth + 1)
 
 
 def _is_upath(path: Any) -> bool:

@@ -138,8 +138,10 @@ class Core(AsyncFileSystem):
         datasets = self.settings.datasets or Endpoint(server.url, server.api_key)
         return Endpoint(server.url, server.token), datasets
 
-    def name_endpoint(self, error: SynapseError) -> None:
+    def name_endpoint(self, error: OSError) -> None:
         """Add to an error which endpoint was asked about its path, unless it says so."""
+        if not isinstance(error, SynapseError):
+            return
         root = strip_protocol(str(error.filename or "")).partition("/")[0]
         settings = self.settings
         if root not in list(Root):

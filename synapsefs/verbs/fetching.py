@@ -25,11 +25,12 @@ from synapsefs.verbs.each import FAULTS, Manner
 
 @dataclass(frozen=True, slots=True)
 class Fetch:
-    """A file to get: from where, to which local path, continued or not."""
+    """A file to get: from where, to which local path, continued or not, of which version."""
 
     source: str
     target: str
     resume: bool | None
+    version: str | int | None = None
 
 
 class FetchingVerbs(ComparingVerbs):
@@ -45,7 +46,7 @@ class FetchingVerbs(ComparingVerbs):
         recursive: bool,
     ) -> Any:
         """Fetch files and folders as ``manner`` says; local places are looked at before."""
-        entries = [await self._entry(item.source) for item in fetches]
+        entries = [await self._entry_at(item.source, item.version) for item in fetches]
         work = list(zip(fetches, entries, strict=True))
         _require_one_each(item.target for item, entry in work if entry.kind == "file")
         outcomes: dict[str, Exception | None] = {

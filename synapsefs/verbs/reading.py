@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -100,7 +101,7 @@ class ReadingVerbs(FetchingVerbs):
 
         Each file is verified under a temporary name and put in place whole; what was there stays
         when that fails. ``callback`` counts bytes. No remote name leads out of the local target.
-        ``resume`` is that of :meth:`get_file`.
+        ``resume`` and ``version`` are those of :meth:`get_file`.
 
         Parameters
         ----------
@@ -137,7 +138,8 @@ class ReadingVerbs(FetchingVerbs):
         rpath, lpath = list(pairs.sources), list(pairs.targets)
         with _fetches.collecting() as fetches:
             if manner.dry_run:
-                await limits.gather(map(self._get_file, rpath, lpath), 1)
+                one = partial(self._get_file, version=kwargs.get("version"))
+                await limits.gather(map(one, rpath, lpath), 1)
             else:
                 await super()._get(rpath, lpath, recursive=recursive, **kwargs)
         return await self._fetch_all(fetches, callback, manner, unzip, recursive=recursive)
@@ -172,7 +174,7 @@ class ReadingVerbs(FetchingVerbs):
         ChecksumError
             When the bytes are not what the service says.
         """
-        item = Fetch(self._strip_protocol(rpath), os.fspath(lpath), resume)
+        item = Fetch(self._strip_protocol(rpath), os.fspath(lpath), resume, version)
         if not _fetches.add(item):
             entry = await self._entry_at(rpath, version)
             if callback is not DEFAULT_CALLBACK:

@@ -65,7 +65,10 @@ def test_an_older_revision_is_read_by_id_and_by_number(
             info = another.info(path, version=version)
             assert (info["size"], info["version"]) == (len(expected), one["version"])
             assert (info["revision"], info["metadata"]) == (one["revision"], one["metadata"])
-            another.get_file(path, str(tmp_path / "got"), version=version)
+            for get in (another.get_file, another.get):
+                (tmp_path / "got").unlink(missing_ok=True)
+                get(path, str(tmp_path / "got"), version=version)
+                assert (tmp_path / "got").read_bytes() == expected
             assert (tmp_path / "got").read_bytes() == expected
     assert another.cat_file(path) == contents[-1]
     assert another.info(path)["metadata"] == {"number": 2}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from synapsefs.errors import (
     FolderError,
     InvalidRequestError,
     NotFoundError,
+    SynapseError,
     UnsupportedError,
 )
 from synapsefs.location import Location, Root, id_of, unescape
@@ -51,6 +53,8 @@ from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
 from synapsefs.transport import Transport
+
+logger = logging.getLogger("synapsefs")
 
 METADATA = "metadata"
 
@@ -346,9 +350,12 @@ class CollectionsService:
         """Delete units that were replaced without having been listed."""
         for identifier in self._indexes.unreconciled():
             about = f"{ROOT.path}/@{identifier}"
-            collection = await self._directory.find(Location.parse(about))
-            await self._indexes.get(collection)
-            await self._publisher.delete_superseded(collection, about)
+            try:
+                collection = await self._directory.find(Location.parse(about))
+                await self._indexes.get(collection)
+                await self._publisher.delete_superseded(collection, about)
+            except SynapseError as error:
+                logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
 
     def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings; what was written here and not yet listed is kept."""
