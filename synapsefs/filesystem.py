@@ -14,8 +14,9 @@ from fsspec.utils import tokenize
 from synapsefs import bridge
 from synapsefs.config import MIB, NetworkOptions, resolve
 from synapsefs.errors import UnsupportedError, concerning
-from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
+from synapsefs.files import AsyncWriter, SynapseWriter
 from synapsefs.location import Location
+from synapsefs.readers import AsyncReader, SynapseReader
 from synapsefs.services.base import write_options
 from synapsefs.verbs.arranging import ArrangingVerbs
 from synapsefs.verbs.attributes import AttributeVerbs

@@ -39,7 +39,7 @@ LAYERS = [
     {"services.base", "services.tree", "services.wireio"},
     {"services.collections", "services.datasets", "resume"},
     {"transfer"},
-    {"files", "wrappers"},
+    {"files", "readers", "wrappers"},
     {"verbs"},
     {"filesystem"},
     {"cli"},

@@ -8,6 +8,7 @@ from typing import Any
 from fsspec.transaction import Transaction
 
 from synapsefs import bridge
+from synapsefs.errors import UnsupportedError
 from synapsefs.services.base import Staged
 
 
@@ -31,6 +32,21 @@ class SynapseTransaction(Transaction):
 
     fs: Any
     files: deque[Any]
+
+    def start(self) -> None:
+        """Begin to hold files back.
+
+        Raises
+        ------
+        UnsupportedError
+            On an asynchronous instance: the end of a ``with`` block cannot be awaited.
+        """
+        if self.fs.asynchronous:
+            raise UnsupportedError(
+                "an asynchronous filesystem has no transactions: "
+                "one call of _pipe or _put publishes its files together"
+            )
+        super().start()
 
     def complete(self, commit: bool = True) -> None:
         """Publish all files written since the start, or discard them.
