@@ -131,9 +131,10 @@ class Pipeline:
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _settle(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            await running
+        """Wait for the thread; cancelled meanwhile, it is still known and waited for at the end."""
+        if self._running is not None:
+            await asyncio.shield(self._running)
+            self._running = None
 
     def _consume(self, pieces: list[bytes]) -> None:
         for piece in pieces:

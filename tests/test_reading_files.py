@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
 import pickle
@@ -122,6 +123,37 @@ def test_a_file_that_is_written_cannot_seek(fs: SynapseFileSystem, base: str) ->
         assert raised.value.filename == f"{base}/a.bin"
         assert not file.seekable()
     assert fs.cat_file(f"{base}/a.bin") == b"content"
+
+
+@pytest.mark.parametrize("length", [6, 60])
+def test_a_file_that_was_replaced_before_its_writer_knew(tmp_path: Path, length: int) -> None:
+    """The answer to a publication is lost; the one to its repetition is about a later one."""
+    path, rival = "datasets/d/a.bin", []
+
+    @web.middleware
+    async def losing(request: web.Request, handler: Any) -> web.StreamResponse:
+        response = await handler(request)
+        if request.method == "PATCH" and rival and "publish" in await request.text():
+            fs, content = rival.pop()
+            await asyncio.to_thread(fs.pipe_file, path, content)
+            return web.json_response({"detail": "busy"}, status=503)
+        return response  # type: ignore[no-any-return]
+
+    with observed_server(tmp_path, losing) as server:
+        fs, other = (
+            SynapseFileSystem(**{**server.options, "retries": 2}, skip_instance_cache=True)
+            for _ in range(2)
+        )
+        fs.mkdir("datasets/d")
+        fs.pipe_file(path, b"zero")
+        second = b"second" * (length // 6)
+        rival.append((other, second))
+        fs.pipe_file(path, b"first!", tags=["one"])
+        assert rival == []
+        for one in (fs, other):
+            assert one.cat_file(path) == second
+            one.get_file(path, str(tmp_path / "got"))
+            assert (tmp_path / "got").read_bytes() == second
 
 
 # --- copied --------------------------------------------------------------------------------
