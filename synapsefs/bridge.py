@@ -16,8 +16,10 @@ from fsspec.asyn import FSTimeoutError
 T = TypeVar("T")
 CLEANUP_SECONDS = 5.0
 TURN_SECONDS = 0.25
-SERVER_THREADS = "synapsefs-"
-"""How the names of all threads of the embedded server begin."""
+SERVER_THREADS = frozenset(
+    {"synapsefs-server", "synapsefs-read", "synapsefs-write", "synapsefs-blob", "synapsefs-digest"}
+)
+"""Names of the threads of an embedded server, before the numbers of those that are several."""
 
 
 def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
@@ -76,7 +78,7 @@ def is_own_thread(loop: asyncio.AbstractEventLoop) -> bool:
 
     A garbage collection, and with it whatever closes files, runs in any thread.
     """
-    if threading.current_thread().name.startswith(SERVER_THREADS):
+    if threading.current_thread().name.partition("_")[0] in SERVER_THREADS:
         return True
     try:
         return asyncio.get_running_loop() is loop

@@ -1,8 +1,10 @@
-"""File objects: the writer that appears only when closed well, and the ranged reader."""
+"""Files being written: what is written appears only when it is closed well."""
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
+import errno
 import logging
 import sys
 import warnings
@@ -10,16 +12,11 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from fsspec.asyn import AbstractAsyncStreamedFile
 from fsspec.spec import AbstractBufferedFile
 
-from synapsefs import bridge, integrity
-from synapsefs.caching import SequentialCache, TailCache
-from synapsefs.errors import DiscardedWarning
-from synapsefs.objects import Content
-from synapsefs.services.base import Entry, Staged, Upload
-from synapsefs.transfer import read_range
-from synapsefs.transport import Transport
+from synapsefs import bridge
+from synapsefs.errors import DiscardedWarning, UnsupportedError
+from synapsefs.services.base import Staged, Upload
 
 logger = logging.getLogger("synapsefs")
 
@@ -28,11 +25,9 @@ UNSEEN = (GeneratorExit, SystemExit)
 
 
 class Home(Protocol):
-    """What file objects ask of their filesystem."""
+    """What files being written ask of their filesystem."""
 
     loop: Any
-    tails: TailCache
-    transport: Transport
 
     async def publish(self, staged: list[Staged]) -> None:
         """Make files visible."""
@@ -148,6 +143,17 @@ class SynapseWriter(AbstractBufferedFile):
     def readable(self) -> bool:
         """Say no."""
         return False
+
+    def seek(self, loc: int, whence: int = 0) -> int:  # noqa: ARG002
+        """Refuse.
+
+        Raises
+        ------
+        UnsupportedError
+            Always.
+        """
+        words = "a file that is written cannot seek: it is sent from its start to its end"
+        raise UnsupportedError(words, self.path, errno.ESPIPE)
 
     def seekable(self) -> bool:
         """Say no."""
@@ -283,107 +289,6 @@ class SynapseWriter(AbstractBufferedFile):
             warnings.warn(f"unclosed file {self.path} was discarded", ResourceWarning, stacklevel=2)
 
 
-class SynapseReader(AbstractBufferedFile):
-    """A file being read, pinned to the version that was there when it was opened.
-
-    Read from its start to its end in order, it is verified against the service's checksum.
-
-    Parameters
-    ----------
-    fs
-        The filesystem.
-    entry, content
-        The file, its size known.
-    block_size, cache_type, cache_options
-        As for all fsspec files; the default cache adapts by itself.
-    version
-        The version that was asked for; a copy in another process reads it too.
-    """
-
-    def __init__(
-        self,
-        fs: Home,
-        entry: Entry,
-        content: Content,
-        *,
-        block_size: int | str | None = None,
-        cache_type: str | None = None,
-        cache_options: dict[str, Any] | None = None,
-        version: str | int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._content = content
-        self._asked_for = version
-        self._details = {**entry.info(), "size": content.size}
-        self._verified = 0
-        self._digest = integrity.hasher(content.checksum)
-        super().__init__(
-            fs,
-            entry.location.path,
-            "rb",
-            block_size or "default",
-            cache_type=cache_type or SequentialCache.name,
-            cache_options=cache_options,
-            size=content.size,
-            **kwargs,
-        )
-
-    def _fetch_range(self, start: int, end: int) -> bytes:
-        size, version = self.size, self._content.version
-        end = min(end, size)
-        held = self.fs.tails.get(version, start, end)
-        if held is not None:
-            return bytes(held)
-        data = bridge.run(self.fs.loop, read_range(self.fs.transport, self._content, start, end))
-        self.fs.tails.put(version, start, data, size)
-        return data
-
-    def read(self, length: int | None = -1) -> bytes:
-        """Read bytes; all that remain by default.
-
-        Raises
-        ------
-        ChecksumError
-            At the end of a sequential read whose bytes are not what the service says.
-        """
-        start = self.loc
-        data: bytes = super().read(-1 if length is None else length)
-        if self._digest is not None and data:
-            self._verify(start, data)
-        return data
-
-    def _verify(self, start: int, data: bytes) -> None:
-        if start > self._verified:
-            self._digest = None
-        elif start + len(data) > self._verified:
-            self._digest.update(memoryview(data)[self._verified - start :])
-            self._verified = start + len(data)
-            if self._verified == self.size:
-                digest, self._digest = self._digest, None
-                integrity.compare(digest, self._content.checksum, self.path)
-
-    def __reduce__(self) -> Any:
-        return _reopened, (self.fs, self.path, self.loc, self._asked_for)
-
-
-def _reopened(fs: Any, path: str, position: int, version: str | int | None) -> Any:
-    file = fs.open(path, "rb", version=version)
-    file.seek(position)
-    return file
-
-
-class AsyncReader(AbstractAsyncStreamedFile):
-    """A file being read with ``await``; every read is one request."""
-
-    def __init__(self, fs: Home, entry: Entry, content: Content) -> None:
-        self._content = content
-        self._details = {**entry.info(), "size": content.size}
-        super().__init__(fs, entry.location.path, "rb", cache_type="none", size=content.size)
-
-    async def _fetch_range(self, start: int, end: int) -> bytes:
-        return await read_range(self.fs.transport, self._content, start, min(end, self.size))
-
-
 class AsyncWriter:
     """A file being written with ``await``; it appears when closed without an exception.
 
@@ -405,6 +310,7 @@ class AsyncWriter:
         self._fs = fs
         self._upload = upload
         self._parts = PartBuffer(upload.part_size)
+        self._loop = asyncio.get_running_loop()
 
     async def write(self, data: Any) -> int:
         """Take bytes; full parts begin to travel."""
@@ -451,3 +357,9 @@ class AsyncWriter:
         trace: TracebackType | None,
     ) -> None:
         await (self.discard() if kind is not None else self.close())
+
+    def __del__(self) -> None:
+        if not getattr(self, "closed", True):
+            self.closed = True
+            bridge.start(self._loop, self._upload.abort)
+            warnings.warn(f"unclosed file {self.path} was discarded", ResourceWarning, stacklevel=2)

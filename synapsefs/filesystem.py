@@ -14,9 +14,10 @@ from fsspec.utils import tokenize
 from synapsefs import bridge
 from synapsefs.config import ADDRESSES, MIB, NetworkOptions, addresses, resolve, tls_context
 from synapsefs.errors import UnsupportedError, concerning
-from synapsefs.files import AsyncReader, AsyncWriter, SynapseReader, SynapseWriter
+from synapsefs.files import AsyncWriter, SynapseWriter
 from synapsefs.location import Location
 from synapsefs.options import SECRETS, configured, named
+from synapsefs.readers import AsyncReader, SynapseReader
 from synapsefs.services.base import write_options
 from synapsefs.verbs.attributes import AttributeVerbs
 from synapsefs.verbs.calls import checked, opening

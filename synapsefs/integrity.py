@@ -51,6 +51,47 @@ def hash_range(file: IO[bytes], digest: Any, start: int, end: int) -> None:
         start += len(block)
 
 
+class SequentialCheck:
+    """Verifies a file that is read in pieces, if they come in order from its start to its end.
+
+    Parameters
+    ----------
+    checksum
+        Hexadecimal; None for no verification.
+    size
+        Bytes of the file.
+    path
+        Path that an error names.
+    """
+
+    def __init__(self, checksum: str | None, size: int, path: str) -> None:
+        self._digest = hasher(checksum)
+        self._checksum = checksum
+        self._size = size
+        self._path = path
+        self._verified = 0
+
+    def take(self, start: int, data: bytes) -> None:
+        """Take the bytes that were read from ``start`` on.
+
+        Raises
+        ------
+        ChecksumError
+            With the last ones, when the bytes are not what the service says.
+        """
+        end = start + len(data)
+        if self._digest is None or end < self._verified:
+            return
+        if start > self._verified:
+            self._digest = None
+            return
+        self._digest.update(memoryview(data)[self._verified - start :])
+        self._verified = end
+        if end == self._size:
+            digest, self._digest = self._digest, None
+            compare(digest, self._checksum, self._path)
+
+
 class Pipeline:
     """Feeds bytes to blocking consumers in a thread, while more bytes arrive.
 
@@ -90,9 +131,10 @@ class Pipeline:
             await asyncio.gather(self._running, return_exceptions=True)
 
     async def _settle(self) -> None:
-        running, self._running = self._running, None
-        if running is not None:
-            await running
+        """Wait for the thread; cancelled meanwhile, it is still known and waited for at the end."""
+        if self._running is not None:
+            await asyncio.shield(self._running)
+            self._running = None
 
     def _consume(self, pieces: list[bytes]) -> None:
         for piece in pieces:

@@ -67,10 +67,22 @@ class ByteBudget:
 
 
 class Limits:
-    """The budgets of one event loop; synchronous callers of a process all share one loop."""
+    """The budgets of one event loop; synchronous callers of a process all share one loop.
+
+    Attributes
+    ----------
+    connections
+        Requests that wait for nothing but their own answer.
+    readings
+        Objects that are being read. What is read may be sent on meanwhile, so these are counted
+        apart: they wait for the former, and never the other way round.
+    buffered
+        Bytes of parts in memory.
+    """
 
     def __init__(self) -> None:
         self.connections = asyncio.Semaphore(MAX_CONNECTIONS)
+        self.readings = asyncio.Semaphore(MAX_CONNECTIONS)
         self.buffered = ByteBudget(MAX_BUFFERED)
 
 

@@ -90,11 +90,27 @@ async def fetch(
         When the file is no longer the version that was opened.
     IntegrityError
         When the storage sends more, less or other bytes than it announced.
+    Exception
+        What the sink raises; nothing is tried again then.
     """
     if content.inline is not None:
         await sink.write(content.inline[start:end])
         return
-    await _Fetch(transport, content, start, end, sink).run()
+    failed: Exception
+    try:
+        await _Fetch(transport, content, start, end, sink).run()
+        return
+    except _SinkError as error:
+        failed = error.error
+    raise failed
+
+
+class _SinkError(Exception):
+    """Carries an error of a sink past those who judge errors of the storage."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(str(error))
+        self.error = error
 
 
 class _Fetch:
@@ -155,10 +171,10 @@ class _Fetch:
 
     async def _refuse(self, response: aiohttp.ClientResponse) -> None:
         if response.status == 416:
-            found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-            if found and found[3] != "*":
-                self._learn_size(int(found[3]))
-                if self._position >= int(found[3]):
+            size = self._size_refused(response)
+            if size is not None:
+                self._learn_size(size)
+                if self._position >= size:
                     self._end = self._position
                     return
             raise RangeNotSatisfiableError(
@@ -167,6 +183,13 @@ class _Fetch:
         words = service_words(await response.content.read(4096))
         origin = self._transport.origin(str(response.url))
         raise from_status(response.status, words, self._content.path, origin)
+
+    def _size_refused(self, response: aiohttp.ClientResponse) -> int | None:
+        """Give the size that a refused range tells: only an empty file has no first byte."""
+        found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if found and found[3] != "*":
+            return int(found[3])
+        return 0 if self._position == 0 else None
 
     def _judge(self, response: aiohttp.ClientResponse) -> int:
         """Check an answer's headers; give the bytes to skip in front."""
@@ -219,31 +242,16 @@ class _Fetch:
                 data = data[: self._end - self._position]
             if data:
                 self._position += len(data)
-                await self._sink.write(data)
+                try:
+                    await self._sink.write(data)
+                except Exception as error:
+                    raise _SinkError(error) from error
             if self._done():
                 return
 
 
-class Buffer:
-    """A sink of known length in memory, written in place."""
-
-    def __init__(self, size: int) -> None:
-        self._data = bytearray(size)
-        self._used = 0
-
-    async def write(self, data: bytes) -> None:
-        """Copy the next bytes in."""
-        end = self._used + len(data)
-        self._data[self._used : end] = data
-        self._used = end
-
-    def value(self) -> bytes:
-        """Give what arrived."""
-        return bytes(memoryview(self._data)[: self._used])
-
-
 class Pieces:
-    """A sink of unknown length in memory."""
+    """A sink in memory."""
 
     def __init__(self) -> None:
         self._pieces: list[bytes] = []

@@ -5,20 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from stat import S_ISREG
 from typing import IO, Any
 
-from fsspec.utils import merge_offset_ranges
-
 from synapsefs import bridge, integrity, limits
 from synapsefs.errors import RangeNotSatisfiableError
 from synapsefs.localfile import SMALL, LocalTarget, look, place, require_unchanged, resolve_target
 from synapsefs.localstream import LocalReader, LocalWriter
 from synapsefs.location import Location
-from synapsefs.objects import Buffer, Content, Pieces, fetch, object_size
+from synapsefs.objects import Content, Pieces, fetch, object_size
 from synapsefs.resume import HOPELESS, Arrival, Keeping, Sending
 from synapsefs.services.base import Service, Source, Staged, Upload
 from synapsefs.transport import Transport
@@ -65,7 +64,7 @@ async def read(transport: Transport, content: Content, span: ByteRange) -> bytes
 
 async def read_whole(transport: Transport, content: Content) -> bytes:
     """Read all bytes and compare their checksum."""
-    sink = Pieces() if content.size is None else Buffer(content.size)
+    sink = Pieces()
     digest = integrity.hasher(content.checksum)
     hashing = integrity.Pipeline(*([digest.update] if digest else []))
     try:
@@ -85,7 +84,7 @@ async def read_range(transport: Transport, content: Content, start: int, end: in
     try:
         await fetch(transport, content, start, end, sink)
     except RangeNotSatisfiableError:
-        if content.size is None or start < content.size:
+        if start < await object_size(transport, content):
             raise
     return sink.value()
 
@@ -105,29 +104,34 @@ async def read_ranges(
         bounds = [span.within(size) for span in spans]
     else:
         bounds = [(span.start or 0, span.end or 0) for span in spans]
-    wanted = [bound for bound in bounds if bound[1] > bound[0]]
-    _, starts, ends = merge_offset_ranges(
-        [content.path] * len(wanted),
-        [start for start, _ in wanted],
-        [end for _, end in wanted],
-        max_gap=MAX_GAP if max_gap is None else max_gap,
-        max_block=MAX_MERGED,
-        sort=True,
-    )
-    merged = list(zip(starts, ends, strict=True))
+    merged = _merged(bounds, MAX_GAP if max_gap is None else max_gap)
     reads = [read_range(transport, content, start, end) for start, end in merged]
     blocks = await limits.gather(reads, transport.options.max_concurrency)
-    return [_cut(bound, merged, blocks) for bound in bounds]
+    starts = [start for start, _ in merged]
+    return [_cut(bound, starts, blocks) for bound in bounds]
 
 
-def _cut(
-    bound: tuple[int, int], merged: Sequence[tuple[int, int]], blocks: Sequence[bytes]
-) -> bytes:
+def _merged(bounds: Sequence[tuple[int, int]], max_gap: int) -> list[tuple[int, int]]:
+    """Give the ranges to ask for, in order: each slice lies in the last one that begins before."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(bound for bound in bounds if bound[0] < bound[1]):
+        first, last = merged[-1] if merged else (start, start)
+        if merged and end <= last:
+            continue
+        if merged and start - last <= max_gap and end - first <= MAX_MERGED:
+            merged[-1] = (first, end)
+        else:
+            merged.append((start, end))
+    return merged
+
+
+def _cut(bound: tuple[int, int], starts: Sequence[int], blocks: Sequence[bytes]) -> bytes:
+    """Take a slice out of the block that it lies in."""
     start, end = bound
-    for (first, last), block in zip(merged, blocks, strict=True):
-        if first <= start and end <= last:
-            return block[start - first : end - first]
-    return b""
+    if start >= end:
+        return b""
+    number = bisect_right(starts, start) - 1
+    return blocks[number][start - starts[number] : end - starts[number]]
 
 
 class _Tee:
@@ -326,9 +330,11 @@ async def _stage_stream(upload: Upload, path: str, progress: Progress) -> Staged
 
 async def _send_file(upload: Upload, source: Source) -> Staged:
     start = await upload.adopt(source)
-    if start < source.size or not source.size:
+    if start >= source.size > 0:
+        return await upload.finish()
+    async with limits.shared().buffered.hold(min(2 * upload.part_size, source.size - start)):
         await _send_parts(upload, source, start)
-    return await upload.finish()
+        return await upload.finish()
 
 
 async def _stop(upload: Upload, memory: Sending, error: BaseException) -> None:
@@ -341,24 +347,22 @@ async def _stop(upload: Upload, memory: Sending, error: BaseException) -> None:
 
 
 async def _send_parts(upload: Upload, source: Source, start: int) -> None:
-    held = min(2 * upload.part_size, source.size - start)
-    async with limits.shared().buffered.hold(held):
-        with contextlib.ExitStack() as closed_at_the_end:
+    with contextlib.ExitStack() as closed_at_the_end:
 
-            def opened() -> IO[bytes]:
-                return closed_at_the_end.enter_context(open(source.path, "rb"))
+        def opened() -> IO[bytes]:
+            return closed_at_the_end.enter_context(open(source.path, "rb"))
 
-            file = await bridge.in_thread(opened)
-            file.seek(start)
-            sent = start
-            while True:
-                part = await asyncio.to_thread(file.read, upload.part_size)
-                last = sent + len(part) >= source.size
-                await upload.write(part, last=last)
-                sent += len(part)
-                source.progress(len(part))
-                if last or not part:
-                    return
+        file = await bridge.in_thread(opened)
+        file.seek(start)
+        sent = start
+        while True:
+            part = await asyncio.to_thread(file.read, upload.part_size)
+            last = sent + len(part) >= source.size
+            await upload.write(part, last=last)
+            sent += len(part)
+            source.progress(len(part))
+            if last or not part:
+                return
 
 
 class _Counted:

@@ -226,7 +226,7 @@ class Transport:
         """
         target = _parsed(url, about)
         session = self._sessions.get().objects
-        async with translated(about, replay=True), limits.shared().connections:
+        async with translated(about, replay=True), limits.shared().readings:
             for _ in range(MAX_REDIRECTS):
                 self.counts["requests"] += 1
                 async with session.get(target, headers=headers, allow_redirects=False) as response:

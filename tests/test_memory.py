@@ -92,3 +92,33 @@ def test_a_huge_file_takes_little_memory(place: Path, path: str, way: str) -> No
 @pytest.mark.parametrize("path", ["collections/big/data_1/zeros.bin", "datasets/big/zeros.bin"])
 def test_one_huge_write_is_not_held_twice(place: Path, path: str) -> None:
     assert peak(place, "one write", path, HUGE_WRITE) < LIMIT + HUGE_WRITE
+
+
+MANY = """
+import json, os, pathlib, sys
+
+def peak():
+    status = pathlib.Path("/proc/self/status").read_text()
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
+
+own = peak()
+import fsspec
+
+url, local, size = sys.argv[1:]
+fs = fsspec.filesystem("synapse", endpoint_url=url, token="t", datasets_token="k")
+fs.mkdir("datasets/d")
+fs.put([local] * 12, [f"datasets/d/{number}.bin" for number in range(12)])
+assert len(fs.find("datasets/d")) == 12
+print(peak() - own)
+"""
+
+
+def test_many_files_of_one_part_keep_to_the_budget(place: Path) -> None:
+    """Each is held until it has gone, twelve of 48 MiB at once would be more than twice that."""
+    with open(place / "local", "wb") as file:
+        file.truncate(48 * MIB)
+    with server_process(place / "store", tokens=["t"], api_keys=["k"]) as url:
+        done = python(MANY, url, str(place / "local"), str(48 * MIB), seconds=200)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < LIMIT + 100 * MIB

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from synapsefs.bridge import SERVER_THREADS
+
 HERE = Path(__file__).parent.parent
 PACKAGE = HERE / "synapsefs"
 MAX_LINES = 500
@@ -40,7 +42,7 @@ LAYERS = [
     {"services.base", "services.tree", "services.wireio"},
     {"services.collections", "services.datasets", "resume"},
     {"transfer"},
-    {"files", "wrappers"},
+    {"files", "readers", "wrappers"},
     {"verbs"},
     {"filesystem"},
     {"cli"},
@@ -145,6 +147,19 @@ def test_the_server_is_imported_only_when_it_runs() -> None:
         for statement in modules()[name].body:
             if not _for_types_only(statement) and not isinstance(statement, _DEFINITIONS):
                 assert not any(unit_of(found) == "server" for found in imports_in(statement))
+
+
+def test_the_client_knows_the_threads_of_the_server() -> None:
+    names = {
+        keyword.value.value
+        for name, tree in modules().items()
+        if name.split(".")[0] == "server"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(("Thread", "Executor"))
+        for keyword in node.keywords
+        if keyword.arg in {"name", "thread_name_prefix"} and isinstance(keyword.value, ast.Constant)
+    }
+    assert names == SERVER_THREADS
 
 
 def test_only_the_core_names_the_two_services() -> None:

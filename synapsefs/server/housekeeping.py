@@ -53,9 +53,19 @@ async def _sweep_for_ever(app: web.Application) -> None:
             await sweep(app)
             if await app[BLOBS].run(lambda: _is_due(app[SETTINGS].root / STAMP)):
                 await garbage.collect(app)
-        except Exception:
+        except Exception as error:
+            if _is_exit(error):
+                return
             log.exception("Collecting what is over failed")
         await asyncio.sleep(SWEEP_SECONDS)
+
+
+def _is_exit(error: Exception) -> bool:
+    """Say whether work was refused since the interpreter ends, which is about to end this too.
+
+    It refuses threads and futures before it calls anybody who could stop in time.
+    """
+    return isinstance(error, RuntimeError) and str(error).endswith("interpreter shutdown")
 
 
 def _is_due(stamp: Path) -> bool:

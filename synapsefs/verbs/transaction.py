@@ -10,7 +10,7 @@ from typing import Any
 from fsspec.transaction import Transaction
 
 from synapsefs import bridge
-from synapsefs.errors import InvalidRequestError
+from synapsefs.errors import InvalidRequestError, UnsupportedError
 from synapsefs.location import Location
 from synapsefs.services.base import Staged
 from synapsefs.verbs.resolving import plain, require_separate
@@ -44,13 +44,20 @@ class SynapseTransaction(Transaction):
     files: deque[Any]
 
     def start(self) -> None:
-        """Begin.
+        """Begin to hold files back.
 
         Raises
         ------
+        UnsupportedError
+            On an asynchronous instance: the end of a ``with`` block cannot be awaited.
         InvalidRequestError
             Inside of another transaction of this filesystem.
         """
+        if self.fs.asynchronous:
+            raise UnsupportedError(
+                "an asynchronous filesystem has no transactions: "
+                "one call of _pipe or _put publishes its files together"
+            )
         if transaction_of(self.fs) is not None:
             raise InvalidRequestError("a transaction is open already: they do not nest")
         self.files = deque()

@@ -227,7 +227,7 @@ def _local_problems(contents: Mapping[str, Any]) -> list[str]:
     for name, source in contents.items():
         if isinstance(source, str):
             try:
-                if local_size(source) is not None:
+                if local_size(source) is not None or os.path.isdir(source):
                     with open(source, "rb"):
                         pass
             except OSError as error:

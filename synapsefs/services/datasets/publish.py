@@ -198,9 +198,10 @@ class EntryPublisher:
             raise ChangedError("the file that was to be replaced is gone", location.path)
         else:
             made = await self._appear(dataset, index, staged, parent)
-        made.size, made.size_certain = staged.size, True
-        if isinstance(staged.handle, StagedObject):
-            made.md5 = staged.handle.md5
+        if _is_of(made, staged):
+            made.size, made.size_certain = staged.size, True
+            if isinstance(staged.handle, StagedObject):
+                made.md5 = staged.handle.md5
         index.put(made)
 
     async def _appear(
@@ -355,6 +356,18 @@ class EntryPublisher:
                 await self._api.patch_entry(source.id, disabled, about)
             except SynapseError as error:
                 logger.info("%s: source %s stays: %s", about, source.id, error)
+
+
+def _is_of(made: EntryRecord, staged: Staged) -> bool:
+    """Say whether an answer describes what was published, and not what somebody made of it since.
+
+    An answer that was lost and asked for again may describe a later revision.
+    """
+    if made.number in {None, 0}:
+        return True
+    if isinstance(staged.handle, StagedObject):
+        return bool(made.revision == staged.handle.revision)
+    return made.text is None or made.text == staged.handle.text
 
 
 def _text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> wire.EntryCreate:

@@ -296,7 +296,12 @@ def _own_metadata(config: wire.StorageConfig | None) -> dict[str, Any]:
 
 
 def keep_known(record: EntryRecord, known: EntryRecord) -> None:
-    """Carry over what a closer look had told about an entry that has not changed since."""
+    """Carry over what a closer look had told about an entry that has not changed since.
+
+    Equal times are not enough: two revisions may have been published within their resolution.
+    """
+    if record.revision and known.revision and record.revision != known.revision:
+        return
     record.kind = record.kind or known.kind
     record.storage_type = record.storage_type or known.storage_type
     record.content_type = record.content_type or known.content_type

@@ -326,7 +326,7 @@ def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Con
     async def locate(renew: bool) -> str:
         if renew or not record.url:
             fresh = await service.looked(record, about)
-            if record.revision and fresh.revision != record.revision:
+            if _is_other(record, fresh):
                 raise ChangedError("the file was replaced while it was read", about)
             record.url = fresh.url
         if not record.url:
@@ -342,6 +342,13 @@ def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Con
         locate=locate,
         inline=inline,
     )
+
+
+def _is_other(record: EntryRecord, fresh: EntryRecord) -> bool:
+    """Say whether a file is no longer what was opened, by its revision or else by its checksum."""
+    if record.revision:
+        return fresh.revision != record.revision
+    return bool(record.md5 and fresh.md5) and fresh.md5 != record.md5
 
 
 def _unreadable(record: EntryRecord, about: str) -> SynapseError:
