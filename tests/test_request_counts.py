@@ -138,18 +138,22 @@ WRITES = [lambda fs, path, _: fs.pipe_file(path, b"text"), write_open, write_put
 
 @pytest.mark.parametrize("write", WRITES, ids=["pipe", "open", "put"])
 def test_writing_a_small_file(server, place, fs, write, tmp_path):
-    """Collections: resolve, bytes, unit. Datasets: resolve, entries, the new entry with its text.
+    """Collections: resolve, bytes, the newest units, unit. Datasets: resolve, entries, new entry.
+
+    The newest units are asked for once in each call: what is written may not lie where somebody
+    else has made a directory, nor below somebody else's file. The new entry brings its text.
 
     Bytes that are no text take four further requests there, as the protocol has it: the entry,
     the announcement of its parts, the part, the completion, the activation.
     """
     text = cost(server, fs, lambda: write(fs, f"{place}/small.txt", tmp_path))
-    assert text.requests <= 3, str(text)
+    looks = 1 if place.startswith("collections") else 0
+    assert text.requests <= 3 + looks, str(text)
     warm = cost(server, fs, lambda: write(fs, f"{place}/other.txt", tmp_path))
-    assert warm.requests <= 2, str(warm)
+    assert warm.requests <= 2 + looks, str(warm)
     other = cold(server)
     binary = cost(server, other, lambda: write(other, f"{place}/small.bin", tmp_path))
-    assert binary.requests <= (3 if place.startswith("collections") else 7), str(binary)
+    assert binary.requests <= (4 if place.startswith("collections") else 7), str(binary)
 
 
 def test_listing_a_thousand(server, place, fs):

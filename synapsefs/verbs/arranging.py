@@ -283,7 +283,7 @@ class ArrangingVerbs(Core):
     async def _remove_if_empty(self, entry: Entry) -> None:
         try:
             await self._rmdir(entry.location.path)
-        except NotFoundError:
+        except (NotFoundError, NotADirectoryError):
             return
         except (NotEmptyError, UnsupportedError) as error:
             logger.info("%s: kept after the move: %s", entry.location.path, error)
