@@ -61,12 +61,19 @@ class UnitEditor:
         ConflictError
             When others keep changing it.
         """
-        edit = uuid.uuid4().hex[:8]
+        edit = new_edit()
+        refused: int | None = None
         for _ in range(ATTEMPTS):
             began = time.monotonic()
             async with self._writing.get(collection.identifier):
                 unit = await self._holder(collection, file, began, about)
-                await self.write(collection, unit, changed, edit, about)
+                try:
+                    await self.write(collection, unit, changed, edit, about)
+                except NotFoundError:
+                    if unit.identifier == refused:
+                        raise
+                    refused = unit.identifier
+                    continue
             took = time.monotonic() - began
             await asyncio.sleep(min(max(2 * took, SHORTEST_PAUSE), LONGEST_PAUSE))
             now = await self._holder(collection, file, time.monotonic(), about)
@@ -120,6 +127,11 @@ class UnitEditor:
         (await self._maker.delete([unit], about, index)).require_done()
         for new in made:
             index.insert(new)
+
+
+def new_edit() -> str:
+    """Give an id for a change."""
+    return uuid.uuid4().hex[:8]
 
 
 def _is_done(unit: UnitRecord, edit: str, changed: ChangedMetadata) -> bool:

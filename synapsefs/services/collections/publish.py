@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import time
-import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +16,13 @@ from synapsefs.errors import (
     FolderError,
     InvalidRequestError,
     NotAFolderError,
+    NotFoundError,
 )
 from synapsefs.location import split_suffix
 from synapsefs.services.base import Entry
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionRecord
-from synapsefs.services.collections.editing import ChangedMetadata, UnitEditor
+from synapsefs.services.collections.editing import ChangedMetadata, UnitEditor, new_edit
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.indexes import Indexes
@@ -222,9 +222,8 @@ class UnitPublisher:
             base = index.units.get(draft.base.identifier) if draft.base else None
             if base is not None and base.meta != before[base.identifier]:
                 changed = _merging(before[base.identifier], base.meta, draft.meta)
-                await self._editor.write(
-                    plan.collection, unit, changed, uuid.uuid4().hex[:8], plan.about
-                )
+                with contextlib.suppress(NotFoundError):
+                    await self._editor.write(plan.collection, unit, changed, new_edit(), plan.about)
         return {identifier for identifier in plan.bases if identifier not in index.units}
 
     async def _rebased(
