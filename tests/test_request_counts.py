@@ -198,6 +198,34 @@ def test_a_miss_is_asked_again_and_a_hit_is_not(server, place, fs):
     assert (hit.result, hit.requests) == (True, 0)
 
 
+def test_a_miss_is_not_asked_again_when_it_was_asked_just_now(server, place, fs):
+    cold(server).pipe_file(f"{place}/there.bin", b"bytes")
+    miss = cost(server, fs, lambda: fs.exists(f"{place}/nothing.bin"))
+    assert miss.result is False
+    assert miss.requests <= (2 if place.startswith("collections") else 3), str(miss)
+
+
+def test_what_a_small_change_in_a_collection_asks(server, fs):
+    """A call asks once what is new, and again after a unit took over what another holds."""
+    container = f"collections/t-{uuid.uuid4().hex[:12]}"
+    specs = [{"name": "data_1", "is_primary": True}, {"name": "data_meta_1"}]
+    made = [{**spec, "file_type": "data", "function_type": "main"} for spec in specs]
+    fs.mkdir(container, file_specifications=made)
+    names = [f"{container}/data_1/{number}.bin" for number in range(120)]
+    fs.pipe(dict.fromkeys(names, b"bytes"))
+    fs.find(container)
+    joined = cost(server, fs, lambda: fs.pipe_file(f"{container}/data_meta_1/1.bin", b"meta"))
+    asked = [(seen.method, seen.path.split("/")[1]) for seen in joined.seen]
+    assert asked.count(("GET", "data_units")) <= 4, str(joined)
+    assert joined.requests <= 7, str(joined)
+    several = {f"{container}/data_meta_1/{number}.bin": b"meta" for number in range(50, 60)}
+    assert cost(server, fs, lambda: fs.pipe(several)).requests <= 10 + 1 + 10 + 4
+    labelled = cost(server, fs, lambda: fs.setxattrs(names[90], label="cat"))
+    assert labelled.requests <= 3, str(labelled)
+    removed = cost(server, fs, lambda: fs.rm(names[100]))
+    assert removed.requests <= 6, str(removed)
+
+
 def test_neighbouring_ranges_travel_together(server, place, fs):
     path = f"{place}/ranges.bin"
     data = np.random.default_rng(1).bytes(2_000_000)

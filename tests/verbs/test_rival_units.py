@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import hashlib
 import json
 import re
 import threading
 import time
+import tracemalloc
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -496,3 +498,30 @@ def replace(url: str, unit: dict[str, Any]) -> None:
         {"Synapse-Access-Token": "Token t", "Content-Type": "application/json"},
     )
     urllib.request.urlopen(request).close()
+
+
+# --- memory --------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [2, 1000], ids=["never listed", "listed"])
+def test_a_writer_that_writes_on_and_on_keeps_no_more(tmp_path: Path, page: int) -> None:
+    with observed_server(tmp_path / "root", page_size_max=page) as server:
+        fs = SynapseFileSystem(**server.options, skip_instance_cache=True)
+        fs.mkdir("collections/c")
+        fs.pipe({f"collections/c/data_1/{number}": b"" for number in range(4)})
+
+        def write(times: int) -> int:
+            for number in range(times):
+                fs.pipe_file("collections/c/data_1/k.bin", b"%d" % number)
+            gc.collect()
+            mine = tracemalloc.Filter(True, "*/services/collections/*")
+            held = tracemalloc.take_snapshot().filter_traces([mine]).statistics("filename")
+            return sum(found.size for found in held)
+
+        tracemalloc.start()
+        try:
+            before = write(30)
+            assert write(100) - before < 60_000
+        finally:
+            tracemalloc.stop()

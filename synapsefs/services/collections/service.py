@@ -81,7 +81,7 @@ class CollectionsService:
         self._listing = Listing(self._directory, self._indexes)
         self.entry, self.children = self._listing.entry, self._listing.children
         self.descendants = self._listing.descendants
-        self._sizes = Sizes(transport, self.api, self._directory)
+        self._sizes = Sizes(transport, self.api, self._directory, self._indexes)
         self._direct = DirectRoute(self.api, transport)
         self._known = KnownContent(self.api)
         self.units = Units(self.api, self._directory, self._indexes)
