@@ -14,7 +14,7 @@ from synapsefs.services.collections.pages import KEPT_CHANGING, LISTING_ATTEMPTS
 from synapsefs.services.collections.records import UnitRecord, record_of
 
 EXPIRY_PER_LOAD = 10.0
-NEWEST = (100, UNITS_PER_PAGE)
+NEWEST = (50, UNITS_PER_PAGE)
 """How many of the newest units are asked for, and how many next, before all are."""
 UNITS_AT_A_TIME = 16
 SEVERAL_UNITS = 32
