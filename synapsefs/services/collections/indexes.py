@@ -17,7 +17,7 @@ EXPIRY_PER_LOAD = 10.0
 NEWEST = (50, UNITS_PER_PAGE)
 """How many of the newest units are asked for, and how many next, before all are."""
 UNITS_AT_A_TIME = 16
-SEVERAL_UNITS = 32
+SEVERAL_UNITS = 4
 UNITS_PER_REQUEST = UNITS_PER_PAGE // 20
 """More units than the first are listed rather than asked for one by one, where listing them costs
 less: a page takes about as long as twenty units."""
