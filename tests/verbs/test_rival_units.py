@@ -433,6 +433,30 @@ def test_files_without_checksums_are_not_taken_for_each_other(tmp_path: Path) ->
                 assert file.read() == data
 
 
+def test_files_without_a_byte_where_listings_have_no_sizes(tmp_path: Path) -> None:
+    """Object storage answers any range of such a file with an error."""
+
+    def tell(question: Question, answer: Answer) -> None:
+        if question.path.startswith("/data_units"):
+            answer.json(lambda value: every_object(value, without("size")))
+        if question.path.startswith("/v2/data-files"):
+            answer.status = 404
+        if answer.status == 416:
+            answer.headers.popall("Content-Range", None)
+
+    with front(tmp_path / "root", Reading(tell=tell)) as url:
+        reading_client(url).mkdir("collections/c")
+        path = "collections/c/data_1/empty.bin"
+        reading_client(url).pipe({path: b"", "collections/c/data_1/other.bin": b"other"})
+        fs = reading_client(url)
+        assert [info["size"] for info in fs.ls("collections/c/data_1")] == [0, 5]
+        assert (fs.size(path), fs.cat_file(path), fs.cat_file(path, 0, 10)) == (0, b"", b"")
+        with reading_client(url).open(path) as file:
+            assert file.read() == b""
+        fs.get_file(path, str(tmp_path / "got"))
+        assert (tmp_path / "got").read_bytes() == b""
+
+
 def test_a_service_that_takes_no_ordering(tmp_path: Path) -> None:
     def ask(question: Question) -> None:
         question.query.pop("ordering", None)

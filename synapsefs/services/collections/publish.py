@@ -97,7 +97,7 @@ class UnitPublisher:
         they are published.
         """
         index = self._indexes.held(collection.identifier)
-        if not joins_nothing(collection):
+        if index.loaded_at is None and not joins_nothing(collection):
             index = await self._indexes.get(collection)
         try:
             self._check(collection, files, index)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +10,7 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from synapsefs.integrity import ALGORITHMS
 from synapsefs.location import escape, escape_key, split_suffix, unescape_key, with_id
 from synapsefs.services.base import aware
 from synapsefs.services.collections.order import Version
@@ -19,6 +21,10 @@ MARK = "synapsefs"
 ``write``, an id of the write; ``names``, each file's path below its specification; ``since``, the
 units that the files were bound in first which were taken over from them; ``replaces``, the last
 writes whose units it took the place of; ``edits``, ids of the last changes of its metadata."""
+
+
+OF_NOTHING = frozenset(hashlib.new(name).hexdigest() for name in ALGORITHMS.values())
+"""Checksums of files without a byte, of which storages answer no range."""
 
 
 @dataclass(slots=True, eq=False)
@@ -178,7 +184,7 @@ def record_of(unit: wire.Unit, seen: float = float("-inf")) -> UnitRecord:
                 name=_name_of(record, specification, file),
                 checksum=(file.checksum or "").lower(),
                 url=file.url or "",
-                size=file.size,
+                size=0 if (file.checksum or "").lower() in OF_NOTHING else file.size,
             )
     return record
 
