@@ -17,6 +17,7 @@ from synapsefs.errors import (
     InvalidRequestError,
     NotAFolderError,
     NotFoundError,
+    SynapseError,
 )
 from synapsefs.location import split_suffix
 from synapsefs.services.base import Entry
@@ -216,8 +217,12 @@ class UnitPublisher:
             return set()
         began = time.monotonic()
         before = {unit.identifier: unit.meta for unit in plan.bases.values()}
-        index = await self._indexes.get(plan.collection, newest=True)
-        await self._indexes.refreshed(plan.collection, plan.bases.values(), began)
+        try:
+            index = await self._indexes.get(plan.collection, newest=True)
+            await self._indexes.refreshed(plan.collection, plan.bases.values(), began)
+        except SynapseError as error:
+            logger.warning("%s: written, but not compared with others: %s", plan.about, error)
+            return set()
         for unit, draft in zip(made, plan.drafts, strict=True):
             base = index.units.get(draft.base.identifier) if draft.base else None
             if base is not None and base.meta != before[base.identifier]:
