@@ -11,7 +11,7 @@ LISTING_ATTEMPTS = 6
 """How often a list is read whose items moved between pages meanwhile."""
 KEPT_CHANGING = "the collection kept changing while it was listed: try again"
 STALE_PAGES = 3
-OVERLAP = 20
+OVERLAP = 40
 """One item in so many is asked for twice, at the end of one page and the start of the next."""
 SMALLEST_OVERLAPPING = 8
 """Pages with fewer items do not overlap."""
