@@ -95,8 +95,12 @@ class CollectionIndex:
     def take(self, unit: UnitRecord) -> bool:
         """Hold a unit as the service has it now; say whether that is something else than before.
 
-        Where only its metadata, groups or URLs are others, its record stays the same object.
+        Where only its metadata, groups or URLs are others, its record stays the same object. What
+        was changed here after the service was asked is kept.
         """
+        change = self._changes.get(unit.identifier)
+        if change is not None and change[0] >= unit.seen:
+            return False
         known = self.units.get(unit.identifier)
         if known is None or known.composition != unit.composition:
             if known is not None:

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Sequence
 
-from synapsefs.errors import ChangedError, ConflictError, NotEmptyError, NotFoundError
+from synapsefs.errors import (
+    ChangedError,
+    ConflictError,
+    NotEmptyError,
+    NotFoundError,
+    SynapseError,
+)
 from synapsefs.services.base import Entry
 from synapsefs.services.collections.directory import CollectionRecord
 from synapsefs.services.collections.index import CollectionIndex
@@ -15,6 +22,7 @@ from synapsefs.services.collections.making import UnitMaker
 from synapsefs.services.collections.plan import Draft
 from synapsefs.services.collections.records import BoundFile, UnitRecord
 
+logger = logging.getLogger("synapsefs")
 ATTEMPTS = 10
 """How often it is looked what is there, because others write it in the same moment."""
 PAUSE = 0.02
@@ -54,13 +62,14 @@ class UnitRemover:
         refused: NotEmptyError | None = None
         for attempt in range(ATTEMPTS):
             began = time.monotonic()
-            index = await self._indexes.get(collection, newest=True)
             if done:
-                files = carried_along(done, index)
+                files = await self._carried_along(done, collection, about)
             else:
+                index = await self._indexes.get(collection, newest=True)
                 files, changed = _there(entries, index, unchanged=unchanged)
             if not files:
                 break
+            index = self._indexes.held(collection.identifier)
             holders = _holders(files, index)
             units = {file.unit.identifier: file.unit for file in holders}
             if await self._indexes.refreshed(collection, units.values(), began):
@@ -82,6 +91,23 @@ class UnitRemover:
             raise ChangedError("somebody else has changed the file", changed[0].location.path)
         if not done and not unchanged:
             raise NotFoundError("no such file or directory", about)
+
+    async def _carried_along(
+        self, files: Sequence[BoundFile], collection: CollectionRecord, about: str
+    ) -> list[BoundFile]:
+        """Give the files that others took over into new units while they were being removed."""
+        try:
+            index = await self._indexes.get(collection, newest=True)
+        except SynapseError as error:
+            logger.warning("%s: removed, but not looked for again: %s", about, error)
+            return []
+        removed = {(file.segments, file.unit.since(file.specification)) for file in files}
+        return [
+            held
+            for segments in {file.segments for file in files}
+            for held in index.of_path(segments)
+            if (segments, held.unit.since(held.specification)) in removed
+        ]
 
     async def _take_out(
         self,
@@ -136,17 +162,6 @@ def _holders(files: Sequence[BoundFile], index: CollectionIndex) -> list[BoundFi
         for held in (file, *index.replaced_by(file)):
             found[held.unit.identifier, held.specification] = held
     return list(found.values())
-
-
-def carried_along(files: Sequence[BoundFile], index: CollectionIndex) -> list[BoundFile]:
-    """Give the files that others took over into new units while they were being removed."""
-    removed = {(file.segments, file.unit.since(file.specification)) for file in files}
-    return [
-        held
-        for segments in {file.segments for file in files}
-        for held in index.of_path(segments)
-        if (segments, held.unit.since(held.specification)) in removed
-    ]
 
 
 def without(
