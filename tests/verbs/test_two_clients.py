@@ -226,3 +226,19 @@ def test_a_collection_that_was_made_anew_is_written_to(clients: Making) -> None:
     it.a.mkdir(it.base, **FREE)
     it.b.pipe_file(it.meta, b"new meta")
     assert it.found == {"json_meta_1/k.json": b"new meta"}
+
+
+def test_files_of_a_collection_that_was_made_anew_are_copied_and_removed(clients: Making) -> None:
+    it = clients(LONE)
+    it.a.pipe_file(it.image, b"old")
+    it.listed()
+    it.a.rm(it.base, recursive=True)
+    it.a.mkdir(it.base, **LONE)
+    it.a.pipe_file(it.image, b"new")
+    it.b.cp_file(it.image, f"{it.base}/image_1/copy.png")
+    assert it.found == {"image_1/k.png": b"new", "image_1/copy.png": b"new"}
+    it.a.rm(it.base, recursive=True)
+    it.a.mkdir(it.base, **LONE)
+    it.a.pipe_file(it.image, b"newer")
+    it.b.rm_file(it.image)
+    assert it.found == {}

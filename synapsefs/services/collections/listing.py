@@ -80,6 +80,13 @@ class Listing:
             raise NotFoundError("no such file or directory", missing[0].path)
         return {place: file_entry(place, file) for place, file in files.items() if file}
 
+    async def file_named_as(self, folder: Entry) -> dict[Location, Entry]:
+        """Give the file, by its place, that has the name of a directory; others can make such."""
+        collection = await self._directory.find(folder.location)
+        place = folder.location
+        found = self._indexes.held(collection.identifier).tree.file(place.inner)
+        return {place: file_entry(place, found)} if found is not None else {}
+
     async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         """List the root, a collection, or a folder in it."""
         if not location.container:

@@ -30,7 +30,7 @@ from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.known import KnownContent, LocalContent
-from synapsefs.services.collections.listing import Listing, file_entry, version_of
+from synapsefs.services.collections.listing import Listing, version_of
 from synapsefs.services.collections.metadata import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.plan import (
     NewFile,
@@ -287,9 +287,13 @@ class CollectionsService:
         began = time.monotonic()
         pairs = [(source, target) for source, target in pairs if source.location != target]
         now: dict[Location, Entry] = {}
-        sources = {source.location for source, _ in pairs if _is_own(source)}
-        for collection, places in await self._by_collection(sorted(sources, key=str)):
-            now |= await self._listing.current(collection, places, began)
+        sources = list({source.location: None for source, _ in pairs if _is_own(source)})
+
+        async def look() -> None:
+            for collection, places in await self._by_collection(sources):
+                now.update(await self._listing.current(collection, places, began))
+
+        await self._with_known_collections(sources, look)
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
         wishes = {target: copy.wish for target, copy in copies.items()}
@@ -393,23 +397,22 @@ class CollectionsService:
         files = {entry.location: entry for entry in entries if entry.kind == "file"}
         for entry in entries:
             if entry.kind == "directory" and len(entry.location.inner) > 1:
-                files |= await self._of_its_name(entry.location)
+                files |= await self._listing.file_named_as(entry)
         changed: ChangedError | None = None
-        for collection, group in await self._by_collection(list(files)):
+        for _, group in await self._by_collection(list(files)):
             try:
-                doomed = [files[location] for location in group]
-                await self._publisher.unbind(collection, doomed, unchanged=unchanged)
+                await self._unbind([files[location] for location in group], unchanged=unchanged)
             except ChangedError as error:
                 changed = changed or error
         if changed is not None:
             raise changed
 
-    async def _of_its_name(self, location: Location) -> dict[Location, Entry]:
-        """Give the file that has the name of a directory, which others can make."""
-        collection = await self._directory.find(location)
-        index = self._indexes.held(collection.identifier)
-        found = index.tree.file(location.inner)
-        return {location: file_entry(location, found)} if found is not None else {}
+    async def _unbind(self, entries: Sequence[Entry], *, unchanged: bool) -> None:
+        async def unbind() -> None:
+            collection = await self._directory.for_writing(entries[0].location)
+            await self._publisher.unbind(collection, entries, unchanged=unchanged)
+
+        await self._with_known_collections([entry.location for entry in entries], unbind)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
