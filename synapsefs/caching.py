@@ -100,17 +100,18 @@ class SequentialCache(BaseCache):
 
 
 class TailCache:
-    """The last bytes of files lately read, by version: where Parquet keeps what all readers need.
+    """The last bytes of files lately read: where Parquet keeps what all readers need.
 
+    They are kept by path and version, since two files may have versions that are written alike.
     Bounded by :data:`TAIL_BUDGET` bytes; a version's bytes never change.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._tails: OrderedDict[str, tuple[int, bytes]] = OrderedDict()
+        self._tails: OrderedDict[tuple[str, str], tuple[int, bytes]] = OrderedDict()
         self._used = 0
 
-    def get(self, version: str, start: int, end: int) -> bytes | None:
+    def get(self, version: tuple[str, str], start: int, end: int) -> bytes | None:
         """Give bytes that are held, or None."""
         with self._lock:
             first, held = self._tails.get(version, (0, b""))
@@ -119,7 +120,7 @@ class TailCache:
             self._tails.move_to_end(version)
             return held[start - first : end - first]
 
-    def put(self, version: str, start: int, data: bytes, size: int) -> None:
+    def put(self, version: tuple[str, str], start: int, data: bytes, size: int) -> None:
         """Keep bytes if they lie in the file's tail, joined to those held already."""
         if start < size - TAIL or not data:
             return

@@ -70,7 +70,7 @@ class SynapseReader(AbstractBufferedFile):
         )
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        size, version = self.size, self._content.version
+        size, version = self.size, (self._content.path, self._content.version)
         end = min(end, size)
         held = self.fs.tails.get(version, start, end)
         if held is not None:

@@ -8,9 +8,9 @@ from typing import Any
 from synapsefs.errors import InvalidRequestError, UnsupportedError
 from synapsefs.services.base import Entry
 from synapsefs.services.collections.directory import CollectionDirectory, CollectionRecord
-from synapsefs.services.collections.index import BoundFile
 from synapsefs.services.collections.metadata import changed_metadata
 from synapsefs.services.collections.publish import UnitPublisher
+from synapsefs.services.collections.records import BoundFile
 from synapsefs.wire import collections as wire
 
 SETTABLE = ("access_level", "category", "description", "meta")
@@ -54,7 +54,7 @@ class UnitAnnotations:
                 raise InvalidRequestError("; ".join(problems), about)
             return meta
 
-        await self._publisher.set_metadata(collection, entry.record.unit, changed, about)
+        await self._publisher.set_metadata(collection, entry.record, changed, about)
         return None
 
     async def tags(self, entry: Entry) -> list[str]:

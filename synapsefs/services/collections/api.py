@@ -28,11 +28,11 @@ class CollectionsApi(SendingApi):
 
     async def collections(self) -> list[wire.Collection]:
         """List all collections the token may see (v1)."""
-        found: list[wire.Collection] = []
+        found: dict[int, wire.Collection] = {}
         params = {"page_size": str(UNITS_PER_PAGE), "expand": "file_specifications"}
         async for page in self._pages("data_collections/", params, _COLLECTIONS, "collections"):
-            found += page.results
-        return found
+            found.update((item.id, item) for item in page.results)
+        return list(found.values())
 
     async def collection(self, identifier: int, about: str) -> wire.Collection:
         """Get one collection with its specifications (v1)."""
@@ -65,10 +65,18 @@ class CollectionsApi(SendingApi):
         await self._send("DELETE", _collection(identifier), about, replay=True)
 
     async def unit_pages(self, collection: int, about: str) -> AsyncIterator[wire.Page[wire.Unit]]:
-        """Go through a collection's units, page by page in no certain order (v1)."""
+        """Go through a collection's units, page by page in no certain order (v1).
+
+        A unit may be on two pages.
+        """
         params = {"data_collection": str(collection), "page_size": str(UNITS_PER_PAGE)}
         async for page in self._pages("data_units/", params, _UNITS, about):
             yield page
+
+    async def newest_units(self, collection: int, about: str, most: int) -> wire.Page[wire.Unit]:
+        """Get a collection's newest units, newest first where the service can do that (v1)."""
+        params = {"data_collection": str(collection), "ordering": "-id", "page_size": str(most)}
+        return parsed(_UNITS, await self._get("data_units/", about, params), about)
 
     async def unit(self, identifier: int, about: str) -> wire.Unit:
         """Get one unit with its files and fresh signed URLs (v1)."""
@@ -97,7 +105,7 @@ class CollectionsApi(SendingApi):
         await self._call("PATCH", f"v2/data-units/{identifier}/", about, body, headers=JSON_HEADERS)
 
     async def delete_unit(self, identifier: int, about: str) -> bool:
-        """Delete a unit (v2); False where it was gone already."""
+        """Delete a unit (v2); False where it seems to have been gone already."""
         try:
             await self._send("DELETE", f"v2/data-units/{identifier}/", about, replay=True)
         except NotFoundError:

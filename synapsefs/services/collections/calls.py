@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+import itertools
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import BaseModel, TypeAdapter
 
 from synapsefs import limits
 from synapsefs.config import Endpoint
-from synapsefs.errors import IntegrityError, NotFoundError
+from synapsefs.errors import NotFoundError
+from synapsefs.services.collections.pages import SMALLEST_OVERLAPPING, Repeats, overlapping
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Body, Reply, Transport
 from synapsefs.wire import collections as wire
 
 PAGES_AT_A_TIME = 8
 PER_PAGE = 200
-STALE_PAGES = 3
 JSON_HEADERS = {"Content-Type": "application/json"}
 
 
@@ -57,20 +58,26 @@ class Caller:
         self._transport = transport
         self._base = endpoint.url
         self.once = transport.once
+        self._takes_size = True
         self._v1 = AccessToken(endpoint, second_generation=False)
         self._v2 = AccessToken(endpoint, second_generation=True)
 
     async def _pages(
         self, route: str, params: dict[str, str], adapter: TypeAdapter[Any], about: str
     ) -> AsyncIterator[Any]:
+        """Go through numbered pages; what changes meanwhile may be on two of them."""
         page = parsed(adapter, await self._get(route, about, params), about)
         yield page
         repeats = Repeats(about)
         repeats.check(page.results)
         query = query_of(page.next)
         if query.get("page") == "2" and page.count is not None and page.results:
-            numbers = range(2, -(-page.count // len(page.results)) + 1)
-            async for page in self._numbered(route, query, numbers, adapter, about):
+            size, count = len(page.results), page.count
+            if self._takes_size and "page_size" in query and size >= SMALLEST_OVERLAPPING:
+                sizes = overlapping(size, count)
+            else:
+                sizes = ((number, 0) for number in range(2, -(-count // size) + 1))
+            async for page in self._numbered(route, query, sizes, adapter, about):
                 repeats.check(page.results)
                 yield page
             query = query_of(page.next)
@@ -84,20 +91,28 @@ class Caller:
         self,
         route: str,
         query: dict[str, str],
-        numbers: range,
+        sizes: Iterator[tuple[int, int]],
         adapter: TypeAdapter[Any],
         about: str,
     ) -> AsyncIterator[Any]:
-        async def fetch(number: int) -> Any:
+        """Get pages by number and size, 0 for the size that the query has; several at a time."""
+
+        async def fetch(number: int, size: int) -> Any:
+            asked = {**query, "page": str(number)} | ({"page_size": str(size)} if size else {})
             try:
-                reply = await self._get(route, about, {**query, "page": str(number)})
+                reply = await self._get(route, about, asked)
             except NotFoundError:
                 return wire.Page[Any]()
             return parsed(adapter, reply, about)
 
-        for start in range(0, len(numbers), PAGES_AT_A_TIME):
-            batch = numbers[start : start + PAGES_AT_A_TIME]
-            for page in await limits.gather(map(fetch, batch), PAGES_AT_A_TIME):
+        while batch := list(itertools.islice(sizes, PAGES_AT_A_TIME)):
+            work = (fetch(number, size) for number, size in batch)
+            pages = await limits.gather(work, PAGES_AT_A_TIME)
+            for (_, size), page in zip(batch, pages, strict=True):
+                if size and page.next and len(page.results) != size:
+                    self._takes_size = False
+                    yield wire.Page[Any](next=f"?{urlencode({**query, 'page': '2'})}")
+                    return
                 yield page
                 if not page.results:
                     return
@@ -170,33 +185,3 @@ def query_of(url: str | None) -> dict[str, str]:
 
 def _cursor_value(cursor: str) -> str:
     return query_of(cursor).get("cursor", cursor) if cursor.startswith("http") else cursor
-
-
-class Repeats:
-    """Notices a listing that never ends because it goes in circles.
-
-    Parameters
-    ----------
-    about
-        Path that the error names.
-    """
-
-    def __init__(self, about: str) -> None:
-        self._about = about
-        self._seen: set[int] = set()
-        self._stale = 0
-
-    def check(self, results: Sequence[Any]) -> None:
-        """Look at the next page. One may repeat what an insertion meanwhile has moved there.
-
-        Raises
-        ------
-        IntegrityError
-            When several pages in a row hold nothing that was not on an earlier page.
-        """
-        fresh = {item.id for item in results} - self._seen
-        self._seen |= fresh
-        self._stale = 0 if fresh else self._stale + 1
-        if self._stale >= STALE_PAGES:
-            words = "the service's listing repeats itself without an end"
-            raise IntegrityError(words, self._about)

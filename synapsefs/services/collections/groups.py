@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from synapsefs.errors import SynapseError
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionRecord
-from synapsefs.services.collections.index import UnitRecord
+from synapsefs.services.collections.records import UnitRecord
 
 logger = logging.getLogger("synapsefs")
 

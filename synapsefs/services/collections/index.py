@@ -2,189 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any
-from urllib.parse import unquote, urlsplit
+from collections.abc import Mapping
+from datetime import datetime, timedelta
 
-from synapsefs.location import (
-    Root,
-    escape,
-    escape_key,
-    id_of,
-    split_suffix,
-    unescape_key,
-    with_id,
-)
-from synapsefs.services.base import aware
+from synapsefs.location import split_suffix
+from synapsefs.services.collections.order import Shown, Versions
+from synapsefs.services.collections.records import BoundFile, UnitRecord
 from synapsefs.services.tree import Folder
-from synapsefs.wire import collections as wire
-
-MARK = "synapsefs"
-"""Key of a unit's metadata under which this package keeps what it must know again:
-``write``, an id of the write; ``names``, each file's path below its specification; ``since``, the
-units that the files were bound in first which were taken over from them."""
-
 
 LEFT_BEHIND = timedelta(hours=1)
 """How long ago somebody replaced a unit who then can no longer be about to delete it."""
 
-
-@dataclass(slots=True, eq=False)
-class UnitRecord:
-    """A data unit.
-
-    Attributes
-    ----------
-    identifier
-        The unit's id; a greater one is newer.
-    meta
-        Its metadata.
-    created
-        When it was made.
-    checksum
-        The service's checksum of its composition.
-    group
-        The innermost of its groups, in whatever form the service tells it: mostly an id.
-    files
-        Its files by specification name.
-    """
-
-    identifier: int
-    meta: dict[str, Any]
-    created: datetime | None
-    checksum: str | None = None
-    group: Any = None
-    files: dict[str, BoundFile] = field(default_factory=dict)
-
-    @property
-    def mark(self) -> dict[str, Any]:
-        """What this package noted when it wrote the unit; empty for foreign units."""
-        found = self.meta.get(MARK)
-        return found if isinstance(found, dict) else {}
-
-    def since(self, specification: str) -> int:
-        """Give the id of the unit in which one of its files was bound first.
-
-        A file is newer than another of its path when that is greater: it may have been taken over
-        into a newer unit by somebody who did not see the other.
-        """
-        noted = self.mark.get("since")
-        first = noted.get(specification) if isinstance(noted, dict) else None
-        return first if isinstance(first, int) and first < self.identifier else self.identifier
-
-    @property
-    def own_meta(self) -> dict[str, Any]:
-        """Its metadata without what this package noted."""
-        return {name: value for name, value in self.meta.items() if name != MARK}
-
-    @property
-    def own_groups(self) -> tuple[str, ...] | None:
-        """The groups it was given apart from the folders of its key; None where it was not."""
-        noted = self.mark.get("groups")
-        return tuple(map(str, noted)) if isinstance(noted, list) else None
-
-    @property
-    def key(self) -> str:
-        """Its key: what its metadata says, else the name of its first file without suffix."""
-        noted = self.meta.get(wire.META_KEY)
-        if isinstance(noted, str) and noted.strip("/"):
-            return noted
-        names = [file.name for file in self.files.values()]
-        return split_suffix(names[0])[0] if names else f"unit-{self.identifier}"
-
-    @property
-    def folders(self) -> tuple[str, ...]:
-        """The folders of its key."""
-        return folders_of(self.key)
-
-    def groups(self, names: Mapping[int, str] | None = None) -> tuple[str, ...]:
-        """Give the names of its groups, outermost first.
-
-        Of a unit from elsewhere the service tells just the innermost one, by an id that
-        ``names`` resolves.
-        """
-        if self.own_groups is not None:
-            return self.own_groups
-        if self.mark:
-            return self.folders
-        group = self.group.get("name") if isinstance(self.group, dict) else self.group
-        found = (names or {}).get(group) if isinstance(group, int) else group
-        return (found,) if isinstance(found, str) and found else ()
-
-
-def folders_of(key: str) -> tuple[str, ...]:
-    """Give the folders of a key, outermost first."""
-    return tuple(folder for folder in key.split("/")[:-1] if folder)
-
-
-@dataclass(slots=True, eq=False)
-class BoundFile:
-    """A data file as one unit binds it under one specification."""
-
-    unit: UnitRecord
-    specification: str
-    name: str
-    checksum: str
-    url: str
-    size: int | None
-
-    @property
-    def age(self) -> tuple[int, int]:
-        """Orders files of one path: the greatest is the newest."""
-        return self.unit.since(self.specification), self.unit.identifier
-
-    @property
-    def segments(self) -> tuple[str, ...]:
-        """Its path below the collection, as written when no newer file has the same."""
-        return (
-            escape(self.specification, Root.COLLECTIONS),
-            *escape_key(self.name, Root.COLLECTIONS),
-        )
-
-    @property
-    def segments_with_id(self) -> tuple[str, ...]:
-        """Its path below the collection when a newer file holds the plain one."""
-        *folders, last = self.segments
-        return (*folders, with_id(last, str(self.unit.identifier)))
-
-
-def record_of(unit: wire.Unit) -> UnitRecord:
-    """Read a unit off the wire."""
-    meta = unit.meta if isinstance(unit.meta, dict) else {}
-    record = UnitRecord(unit.id, meta, aware(unit.created_at), unit.checksum, unit.group)
-    for specification, file in unit.unit_files().items():
-        if file.url or file.checksum:
-            record.files[specification] = BoundFile(
-                unit=record,
-                specification=specification,
-                name=_name_of(record, specification, file),
-                checksum=(file.checksum or "").lower(),
-                url=file.url or "",
-                size=file.size,
-            )
-    return record
-
-
-def _name_of(record: UnitRecord, specification: str, file: wire.UnitFile) -> str:
-    """Find a file's path: our own note, the unit's key, the uploader's name, or the unit's id."""
-    key = record.meta.get(wire.META_KEY) or record.meta.get(wire.META_STEM)
-    noted = record.mark.get("names")
-    own = noted.get(specification) if isinstance(noted, dict) else None
-    if isinstance(own, str) and own and (not key or split_suffix(own)[0] == key):
-        return own
-    original = (file.original_name or "").replace("\\", "/").rsplit("/", 1)[-1]
-    suffix = split_suffix(original)[1] or split_suffix(_last_of(file.url))[1]
-    if isinstance(key, str) and key.strip("/"):
-        return key + suffix
-    return original or f"unit-{record.identifier}{suffix}"
-
-
-def _last_of(url: str | None) -> str:
-    return os.path.basename(unquote(urlsplit(url).path)) if url else ""
+MOST_CHANGES = 1000
+CHANGES_LAST = 60.0
+"""How much of what was written is kept where no listing was read, and for how many seconds."""
 
 
 class CollectionIndex:
@@ -196,6 +28,10 @@ class CollectionIndex:
 
     Attributes
     ----------
+    loaded_at
+        When the whole listing was begun that is held here (monotonic seconds); None without one.
+    read_at
+        When the service was asked last what is new.
     unreconciled
         True when something was written here without knowing what it replaced.
     """
@@ -204,14 +40,16 @@ class CollectionIndex:
         self.units: dict[int, UnitRecord] = {}
         self.tree: Folder[BoundFile] = Folder()
         self.superseded: dict[int, UnitRecord] = {}
-        self._successors: dict[int, UnitRecord] = {}
         self._written: set[int] = set()
         self.loaded_at: float | None = None
+        self.read_at = float("-inf")
         self.load_seconds = 0.0
         self.unreconciled = False
         self._changes: dict[int, tuple[float, UnitRecord | None]] = {}
-        self._hidden: dict[int, set[str]] = {}
+        self._several: dict[tuple[str, ...], list[BoundFile]] = {}
+        self._hidden: dict[int, dict[str, UnitRecord]] = {}
         self._by_stem: dict[str, list[UnitRecord]] | None = None
+        self._latest: datetime | None = None
 
     def age(self) -> float:
         """Seconds since the listing was read; infinite while it was not."""
@@ -222,59 +60,151 @@ class CollectionIndex:
 
         What was written or removed here meanwhile is kept, whether the listing saw it or not.
         """
-        meanwhile = {i: change for i, change in self._changes.items() if change[0] >= began}
-        self._changes = meanwhile
+        meanwhile = self._meanwhile(began)
         listed = {**units, **{i: unit for i, (_, unit) in meanwhile.items() if unit is not None}}
+        self._written &= listed.keys()
         self.units, self.tree = {}, Folder()
-        self._unhide()
+        self.superseded, self._hidden, self._several = {}, {}, {}
         self._by_stem = None
         for identifier in sorted(listed):
             if identifier not in meanwhile or meanwhile[identifier][1] is not None:
                 self._add(listed[identifier])
-        self.loaded_at = time.monotonic()
-        self.load_seconds = self.loaded_at - began
+        self.loaded_at = self.read_at = began
+        self.load_seconds = time.monotonic() - began
         self.unreconciled = False
+
+    def merge(self, newest: Mapping[int, UnitRecord], began: float) -> None:
+        """Take the newest units, all of them down to some id, as they were at ``began`` or later.
+
+        What is held from that id on and is not among them is gone.
+        """
+        meanwhile = self._meanwhile(began)
+        lowest = min(newest, default=0)
+        for unit in [unit for unit in self.units.values() if unit.identifier >= lowest]:
+            if unit.identifier not in newest and unit.identifier not in meanwhile:
+                self._take_out(unit)
+        for identifier in sorted(newest.keys() - meanwhile.keys()):
+            self.take(newest[identifier])
+        self.read_at = began
+
+    def _meanwhile(self, began: float) -> dict[int, tuple[float, UnitRecord | None]]:
+        """Give what was changed here since a listing was begun; what came before it tells."""
+        self._changes = {i: change for i, change in self._changes.items() if change[0] >= began}
+        return self._changes
+
+    def take(self, unit: UnitRecord) -> bool:
+        """Hold a unit as the service has it now; say whether that is something else than before.
+
+        Where only its metadata, groups or URLs are others, its record stays the same object. What
+        was changed here after the service was asked is kept.
+        """
+        change = self._changes.get(unit.identifier)
+        if change is not None and change[0] >= unit.seen:
+            return False
+        known = self.units.get(unit.identifier)
+        if known is None or known.composition != unit.composition:
+            if known is not None:
+                self._take_out(known)
+            self._add(unit)
+            return True
+        changed = known.meta != unit.meta
+        known.meta, known.group, known.seen = unit.meta, unit.group, unit.seen
+        for specification, file in unit.files.items():
+            known.files[specification].url = file.url
+        return changed
+
+    def lose(self, identifier: int) -> None:
+        """Forget a unit that the service has no more."""
+        known = self.units.get(identifier)
+        if known is not None:
+            self._take_out(known)
 
     def insert(self, unit: UnitRecord) -> None:
         """Add a unit that was just written; the newest at a path takes it."""
-        self._changes[unit.identifier] = (time.monotonic(), unit)
+        now = time.monotonic()
+        if self.loaded_at is None:
+            self._forget_old(now)
+        self._changes.pop(unit.identifier, None)
+        self._changes[unit.identifier] = (now, unit)
         self._written.add(unit.identifier)
         self.unreconciled = self.unreconciled or self.loaded_at is None
+        known = self.units.get(unit.identifier)
+        if known is not None and known is not unit:
+            self._take_out(known)
+            self._written.add(unit.identifier)
         self._add(unit)
+
+    def _forget_old(self, now: float) -> None:
+        """Keep little of what was written without a listing: one that is read later tells it."""
+        while len(self._changes) >= MOST_CHANGES:
+            identifier = next(iter(self._changes))
+            if now - self._changes[identifier][0] < CHANGES_LAST:
+                return
+            del self._changes[identifier]
+            if identifier in self.units:
+                self._take_out(self.units[identifier])
 
     def _add(self, unit: UnitRecord) -> None:
         self.units[unit.identifier] = unit
+        if unit.created and (self._latest is None or unit.created > self._latest):
+            self._latest = unit.created
         for file in unit.files.values():
             self._place(file)
             if self._by_stem is not None:
-                self._by_stem.setdefault(split_suffix(file.name)[0], []).append(unit)
+                held = self._by_stem.setdefault(split_suffix(file.name)[0], [])
+                held[:] = [*(other for other in held if other is not unit), unit]
 
     def _place(self, file: BoundFile) -> None:
-        there = self.tree.file(file.segments)
-        if there is None or there.unit.identifier == file.unit.identifier:
-            self.tree.put(file.segments, file)
-            return
-        older, newer = sorted((there, file), key=lambda found: found.age)
-        self.tree.put(newer.segments, newer)
-        if newer.unit.mark:
-            self._hide(older, newer.unit)
-        else:
-            self.tree.put(older.segments_with_id, older)
+        several = self._several.get(file.segments)
+        if several is None:
+            there = self.tree.file(file.segments)
+            same = there is None or there.unit.identifier == file.unit.identifier
+            if there is None or same or there.segments != file.segments:
+                self.tree.put(file.segments, file)
+                return
+            several = self._several[file.segments] = [there]
+        several[:] = [other for other in several if other.unit.identifier != file.unit.identifier]
+        several.append(file)
+        self._arrange(several)
+
+    def _arrange(self, several: list[BoundFile]) -> None:
+        """Show the files of one path where they belong."""
+        order = Versions(several[0].version)
+        for file in several[1:]:
+            order.add(file.version)
+        ours = [file for file in several if file.unit.mark]
+        ours.sort(key=lambda file: file.unit.identifier not in self._written)
+        for file in several:
+            shown = order.shown(file.version)
+            beside = self.tree.file(file.segments_with_id)
+            if shown is Shown.PLAINLY:
+                self.tree.put(file.segments, file)
+            if shown is Shown.BESIDE:
+                self.tree.put(file.segments_with_id, file)
+            elif beside is file:
+                self.tree.discard(file.segments_with_id)
+            hidden = shown is Shown.NOWHERE
+            newer = (other.unit for other in ours if other.version.follows(file.version))
+            self._hide(file, next(newer) if hidden else None)
 
     def supersede(self, unit: UnitRecord) -> None:
         """Take a replaced unit out of sight; it waits for its deletion."""
         if unit.identifier in self.units:
-            self.superseded[unit.identifier] = unit
+            self.superseded[unit.identifier] = self.units[unit.identifier]
 
-    def _hide(self, file: BoundFile, successor: UnitRecord) -> None:
-        hidden = self._hidden.setdefault(file.unit.identifier, set())
-        hidden.add(file.specification)
-        self._successors[file.unit.identifier] = successor
-        if hidden >= file.unit.files.keys():
+    def _hide(self, file: BoundFile, successor: UnitRecord | None) -> None:
+        """Note what replaced a file; None where nothing did."""
+        hidden = self._hidden.setdefault(file.unit.identifier, {})
+        if successor is not None:
+            hidden[file.specification] = successor
+        elif hidden.pop(file.specification, None) is not None:
+            self.superseded.pop(file.unit.identifier, None)
+        if hidden.keys() >= file.unit.files.keys():
             self.superseded[file.unit.identifier] = file.unit
 
-    def _unhide(self) -> None:
-        self.superseded, self._successors, self._hidden = {}, {}, {}
+    def is_hidden(self, file: BoundFile) -> bool:
+        """Say whether a newer file has replaced one."""
+        return file.specification in self._hidden.get(file.unit.identifier, {})
 
     def deletable(self) -> list[UnitRecord]:
         """Give the replaced units to delete: those replaced here, and what others left behind.
@@ -282,53 +212,91 @@ class CollectionIndex:
         What somebody else replaced lately is left to them: they may still take it back, and then
         need what was there.
         """
-        return [
-            unit
-            for identifier, unit in self.superseded.items()
-            if self._is_final(self._successors.get(identifier))
-        ]
+        return [unit for unit in self.superseded.values() if self._is_final(unit)]
 
-    def _is_final(self, successor: UnitRecord | None) -> bool:
-        if successor is None or successor.identifier in self._written:
-            return True
-        return successor.created is not None and (
-            datetime.now(UTC) - successor.created > LEFT_BEHIND
+    def _is_final(self, unit: UnitRecord) -> bool:
+        """Say whether nobody takes back what replaced a unit, by the times of the service alone."""
+        successors = list(self._hidden.get(unit.identifier, {}).values())
+        return all(
+            successor.identifier in self._written
+            or (
+                successor.created is not None
+                and self._latest is not None
+                and self._latest - successor.created > LEFT_BEHIND
+            )
+            for successor in successors
         )
 
     def distrust(self) -> None:
         """Believe nothing, also not what seemed replaced: units were taken back."""
         self.loaded_at = None
-        self._unhide()
+        self.superseded = {}
 
     def remove(self, unit: UnitRecord) -> None:
-        """Take a unit away; where it hid another the listing must be read again."""
+        """Take away a unit that was deleted; what it hid is shown again."""
+        self._changes.pop(unit.identifier, None)
         self._changes[unit.identifier] = (time.monotonic(), None)
-        if self.units.pop(unit.identifier, None) is None:
-            return
+        if unit.identifier in self.units:
+            self._take_out(self.units[unit.identifier])
+
+    def _take_out(self, unit: UnitRecord) -> None:
+        del self.units[unit.identifier]
         self.superseded.pop(unit.identifier, None)
-        self._by_stem = None
+        self._written.discard(unit.identifier)
+        self._hidden.pop(unit.identifier, None)
         for file in unit.files.values():
-            for segments in (file.segments, file.segments_with_id):
-                found = self.tree.file(segments)
-                if found is not None and found.unit is unit:
-                    self.tree.discard(segments)
+            self._displace(file)
+            if self._by_stem is not None:
+                held = self._by_stem.get(split_suffix(file.name)[0], [])
+                held[:] = [other for other in held if other is not unit]
+
+    def _displace(self, file: BoundFile) -> None:
+        for segments in (file.segments, file.segments_with_id):
+            found = self.tree.file(segments)
+            if found is not None and found.unit is file.unit:
+                self.tree.discard(segments)
+        several = self._several.get(file.segments)
+        if several is not None:
+            several[:] = [other for other in several if other.unit is not file.unit]
+            self._arrange(several)
+            if len(several) == 1:
+                del self._several[file.segments]
+
+    def of_path(self, segments: tuple[str, ...]) -> list[BoundFile]:
+        """Give all files of a path, those that were replaced too."""
+        several = self._several.get(segments)
+        if several is not None:
+            return list(several)
+        found = self.tree.file(segments)
+        return [found] if found is not None and found.segments == segments else []
+
+    def replaced_by(self, file: BoundFile) -> list[BoundFile]:
+        """Give the files of the same path that a file hides."""
+        if not file.unit.mark:
+            return []
+        return [
+            other
+            for other in self.of_path(file.segments)
+            if other is not file and file.version.follows(other.version)
+        ]
 
     def at(self, segments: tuple[str, ...]) -> BoundFile | None:
-        """Find a file by path, or by ``@<unit id>`` in its specification's folder."""
-        found = self.tree.file(segments)
-        identifier = id_of(segments[-1], Root.COLLECTIONS) if segments else None
-        if found is not None or identifier is None:
-            return found
-        unit = self.units.get(int(identifier))
-        files = unit.files.values() if unit else ()
-        return next((file for file in files if file.segments[0] == segments[0]), None)
+        """Find a file by path, or by ``@<unit id>`` in its specification's folder.
 
-    def versions(self, file: BoundFile) -> Iterator[UnitRecord]:
-        """Give the units that hold a file of the same path, the newest one too."""
-        for unit in self.with_stem(split_suffix(file.name)[0]):
-            held = unit.files.get(file.specification)
-            if held is not None and held.name == file.name:
-                yield unit
+        A name with an id, which listings give while a newer file has the plain one, goes on
+        standing for that file.
+        """
+        found = self.tree.file(segments)
+        if found is not None or not segments or "@" not in segments[-1]:
+            return found
+        stem, _, identifier = split_suffix(segments[-1])[0].rpartition("@")
+        unit = self.units.get(int(identifier)) if _is_number(identifier) else None
+        for file in unit.files.values() if unit else ():
+            if not stem and file.segments[0] == segments[0]:
+                return file
+            if stem and file.segments_with_id == segments and not self.is_hidden(file):
+                return file
+        return None
 
     def with_stem(self, stem: str) -> list[UnitRecord]:
         """Give the units that hold a file of this stem, oldest first."""
@@ -341,6 +309,5 @@ class CollectionIndex:
         return [found[identifier] for identifier in sorted(found)]
 
 
-def name_below(segments: tuple[str, ...]) -> str:
-    """Give a file's name (key and suffix) from its path below the collection."""
-    return unescape_key(segments[1:])
+def _is_number(text: str) -> bool:
+    return text.isdecimal() and len(text) < 19

@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 
 from synapsefs.errors import NotFoundError
-from synapsefs.location import Location, Root, escape
+from synapsefs.location import Location, Root, escape, with_id
 from synapsefs.services.base import Entry, directory
 from synapsefs.services.collections.directory import ROOT, CollectionDirectory, CollectionRecord
-from synapsefs.services.collections.index import BoundFile, CollectionIndex
+from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.records import BoundFile
 from synapsefs.services.tree import Folder
 from synapsefs.wire import collections as wire
 
@@ -40,10 +41,11 @@ class Listing:
             return collection.entry()
         if len(location.inner) == 1 and _specification(collection, location):
             return directory(place)
+        began = time.monotonic()
         index = await self._indexes.get(collection, refresh=refresh)
         found = self.at(index, place)
-        if found is None and index.age() > 0 and not refresh:
-            index = await self._indexes.get(collection, refresh=True)
+        if found is None:
+            index = await self._indexes.get(collection, newest=True, since=began)
             found = self.at(index, place)
             if not index.units and await self._directory.replaced(collection, location):
                 return await self.entry(location)
@@ -83,12 +85,38 @@ class Listing:
         return found
 
     def at(self, index: CollectionIndex, place: Location) -> Entry | None:
-        """Give what an index has at a place."""
+        """Give what an index has at a place; a directory, where a file has the same name."""
+        if index.tree.folder(place.inner) is not None:
+            return directory(place)
         file = index.at(place.inner)
-        if file is not None:
-            return _file_entry(place, file)
-        folder = index.tree.folder(place.inner)
-        return directory(place) if folder is not None else None
+        return file_entry(place, file) if file is not None else None
+
+    async def current(
+        self, collection: CollectionRecord, places: Sequence[Location], since: float
+    ) -> dict[Location, Entry]:
+        """Give files as they are now, not as they were listed before ``since``.
+
+        Raises
+        ------
+        NotFoundError
+            When one of them is gone.
+        """
+        index = await self._indexes.get(collection, newest=True, since=since)
+        files = {place: index.at(place.inner) for place in places}
+        units = [file.unit for file in files.values() if file is not None]
+        if await self._indexes.refreshed(collection, units, since):
+            files = {place: index.at(place.inner) for place in places}
+        missing = [place for place, file in files.items() if file is None]
+        if missing:
+            raise NotFoundError("no such file or directory", missing[0].path)
+        return {place: file_entry(place, file) for place, file in files.items() if file}
+
+    async def file_named_as(self, folder: Entry) -> dict[Location, Entry]:
+        """Give the file, by its place, that has the name of a directory; others can make such."""
+        collection = await self._directory.find(folder.location)
+        place = folder.location
+        found = self._indexes.held(collection.identifier).tree.file(place.inner)
+        return {place: file_entry(place, found)} if found is not None else {}
 
     async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         """List the root, a collection, or a folder in it."""
@@ -108,7 +136,8 @@ class Listing:
         folder = await self._folder(collection, place, refresh=refresh)
         folders = [directory(place.child(name)) for name in folder.folders]
         return folders + [
-            _file_entry(place.child(name), file) for name, file in folder.files.items()
+            file_entry(place.child(*_shown(folder, (name,), file)), file)
+            for name, file in folder.files.items()
         ]
 
     async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
@@ -142,17 +171,27 @@ class Listing:
         began = time.monotonic()
         unseen = len(place.inner) == 1
         index = await self._indexes.get(collection, refresh=refresh and unseen)
-        if not index.units and index.age() > time.monotonic() - began:
-            index = await self._indexes.get(collection, refresh=True)
+        if not index.units:
+            index = await self._indexes.get(collection, newest=True, since=began)
         return index.tree.folder(place.inner) or Folder()
 
     def _below(self, folder: Folder[BoundFile], place: Location) -> list[Entry]:
         return [
-            _file_entry(place.child(*segments), file)
+            file_entry(place.child(*_shown(folder, segments, file)), file)
             if file is not None
             else directory(place.child(*segments))
             for segments, _, file in folder.walk()
         ]
+
+
+def _shown(
+    folder: Folder[BoundFile], segments: tuple[str, ...], file: BoundFile
+) -> tuple[str, ...]:
+    """Name a file with its unit's id where a directory has its name; others can make such names."""
+    if folder.folder(segments) is None:
+        return segments
+    *above, name = segments
+    return (*above, with_id(name, str(file.unit.identifier)))
 
 
 def _specification(
@@ -162,7 +201,8 @@ def _specification(
     return next((spec for spec in collection.specifications if spec.name == name), None)
 
 
-def _file_entry(place: Location, file: BoundFile) -> Entry:
+def file_entry(place: Location, file: BoundFile) -> Entry:
+    """Describe a file at a place."""
     return Entry(
         location=place,
         kind="file",
@@ -177,5 +217,5 @@ def _file_entry(place: Location, file: BoundFile) -> Entry:
 
 
 def version_of(file: BoundFile) -> str:
-    """Give what changes with a data file's content."""
-    return file.checksum or f"unit-{file.unit.identifier}"
+    """Give what changes with a data file's content, and is no other file's where it has another."""
+    return file.checksum or f"unit-{file.unit.identifier}/{file.specification}"

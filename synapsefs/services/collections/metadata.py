@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from functools import cached_property
 from typing import Any
 
-from synapsefs.services.collections.index import MARK
+from synapsefs.services.collections.records import MARK
 from synapsefs.wire import collections as wire
 
 logger = logging.getLogger("synapsefs")

@@ -11,11 +11,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from synapsefs.errors import FolderError, InvalidPathError, InvalidRequestError
+from synapsefs.errors import FolderError, InvalidPathError, InvalidRequestError, NotAFolderError
 from synapsefs.location import Location, Root, escape_key, id_of, split_suffix, unescape
-from synapsefs.services.collections.index import MARK, UnitRecord, folders_of, name_below
+from synapsefs.services.collections.index import CollectionIndex
+from synapsefs.services.collections.records import MARK, UnitRecord, folders_of, name_below
 from synapsefs.wire import collections as wire
 
+MOST_REPLACED = 8
+"""How many of the writes before it a unit names."""
 UnitsWithStem = Callable[[str], Sequence[UnitRecord]]
 
 
@@ -86,6 +89,8 @@ class Draft:
         What its writers wished for.
     bound
         The specifications whose files are new.
+    replaces
+        Ids of the writes that it follows.
     """
 
     names: dict[str, str] = field(default_factory=dict)
@@ -97,6 +102,7 @@ class Draft:
     meta: dict[str, Any] = field(default_factory=dict)
     groups: tuple[str, ...] | None = None
     bound: set[str] = field(default_factory=set)
+    replaces: tuple[str, ...] = ()
     write: str = field(default_factory=lambda: uuid.uuid4().hex)
 
     @classmethod
@@ -124,6 +130,17 @@ class Draft:
             return set()
         held = [self.base, *self.sources] if self.base else self.sources
         return {unit.identifier for unit in held}
+
+    def follow(self, units: Iterable[UnitRecord]) -> None:
+        """Note whose place it takes: requests that made those and arrive late come after it."""
+        oldest_first = sorted(units, key=lambda unit: unit.identifier)
+        writes = [write for unit in oldest_first for write in (*unit.replaces, unit.write) if write]
+        self.replaces = tuple(dict.fromkeys(reversed(writes)))[:MOST_REPLACED]
+
+    @property
+    def held(self) -> list[UnitRecord]:
+        """The units that anything is taken over from, and those it replaces."""
+        return [*([self.base] if self.base else ()), *self.sources, *self.replaced]
 
     def take_newest(self, units: Iterable[UnitRecord]) -> None:
         """Take over the newest of each file: a unit may hold one that another has replaced."""
@@ -174,6 +191,10 @@ class Draft:
         mark: dict[str, Any] = {"write": self.write, "names": self.names}
         if self.carries:
             mark["since"] = {spec: self.since[spec] for spec in self.names.keys() - self.bound}
+        if self.replaces:
+            mark["replaces"] = list(self.replaces)
+        if self.base is not None and self.base.edits:
+            mark["edits"] = list(self.base.edits)
         if self.groups is not None and self.groups != folders:
             mark["groups"] = list(self.groups)
         groups = folders if self.groups is None else self.groups
@@ -271,6 +292,32 @@ def require_complete(
                 "or in one transaction",
                 about,
             )
+
+
+def require_free(files: Sequence[NewFile], index: CollectionIndex | None = None) -> None:
+    """Refuse a file where a directory is, and one below a file.
+
+    Parameters
+    ----------
+    files
+        What is to be written, of one collection.
+    index
+        What is there.
+
+    Raises
+    ------
+    FolderError, NotAFolderError
+        Naming the path.
+    """
+    wanted = {file.location.inner: file for file in files}
+    for place, file in wanted.items():
+        if index is not None and index.tree.folder(place) is not None:
+            raise FolderError("this is a directory", file.location.path)
+        for depth in range(2, len(place)):
+            above = place[:depth]
+            if above in wanted or (index is not None and index.of_path(above)):
+                path = Location((*file.location.segments[:2], *above)).path
+                raise NotAFolderError(f"{path} is a file, not a directory", file.location.path)
 
 
 def check_place(location: Location, specifications: Sequence[wire.FileSpecification]) -> None:

@@ -1,48 +1,49 @@
-"""Creating and deleting units: what makes files of a collection appear and go."""
+"""Binding files into units: what makes files of a collection appear, and replaces others."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from synapsefs import limits
 from synapsefs.errors import (
-    AlreadyExistsError,
     ConflictError,
+    FolderError,
     InvalidRequestError,
-    NotEmptyError,
+    NotAFolderError,
+    NotFoundError,
     SynapseError,
 )
+from synapsefs.location import split_suffix
+from synapsefs.services.base import Entry
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.editing import ChangedMetadata, UnitEditor, new_edit
 from synapsefs.services.collections.groups import own_groups
-from synapsefs.services.collections.index import (
-    BoundFile,
-    CollectionIndex,
-    UnitRecord,
-    record_of,
-)
+from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.making import UnitMaker, made_for
+from synapsefs.services.collections.metadata import NAMING_KEYS
 from synapsefs.services.collections.plan import (
     Draft,
     NewFile,
     UnitsWithStem,
     compose,
     require_complete,
+    require_free,
 )
-from synapsefs.wire import collections as wire
+from synapsefs.services.collections.records import MARK, BoundFile, UnitRecord, segments_of
+from synapsefs.services.collections.removing import UnitRemover
 
 logger = logging.getLogger("synapsefs")
 MOST_TOLD = 20
 REBASES = 10
 """How often a unit is made anew because others replace it in the same moment."""
-NO_SUCH_ROUTE = frozenset({405, 501})
-ChangedMetadata = Callable[[Mapping[str, Any]], dict[str, Any]]
-"""Gives a unit's metadata as it shall be, from what it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +59,14 @@ class _Plan:
         """The path that an error names."""
         return self.files[0].location.path
 
-    def made_here(self, units: Sequence[UnitRecord]) -> list[UnitRecord]:
-        """Pick the units that were not there before."""
-        pairs = zip(units, self.drafts, strict=True)
-        return [unit for unit, draft in pairs if _is_made(unit, draft)]
+    @property
+    def bases(self) -> dict[int, UnitRecord]:
+        """The units, by id, of which something is taken over."""
+        return {
+            unit.identifier: unit
+            for draft in self.drafts
+            for unit in (*draft.sources, *([draft.base] if draft.base else ()))
+        }
 
 
 class UnitPublisher:
@@ -80,13 +85,47 @@ class UnitPublisher:
     def __init__(self, api: CollectionsApi, indexes: Indexes, at_a_time: int) -> None:
         self._api = api
         self._indexes = indexes
-        self._at_a_time = at_a_time
         self._writing: limits.Locks[int] = limits.Locks()
+        self._maker = UnitMaker(api, indexes, at_a_time)
+        self._remover = UnitRemover(indexes, self._maker)
+        self._editor = UnitEditor(api, indexes, self._maker, self._writing)
+        self.delete_superseded = self._maker.delete_superseded
+
+    async def check(self, collection: CollectionRecord, files: Sequence[NewFile]) -> None:
+        """Refuse files that make no whole units, or lie where others are in their way.
+
+        What was listed before suffices where it shows nothing wrong: it is looked up again before
+        they are published.
+        """
+        index = self._indexes.held(collection.identifier)
+        if index.loaded_at is None and not joins_nothing(collection):
+            index = await self._indexes.get(collection)
+        try:
+            self._check(collection, files, index)
+        except (InvalidRequestError, FolderError, NotAFolderError):
+            index = await self._latest(collection)
+            self._check(collection, files, index)
+
+    def _check(
+        self, collection: CollectionRecord, files: Sequence[NewFile], index: CollectionIndex
+    ) -> None:
+        require_free(files, index)
+        drafts = compose(files, _to_join(collection, index))
+        require_publishable(drafts, collection, files[0].location.path)
+
+    async def _latest(
+        self, collection: CollectionRecord, since: float | None = None
+    ) -> CollectionIndex:
+        """Ask what is there now; where files join nothing, no more than one request's answer."""
+        if joins_nothing(collection):
+            return await self._indexes.glimpse(collection, since)
+        return await self._indexes.get(collection, newest=True, since=since)
 
     async def bind(
         self,
         groups: Sequence[tuple[CollectionRecord, Sequence[NewFile]]],
         then: Callable[[], Awaitable[None]] | None = None,
+        since: float | None = None,
     ) -> None:
         """Make units of files, in all collections or in none; what they replace goes afterwards.
 
@@ -96,43 +135,52 @@ class UnitPublisher:
             Collections and the files for each.
         then
             What else must succeed before anything is replaced; when it fails, the units go.
+        since
+            When the call began (monotonic seconds): what was read since then is new enough.
         """
         locks = [self._writing.get(collection.identifier) for collection, _ in groups]
         async with contextlib.AsyncExitStack() as held:
             for lock in sorted(locks, key=id):
                 await held.enter_async_context(lock)
-            plans = [await self._planned(collection, files) for collection, files in groups]
+            plans = [await self._planned(collection, files, since) for collection, files in groups]
             made: list[list[UnitRecord]] = []
             try:
                 for plan in plans:
-                    units = await self._create(plan.collection, plan.drafts, plan.about)
+                    units = await self._maker.create(plan.collection, plan.drafts, plan.about)
                     made.append(units)
                 if then is not None:
                     await then()
-            except BaseException:
+            except BaseException as error:
                 for plan, units in zip(plans, made, strict=False):
-                    fresh = plan.made_here(units)
-                    await asyncio.shield(self._take_back(plan.collection, fresh, plan.about))
+                    await asyncio.shield(self._take_back(plan, units, error))
                 raise
             for plan, units in zip(plans, made, strict=True):
                 await self._settle(plan, units)
 
-    async def units_to_join(self, collection: CollectionRecord) -> UnitsWithStem:
-        """Give the function that finds the units which new files join or replace.
+    async def _take_back(
+        self, plan: _Plan, units: Sequence[UnitRecord], error: BaseException
+    ) -> None:
+        fresh = made_for(units, plan.drafts)
+        await self._maker.take_back(plan.collection, fresh, plan.about, error)
 
-        Where there is just one specification and no schema for metadata, a new file joins nothing,
-        and what it replaces hides behind its mark: then the listing is not read.
-        """
-        schema = collection.rule.schema if collection.rule else None
-        if len(collection.specifications) == 1 and schema is None:
-            return lambda stem: ()  # noqa: ARG005 - whatever the stem
-        return (await self._indexes.get(collection)).with_stem
-
-    async def _planned(self, collection: CollectionRecord, files: Sequence[NewFile]) -> _Plan:
-        drafts = compose(files, await self.units_to_join(collection))
-        await self._keep_groups(collection, drafts)
-        plan = _Plan(collection, files, drafts)
-        require_publishable(drafts, collection, plan.about)
+    async def _planned(
+        self, collection: CollectionRecord, files: Sequence[NewFile], since: float | None
+    ) -> _Plan:
+        """Compose units of what the service has now."""
+        began = time.monotonic() if since is None else since
+        for _ in range(REBASES):
+            index = await self._latest(collection, since)
+            since = None
+            plan = _Plan(collection, files, compose(files, _to_join(collection, index)))
+            held = [unit for draft in plan.drafts for unit in draft.held]
+            if not held or not await self._indexes.refreshed(collection, held, began):
+                break
+        else:
+            raise ConflictError("others keep replacing the units", files[0].location.path)
+        require_free(files, index)
+        await self._keep_groups(collection, plan.drafts)
+        _follow(plan.drafts, index)
+        require_publishable(plan.drafts, collection, plan.about)
         return plan
 
     async def _keep_groups(self, collection: CollectionRecord, drafts: Sequence[Draft]) -> None:
@@ -145,40 +193,86 @@ class UnitPublisher:
     async def _settle(self, plan: _Plan, made: Sequence[UnitRecord]) -> None:
         """Let new units take the place of what they replace.
 
-        A unit that replaces one which somebody else has replaced meanwhile may carry an outdated
-        file along. Its new files are bound once more, to what the others made.
+        A unit of which something was taken over may have been replaced, removed or changed
+        meanwhile. Then the new files are bound once more, to what the others made.
         """
         mine: set[int] = set()
         for _ in range(REBASES):
-            gone = await self._take_place(plan, made)
             mine.update(unit.identifier for unit in made)
-            outdated = [draft for draft in plan.drafts if draft.taken_from & gone]
+            lost = await self._lost(plan, made)
+            replaced = await self._take_place(plan, made)
+            outdated = [draft for draft in plan.drafts if draft.taken_from & (replaced | lost)]
             if not outdated:
                 return
-            plan = await self._rebased(plan, outdated, mine)
-            made = await self._create(plan.collection, plan.drafts, plan.about)
+            plan = await self._rebased(plan, outdated, mine, lost)
+            made = await self._maker.create(plan.collection, plan.drafts, plan.about)
         raise ConflictError("somebody else keeps replacing the unit's other files", plan.about)
 
-    async def _rebased(self, plan: _Plan, outdated: Sequence[Draft], mine: set[int]) -> _Plan:
+    async def _lost(self, plan: _Plan, made: Sequence[UnitRecord]) -> set[int]:
+        """Find units that others deleted after something was taken over from them.
+
+        Metadata that they changed there is changed in the new units too.
+        """
+        if not plan.bases:
+            return set()
+        began = time.monotonic()
+        before = {unit.identifier: unit.meta for unit in plan.bases.values()}
+        try:
+            index = await self._indexes.get(plan.collection, newest=True)
+            await self._indexes.refreshed(plan.collection, plan.bases.values(), began)
+        except SynapseError as error:
+            logger.warning("%s: written, but not compared with others: %s", plan.about, error)
+            return set()
+        for unit, draft in zip(made, plan.drafts, strict=True):
+            base = index.units.get(draft.base.identifier) if draft.base else None
+            if base is not None and base.meta != before[base.identifier]:
+                changed = _merging(before[base.identifier], base.meta, draft.meta)
+                with contextlib.suppress(NotFoundError):
+                    await self._editor.write(plan.collection, unit, changed, new_edit(), plan.about)
+        return {identifier for identifier in plan.bases if identifier not in index.units}
+
+    async def _rebased(
+        self, plan: _Plan, outdated: Sequence[Draft], mine: set[int], lost: set[int]
+    ) -> _Plan:
+        """Compose again what took over files of units that others replaced or deleted.
+
+        Raises
+        ------
+        InvalidRequestError
+            When the files that remain make no whole unit; what was made of them is deleted then.
+        """
         logger.info("%s: somebody else replaced the unit as well", plan.about)
-        index = await self._indexes.get(plan.collection, refresh=True)
+        collection = plan.collection
+        index = await self._indexes.get(collection, newest=True)
 
         def others(stem: str) -> list[UnitRecord]:
             return [unit for unit in index.with_stem(stem) if unit.identifier not in mine]
 
+        began = time.monotonic()
         files = [file for file in plan.files if any(draft.binds(file) for draft in outdated)]
-        composed = compose(files, others, index.with_stem)
-        drafts = [draft for draft in composed if draft.base is not None]
-        await self._keep_groups(plan.collection, drafts)
+        taken = {unit.identifier for draft in outdated for unit in draft.held}
+        found = [unit for file in files for unit in others(_stem(file))]
+        await self._indexes.refreshed(collection, found, began)
+        removed = bool(lost & taken)
+        composed = compose(files, others, index.with_stem if not removed else others)
+        drafts = [draft for draft in composed if draft.base is not None or removed]
+        await self._keep_groups(collection, drafts)
+        own: list[UnitRecord] = []
         for draft in drafts:
-            own = [unit for unit in index.with_stem(draft.key) if unit.identifier in mine]
-            draft.replaced = [*draft.replaced, *own]
-        return _Plan(plan.collection, plan.files, drafts)
+            replaced = [unit for unit in index.with_stem(draft.key) if unit.identifier in mine]
+            draft.replaced = [*draft.replaced, *replaced]
+            own += replaced
+        _follow(drafts, index)
+        try:
+            require_publishable(drafts, collection, plan.about)
+        except InvalidRequestError as error:
+            await asyncio.shield(self._maker.take_back(collection, own, plan.about, error))
+            raise
+        return _Plan(collection, plan.files, drafts)
 
     async def _take_place(self, plan: _Plan, made: Sequence[UnitRecord]) -> set[int]:
         """Note new units in the index, delete what they replaced; give what was gone before."""
         index = self._indexes.held(plan.collection.identifier)
-        gone = {i for draft in plan.drafts for i in draft.taken_from if i not in index.units}
         sizes = {(file.specification, file.name): file.size for file in plan.files}
         for unit in made:
             for bound in unit.files.values():
@@ -190,160 +284,66 @@ class UnitPublisher:
             for unit in (*draft.replaced, *([draft.base] if draft.base else ())):
                 if unit.identifier not in kept:
                     index.supersede(unit)
-        return gone | await self.delete_superseded(plan.collection, plan.about)
-
-    async def _take_back(
-        self, collection: CollectionRecord, units: Sequence[UnitRecord], about: str
-    ) -> None:
-        """Delete units whose companions could not be made; the failure itself is told by others."""
-        index = self._indexes.held(collection.identifier)
-        try:
-            await self._delete_units(units, about, index)
-        except SynapseError as error:
-            numbers = ", ".join(str(unit.identifier) for unit in units)
-            logger.error("%s: of units %s some could not be taken back: %s", about, numbers, error)  # noqa: TRY400 - the cause is told
-        finally:
-            index.distrust()
-
-    async def _create(
-        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
-    ) -> list[UnitRecord]:
-        """Create units batch by batch; a batch that fails takes the earlier ones back."""
-        made: list[UnitRecord] = []
-        fresh: list[UnitRecord] = []
-        try:
-            for start in range(0, len(drafts), wire.UNIT_BATCH):
-                batch = drafts[start : start + wire.UNIT_BATCH]
-                units = await self._create_batch(collection, batch, about)
-                made += units
-                pairs = list(zip(units, batch, strict=True))
-                fresh += [unit for unit, draft in pairs if _is_made(unit, draft)]
-                for unit, draft in pairs:
-                    _require_place(unit, draft, about)
-        except BaseException:
-            await asyncio.shield(self._take_back(collection, fresh, about))
-            raise
-        return made
-
-    async def _create_batch(
-        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
-    ) -> list[UnitRecord]:
-        marked = takes_mark(collection)
-        units = [
-            draft.request(collection.identifier, collection.primary, marked=marked)
-            for draft in drafts
-        ]
-
-        async def create() -> list[UnitRecord]:
-            return [record_of(unit) for unit in await self._api.create_units(units, about)]
-
-        async def look() -> list[UnitRecord] | None:
-            return await self._created_after_all(collection, drafts)
-
-        made = await self._api.once(create, look)
-        for unit, draft, request in zip(made, drafts, units, strict=True):
-            _complete(unit, draft, request)
-        return made
-
-    async def _created_after_all(
-        self, collection: CollectionRecord, drafts: Sequence[Draft]
-    ) -> list[UnitRecord] | None:
-        """Look whether units exist although the answer to their creation was lost."""
-        logger.info("%s: the answer was lost; looking", collection.location.path)
-        index = await self._indexes.get(collection, refresh=True)
-        by_write = {unit.mark.get("write"): unit for unit in index.units.values()}
-        found = [by_write[draft.write] for draft in drafts if draft.write in by_write]
-        return found if len(found) == len(drafts) else None
-
-    async def delete_superseded(self, collection: CollectionRecord, about: str) -> set[int]:
-        """Delete replaced units; give the ids of those that were gone already.
-
-        A failure leaves them hidden; the next write tries again.
-        """
-        index = self._indexes.held(collection.identifier)
-        try:
-            return await self._delete_units(index.deletable(), about, index)
-        except SynapseError as error:
-            logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
-            return set()
-
-    async def _delete_units(
-        self, units: Sequence[UnitRecord], about: str, index: CollectionIndex | None = None
-    ) -> set[int]:
-        async def delete(unit: UnitRecord) -> bool:
-            deleted = await self._api.delete_unit(unit.identifier, about)
-            if index is not None:
-                index.remove(unit)
-            return deleted
-
-        done = await limits.gather(map(delete, units), self._at_a_time)
-        pairs = zip(units, done, strict=True)
-        return {unit.identifier for unit, deleted in pairs if not deleted}
+        return await self.delete_superseded(plan.collection, plan.about)
 
     async def set_metadata(
-        self, collection: CollectionRecord, unit: UnitRecord, changed: ChangedMetadata, about: str
+        self, collection: CollectionRecord, file: BoundFile, changed: ChangedMetadata, about: str
     ) -> None:
-        """Change a unit's metadata as it is now, not as it was listed.
-
-        Where the service cannot change a unit, another with the same files takes its place.
-        """
-        async with self._writing.get(collection.identifier):
-            index = self._indexes.held(collection.identifier)
-            now = record_of(await self._api.unit(unit.identifier, about))
-            meta = changed(now.meta)
-            try:
-                await self._api.set_metadata(unit.identifier, meta, about)
-            except InvalidRequestError as error:
-                if error.status not in NO_SUCH_ROUTE:
-                    raise
-                await self._make_anew(collection, now, meta, about)
-                return
-            unit.meta = meta
-            held = index.units.get(unit.identifier, unit)
-            held.meta = meta
-            index.insert(held)
-
-    async def _make_anew(
-        self, collection: CollectionRecord, unit: UnitRecord, meta: dict[str, Any], about: str
-    ) -> None:
-        index = await self._indexes.get(collection)
-        draft = Draft.of(unit)
-        draft.base = UnitRecord(unit.identifier, meta, unit.created)
-        made = await self._create(collection, [draft], about)
-        await self._delete_units([unit], about, index)
-        for new in made:
-            index.insert(new)
+        """Change the metadata of the unit that holds a file."""
+        await self._editor.change(collection, file, changed, about)
 
     async def unbind(
-        self, collection: CollectionRecord, files: Sequence[BoundFile], about: str
+        self, collection: CollectionRecord, entries: Sequence[Entry], *, unchanged: bool
     ) -> None:
-        """Take files out of their units: units left empty are deleted, others made anew.
-
-        Raises
-        ------
-        NotEmptyError
-            When a unit would lose a required file but keep others; nothing is changed then.
-        """
+        """Take files out of their units; see :class:`UnitRemover`."""
         async with self._writing.get(collection.identifier):
-            await self._unbind(collection, files, about)
-
-    async def _unbind(
-        self, collection: CollectionRecord, files: Sequence[BoundFile], about: str
-    ) -> None:
-        index = await self._indexes.get(collection)
-        doomed, drafts = _without(files, index, collection, about)
-        made = await self._create(collection, drafts, about)
-        hidden = [unit for unit in doomed.values() if unit.identifier in index.superseded]
-        await self._delete_units(hidden, about, index)
-        shown = [unit for unit in doomed.values() if unit.identifier in index.units]
-        await self._delete_units(shown, about, index)
-        for unit in made:
-            index.insert(unit)
+            await self._remover.remove(collection, entries, unchanged=unchanged)
 
 
-def takes_mark(collection: CollectionRecord) -> bool:
-    """Say whether the collection's schema lets units carry our own note."""
-    return collection.rule is None or collection.rule.takes_mark
+def joins_nothing(collection: CollectionRecord) -> bool:
+    """Say whether new files join no units, so that none need be known.
+
+    So it is where there is just one specification and no schema for metadata: what a new file
+    replaces hides behind its mark.
+    """
+    schema = collection.rule.schema if collection.rule else None
+    return len(collection.specifications) == 1 and schema is None
+
+
+def _to_join(collection: CollectionRecord, index: CollectionIndex) -> UnitsWithStem:
+    """Give the function that finds the units which new files join or replace."""
+    if joins_nothing(collection):
+        return lambda stem: ()  # noqa: ARG005 - whatever the stem
+    return index.with_stem
+
+
+def _follow(drafts: Sequence[Draft], index: CollectionIndex) -> None:
+    """Let units name the writes whose place they take."""
+    for draft in drafts:
+        at_paths = [
+            held.unit
+            for specification in draft.bound
+            for held in index.of_path(segments_of(specification, draft.names[specification]))
+        ]
+        draft.follow({unit.identifier: unit for unit in (*draft.held, *at_paths)}.values())
+
+
+def _stem(file: NewFile) -> str:
+    return split_suffix(file.name)[0]
+
+
+def _merging(
+    before: Mapping[str, Any], now: Mapping[str, Any], wished: Mapping[str, Any]
+) -> ChangedMetadata:
+    """Give what does to metadata what somebody else did, where nothing else was wished for."""
+    names = {name for name in (*before, *now) if before.get(name) != now.get(name)}
+    names -= {MARK, *NAMING_KEYS, *wished}
+
+    def changed(meta: Mapping[str, Any]) -> dict[str, Any]:
+        kept = {name: value for name, value in meta.items() if name not in names}
+        return kept | {name: now[name] for name in names if name in now}
+
+    return changed
 
 
 def require_publishable(drafts: Sequence[Draft], collection: CollectionRecord, about: str) -> None:
@@ -365,73 +365,3 @@ def require_publishable(drafts: Sequence[Draft], collection: CollectionRecord, a
     if broken:
         more = f"; and {len(broken) - MOST_TOLD} more" if len(broken) > MOST_TOLD else ""
         raise InvalidRequestError("; ".join(broken[:MOST_TOLD]) + more, about)
-
-
-def _is_made(unit: UnitRecord, draft: Draft) -> bool:
-    """Say whether a unit was made for this draft, not found to hold equal content."""
-    return bool(unit.mark.get("write") == draft.write)
-
-
-def _require_place(unit: UnitRecord, draft: Draft, about: str) -> None:
-    """Accept a unit that the service gave in place of a new one only where it holds these names.
-
-    Raises
-    ------
-    AlreadyExistsError
-        When the service keeps equal content just once, and has it under another name.
-    """
-    names = {specification: file.name for specification, file in unit.files.items()}
-    if not _is_made(unit, draft) and names != draft.names:
-        shown = ", ".join(f"{specification}/{name}" for specification, name in names.items())
-        raise AlreadyExistsError(
-            f"the service keeps one unit for equal content, and has it as {shown}", about
-        )
-
-
-def _complete(unit: UnitRecord, draft: Draft, request: wire.UnitToCreate) -> None:
-    """Fill in what a creation's answer may leave out, from what was asked for."""
-    if not unit.meta:
-        unit.meta = request.meta or {}
-    if not _is_made(unit, draft):
-        return
-    for specification, name in draft.names.items():
-        file = unit.files.get(specification)
-        if file is None:
-            checksum = draft.checksums[specification]
-            unit.files[specification] = BoundFile(unit, specification, name, checksum, "", None)
-        else:
-            file.name = name
-
-
-def _without(
-    files: Sequence[BoundFile],
-    index: CollectionIndex,
-    collection: CollectionRecord,
-    about: str,
-) -> tuple[dict[int, UnitRecord], list[Draft]]:
-    """Decide which units go and which are made anew without some of their files."""
-    leaving: dict[int, set[str]] = {}
-    units: dict[int, UnitRecord] = {}
-    for file in files:
-        holders = [unit for unit in index.versions(file) if unit.mark or unit is file.unit]
-        for unit in holders or [file.unit]:
-            units[unit.identifier] = unit
-            leaving.setdefault(unit.identifier, set()).add(file.specification)
-    required = {spec.name for spec in collection.specifications if spec.is_required}
-    drafts: list[Draft] = []
-    for identifier, unit in units.items():
-        staying = unit.files.keys() - leaving[identifier]
-        if not staying or identifier in index.superseded:
-            continue
-        if required & leaving[identifier]:
-            raise NotEmptyError(
-                f"{', '.join(sorted(required & leaving[identifier]))} is required by unit "
-                f"{identifier}, which also holds {', '.join(sorted(staying))}: "
-                "remove them together",
-                about,
-            )
-        draft = Draft.of(unit)
-        for specification in leaving[identifier]:
-            del draft.names[specification], draft.checksums[specification]
-        drafts.append(draft)
-    return units, drafts

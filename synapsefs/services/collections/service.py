@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.objects import Content
-from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as, only_unchanged
+from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as
 from synapsefs.services.collections.annotations import UnitAnnotations
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.direct import DirectRoute, Outgoing
@@ -27,11 +28,8 @@ from synapsefs.services.collections.directory import (
     CollectionDirectory,
     CollectionRecord,
 )
+from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
-from synapsefs.services.collections.index import (
-    BoundFile,
-    record_of,
-)
 from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.known import KnownContent, LocalContent
 from synapsefs.services.collections.listing import Listing, version_of
@@ -41,14 +39,11 @@ from synapsefs.services.collections.plan import (
     StagedFile,
     Wish,
     check_place,
-    compose,
+    require_free,
     specification_of,
 )
-from synapsefs.services.collections.publish import (
-    NO_SUCH_ROUTE,
-    UnitPublisher,
-    require_publishable,
-)
+from synapsefs.services.collections.publish import UnitPublisher
+from synapsefs.services.collections.records import BoundFile, record_of
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
@@ -57,6 +52,8 @@ from synapsefs.transport import Transport
 logger = logging.getLogger("synapsefs")
 
 METADATA = "metadata"
+FOLDERS_LAST = 5.0
+"""Seconds for which it is believed what folders there are, where one more is not refused."""
 
 
 class CollectionsService:
@@ -88,7 +85,7 @@ class CollectionsService:
         self._listing = Listing(self._directory, self._indexes)
         self.entry, self.children = self._listing.entry, self._listing.children
         self.entries, self.descendants = self._listing.entries, self._listing.descendants
-        self._sizes = Sizes(transport, self.api, self._directory)
+        self._sizes = Sizes(transport, self.api, self._directory, self._indexes)
         self._direct = DirectRoute(self.api, transport)
         self._known = KnownContent(self.api)
         self.units = Units(self.api, self._directory, self._indexes)
@@ -143,17 +140,17 @@ class CollectionsService:
         """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
         wishes = {place: _wish(given) for place, given in (options or {}).items()}
         files = [NewFile(location, wish=wishes.get(location)) for location in locations]
-        await self._check(files, complete=complete)
+        await self._with_known_collections(locations, lambda: self._check(files, complete=complete))
 
     async def _check(self, files: Sequence[NewFile], *, complete: bool) -> None:
         by_place = {file.location: file for file in files}
         for collection, group in await self._by_collection(list(by_place)):
             for location in group:
                 check_place(location, collection.specifications)
+            wanted = [by_place[location] for location in group]
+            require_free(wanted)
             if complete:
-                there = await self._publisher.units_to_join(collection)
-                drafts = compose([by_place[location] for location in group], there)
-                require_publishable(drafts, collection, group[0].path)
+                await self._publisher.check(collection, wanted)
 
     def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
@@ -240,32 +237,68 @@ class CollectionsService:
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Make units of data files, of all or of none; what they replace is deleted afterwards."""
+        await self._publish(staged, then, time.monotonic())
+
+    async def _publish(
+        self,
+        staged: Sequence[Staged],
+        then: Callable[[], Awaitable[None]] | None,
+        began: float,
+    ) -> None:
         await self.refuse_existing([item.location for item in staged if item.exclusive])
         files = {
             item.location: NewFile(item.location, item.handle.checksum, item.size, item.handle.wish)
             for item in staged
         }
-        groups = [
-            (collection, [files[location] for location in group])
-            for collection, group in await self._by_collection(list(files))
-        ]
+
+        async def bind() -> None:
+            groups = await self._by_collection(list(files))
+            wanted = [
+                (collection, [files[place] for place in group]) for collection, group in groups
+            ]
+            await self._publisher.bind(wanted, then, began)
+
+        await self._with_known_collections(list(files), bind)
+
+    async def _with_known_collections(
+        self, locations: Sequence[Location], work: Callable[[], Awaitable[None]]
+    ) -> None:
+        """Do something, and once more when it failed for a collection that was made anew."""
+        before = [collection.identifier for collection, _ in await self._by_collection(locations)]
         try:
-            await self._publisher.bind(groups, then)
+            await work()
         except (InvalidRequestError, NotFoundError):
             self._directory.forget()
-            raise
+            after = [
+                collection.identifier for collection, _ in await self._by_collection(locations)
+            ]
+            if before == after:
+                raise
+        else:
+            return
+        await work()
 
     async def refuse_existing(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
         for collection, group in await self._by_collection(locations):
-            index = await self._indexes.get(collection, refresh=True)
+            index = await self._indexes.get(collection, newest=True)
             for location in group:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Bind the same data files again under other names; no byte moves."""
+        began = time.monotonic()
         pairs = [(source, target) for source, target in pairs if source.location != target]
+        now: dict[Location, Entry] = {}
+        sources = list({source.location: None for source, _ in pairs if _is_own(source)})
+
+        async def look() -> None:
+            for collection, places in await self._by_collection(sources):
+                now.update(await self._listing.current(collection, places, began))
+
+        await self._with_known_collections(sources, look)
+        pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
         wishes = {target: copy.wish for target, copy in copies.items()}
         planned = [NewFile(target, wish=wishes.get(target)) for _, target in pairs]
@@ -275,13 +308,13 @@ class CollectionsService:
             for source, target in pairs
             if target in copies and copies[target].checksum
         ]
-        await self.publish(staged)
+        await self._publish(staged, None, began)
         bound = {item.location for item in staged}
         return [(source, target) for source, target in pairs if target not in bound]
 
     async def _copies(self, pairs: Sequence[tuple[Entry, Location]]) -> dict[Location, StagedFile]:
         """Give files of this service again, with their units' metadata and groups."""
-        own = [pair for pair in pairs if pair[0].location.root is Root.COLLECTIONS]
+        own = [pair for pair in pairs if _is_own(pair[0])]
         units = {source.location: source.record.unit for source, _ in own}
         groups: dict[int, tuple[str, ...]] = {}
         for collection, places in await self._by_collection(list(units)):
@@ -302,9 +335,36 @@ class CollectionsService:
             await self._directory.create(location, options)
             return
         if location.inner:
-            specification_of(location, collection.specifications)
+            await self._make_folder(collection, location, exist_ok=exist_ok)
         elif not exist_ok:
             raise AlreadyExistsError("the collection is there already", location.path)
+
+    async def _make_folder(
+        self, collection: CollectionRecord, location: Location, *, exist_ok: bool
+    ) -> None:
+        """See that there can be a folder; it is there as soon as a file in it is.
+
+        Raises
+        ------
+        AlreadyExistsError
+            Without ``exist_ok`` when it is there; with it, when a file is.
+        NotAFolderError
+            When a file is above it.
+        """
+        specification_of(location, collection.specifications)
+        there: Entry | None = None
+        if len(location.inner) > 1:
+            place = collection.location.child(*location.inner)
+            lately = time.monotonic() - FOLDERS_LAST if exist_ok else None
+            index = await self._indexes.glimpse(collection, lately)
+            there = self._listing.at(index, place)
+            if there is None:
+                require_free([NewFile(place)], index)
+                return
+        if there is not None and there.kind == "file":
+            raise AlreadyExistsError("there is a file already", location.path)
+        if not exist_ok:
+            raise AlreadyExistsError("the directory is there already", location.path)
 
     async def rename(self, entry: Entry, target: Location) -> bool:
         """Give a collection another name, where it can be changed; its units stay what they are."""
@@ -322,22 +382,41 @@ class CollectionsService:
     async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Delete collections, and units all of whose files are to go.
 
-        A unit keeps the files that stay; taking a required one from it is refused.
+        A unit keeps the files that stay; taking a required one from it is refused. What is at the
+        place of a file now is removed, with all that it replaced.
+
+        Parameters
+        ----------
+        unchanged
+            Leave files alone that are not the same any more; others are removed nevertheless.
+
+        Raises
+        ------
+        ChangedError
+            Naming the first file that was left alone.
         """
-        if unchanged:
-            same, changed = await only_unchanged(self, entries)
-            await self.remove(same)
-            if changed is not None:
-                raise changed
-            return
         for entry in entries:
             if entry.kind == "directory" and not entry.location.inner:
                 await self._remove_collection(entry)
-        files = [entry for entry in entries if entry.kind == "file"]
-        for collection, group in await self._by_collection([entry.location for entry in files]):
-            places = set(group)
-            bound = [entry.record for entry in files if entry.location in places]
-            await self._publisher.unbind(collection, bound, group[0].path)
+        files = {entry.location: entry for entry in entries if entry.kind == "file"}
+        for entry in entries:
+            if entry.kind == "directory" and len(entry.location.inner) > 1:
+                files |= await self._listing.file_named_as(entry)
+        changed: ChangedError | None = None
+        for _, group in await self._by_collection(list(files)):
+            try:
+                await self._unbind([files[location] for location in group], unchanged=unchanged)
+            except ChangedError as error:
+                changed = changed or error
+        if changed is not None:
+            raise changed
+
+    async def _unbind(self, entries: Sequence[Entry], *, unchanged: bool) -> None:
+        async def unbind() -> None:
+            collection = await self._directory.for_writing(entries[0].location)
+            await self._publisher.unbind(collection, entries, unchanged=unchanged)
+
+        await self._with_known_collections([entry.location for entry in entries], unbind)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
@@ -380,6 +459,10 @@ def _wish(options: Mapping[str, Any]) -> Wish | None:
     if not given:
         return None
     return Wish({name: value for name, value in given.items() if name not in NAMING_KEYS})
+
+
+def _is_own(entry: Entry) -> bool:
+    return entry.location.root is Root.COLLECTIONS
 
 
 def _copy_of(file: BoundFile, groups: Mapping[int, tuple[str, ...]]) -> StagedFile:

@@ -11,6 +11,7 @@ from synapsefs.objects import Content, object_size
 from synapsefs.services.base import Entry
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionDirectory
+from synapsefs.services.collections.indexes import Indexes
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -23,16 +24,21 @@ class Sizes:
     ----------
     transport, api
         The storage and the service.
-    directory
-        Which collections there are.
+    directory, indexes
+        Which collections there are, and what they hold.
     """
 
     def __init__(
-        self, transport: Transport, api: CollectionsApi, directory: CollectionDirectory
+        self,
+        transport: Transport,
+        api: CollectionsApi,
+        directory: CollectionDirectory,
+        indexes: Indexes,
     ) -> None:
         self._transport = transport
         self._api = api
         self._directory = directory
+        self._indexes = indexes
 
     async def learn(
         self, entries: Sequence[Entry], content: Callable[[Entry], Awaitable[Content]]
@@ -49,7 +55,7 @@ class Sizes:
         await limits.gather(map(probe, left), self._transport.options.max_concurrency)
 
     async def _ask(self, entries: Sequence[Entry]) -> None:
-        """Take what the service's list of stored files tells."""
+        """Take what the service's list of stored files tells, for the whole collection at once."""
         if len(entries) < 2:
             return
         collection = await self._directory.find(entries[0].location)
@@ -59,5 +65,10 @@ class Sizes:
         except SynapseError as error:
             logger.info("%s: no list of stored files: %s", about, error)
             return
-        for entry in entries:
-            entry.record.size = sizes.get(entry.record.checksum)
+        held = self._indexes.held(collection.identifier).units.values()
+        for file in (
+            *(entry.record for entry in entries),
+            *(file for unit in held for file in unit.files.values()),
+        ):
+            if file.size is None:
+                file.size = sizes.get(file.checksum)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any
 
-from synapsefs.errors import InvalidRequestError
+from synapsefs.errors import ChangedError, InvalidRequestError
 from synapsefs.location import PROTOCOL
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.columns import (
@@ -29,23 +29,14 @@ from synapsefs.services.collections.columns import (
 )
 from synapsefs.services.collections.directory import CollectionRecord
 from synapsefs.services.collections.groups import group_names
-from synapsefs.services.collections.index import BoundFile, UnitRecord, record_of
+from synapsefs.services.collections.order import Shown, Version, Versions
+from synapsefs.services.collections.pages import KEPT_CHANGING, LISTING_ATTEMPTS, PageCheck
+from synapsefs.services.collections.records import BoundFile, UnitRecord, record_of
 from synapsefs.wire import collections as wire
 
 FIXED = ("id", "key", "groups", "created", "checksum")
-LISTING_ATTEMPTS = 3
-"""How often units are looked for that moved between pages while these were read."""
-
 IN_MEMORY = 8 * 2**20
 """Bytes of a listing that are held in memory; more go to a temporary file."""
-
-
-@dataclass(slots=True)
-class _Newest:
-    """The newest unit at one path."""
-
-    unit: int
-    marked: bool
 
 
 @dataclass(slots=True)
@@ -66,11 +57,10 @@ class UnitListing:
     kinds: dict[str, str] = field(default_factory=dict)
     foreign_groups: set[int] = field(default_factory=set)
     _seen: set[int] = field(default_factory=set)
-    _newest: dict[int, _Newest] = field(default_factory=dict)
+    _versions: dict[int, Versions] = field(default_factory=dict)
+    _folders: set[int] = field(default_factory=set)
+    _several: dict[int, dict[int, Version]] = field(default_factory=dict)
     _spool: IO[bytes] = field(default_factory=partial(tempfile.SpooledTemporaryFile, IN_MEMORY))
-
-    def __len__(self) -> int:
-        return len(self._seen)
 
     def add(self, units: Iterable[wire.Unit]) -> None:
         """Take one page; units that an earlier page had are passed over."""
@@ -81,9 +71,9 @@ class UnitListing:
 
     def _row(self, unit: UnitRecord) -> dict[str, Any]:
         for file in unit.files.values():
-            newest = self._newest.setdefault(_place(file), _Newest(unit.identifier, False))
-            if unit.identifier >= newest.unit:
-                newest.unit, newest.marked = unit.identifier, bool(unit.mark)
+            place = file.segments
+            self._folders.update(hash(place[:depth]) for depth in range(2, len(place)))
+            self._note(hash(place), file.version)
         meta = dict(flattened(unit.own_meta))
         for name, value in meta.items():
             self.kinds[name] = unified(self.kinds.get(name, NOTHING), kind_of(value))
@@ -100,6 +90,16 @@ class UnitListing:
             "files": {name: file.name for name, file in unit.files.items()},
             "meta": meta,
         }
+
+    def _note(self, place: int, version: Version) -> None:
+        """Take a file; only where a path has several they are kept apart."""
+        versions = self._versions.get(place)
+        if versions is None:
+            self._versions[place] = Versions(version)
+            return
+        several = self._several.setdefault(place, {versions.newest.unit: versions.newest})
+        several[version.unit] = version
+        versions.add(version)
 
     def rows(self) -> Iterator[list[dict[str, Any]]]:
         """Give all pages again; units that others replaced are left out."""
@@ -118,24 +118,22 @@ class UnitListing:
         found = {}
         for specification, name in row["files"].items():
             file = BoundFile(unit, specification, name, "", "", None)
-            newest = self._newest[_place(file)]
-            if newest.unit == unit.identifier:
-                segments = file.segments
-            elif newest.marked:
+            shown = self._shown(hash(file.segments), unit.identifier)
+            if shown is Shown.NOWHERE:
                 continue
-            else:
-                segments = file.segments_with_id
+            plain = shown is Shown.PLAINLY and hash(file.segments) not in self._folders
+            segments = file.segments if plain else file.segments_with_id
             place = self.collection.location.child(*segments)
             found[specification] = f"{PROTOCOL}://{place.path}"
         return found
 
+    def _shown(self, place: int, unit: int) -> Shown:
+        version = self._several.get(place, {}).get(unit)
+        return Shown.PLAINLY if version is None else self._versions[place].shown(version)
+
     def close(self) -> None:
         """Let go of the temporary file."""
         self._spool.close()
-
-
-def _place(file: BoundFile) -> int:
-    return hash((file.specification, file.name))
 
 
 class UnitTable:
@@ -273,13 +271,17 @@ async def unit_batches(
     about = collection.location.path
     listing = UnitListing(collection)
     try:
+        before: set[int] | None = None
         for _ in range(LISTING_ATTEMPTS):
-            count = 0
+            check = PageCheck()
             async for page in api.unit_pages(collection.identifier, about):
-                count = page.count or 0
+                check.add(page)
                 await asyncio.to_thread(listing.add, page.results)
-            if len(listing) >= count:
+            if check.whole or before == check.seen:
                 break
+            before = check.seen
+        else:
+            raise ChangedError(KEPT_CHANGING, about)
         names = {}
         if listing.foreign_groups:
             names = await group_names(api, collection)

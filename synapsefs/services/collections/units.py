@@ -12,10 +12,11 @@ from synapsefs.location import Location, Root, escape, escape_key, split_suffix
 from synapsefs.services.base import Staged
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionDirectory, CollectionRecord
-from synapsefs.services.collections.index import CollectionIndex, UnitRecord
+from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.metadata import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.plan import StagedFile, Wish, check_place
+from synapsefs.services.collections.records import UnitRecord
 from synapsefs.services.collections.table import unit_batches
 from synapsefs.wire import collections as wire
 

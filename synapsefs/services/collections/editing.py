@@ -1,0 +1,139 @@
+"""Changing the metadata of units that others may change in the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from synapsefs import limits
+from synapsefs.errors import ConflictError, InvalidRequestError, NotFoundError
+from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.making import UnitMaker
+from synapsefs.services.collections.plan import Draft
+from synapsefs.services.collections.records import MARK, BoundFile, UnitRecord
+
+ATTEMPTS = 10
+NO_SUCH_ROUTE = frozenset({405, 501})
+MOST_EDITS = 8
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.02, 1.0
+ChangedMetadata = Callable[[Mapping[str, Any]], dict[str, Any]]
+"""Gives a unit's metadata as it shall be, from what it is."""
+
+
+class UnitEditor:
+    """Changes units' metadata. The service replaces it whole, and has no precondition for that.
+
+    So it is read, changed and written, and read again after a pause in which another who had read
+    the same has written. Each change leaves an id; when that is missing, it is made again.
+
+    Parameters
+    ----------
+    api, indexes, maker
+        The service, what is there, and what creates and deletes units.
+    writing
+        Held while a collection is written to.
+    """
+
+    def __init__(
+        self, api: CollectionsApi, indexes: Indexes, maker: UnitMaker, writing: limits.Locks[int]
+    ) -> None:
+        self._api = api
+        self._indexes = indexes
+        self._maker = maker
+        self._writing = writing
+
+    async def change(
+        self, collection: CollectionRecord, file: BoundFile, changed: ChangedMetadata, about: str
+    ) -> None:
+        """Change the metadata of the unit that holds a file.
+
+        Where the service cannot change a unit, another with the same files takes its place.
+
+        Raises
+        ------
+        NotFoundError
+            When the file is gone.
+        ConflictError
+            When others keep changing it.
+        """
+        edit = new_edit()
+        refused: int | None = None
+        for _ in range(ATTEMPTS):
+            began = time.monotonic()
+            async with self._writing.get(collection.identifier):
+                unit = await self._holder(collection, file, began, about)
+                try:
+                    await self.write(collection, unit, changed, edit, about)
+                except NotFoundError:
+                    if unit.identifier == refused:
+                        raise
+                    refused = unit.identifier
+                    continue
+            took = time.monotonic() - began
+            await asyncio.sleep(min(max(2 * took, SHORTEST_PAUSE), LONGEST_PAUSE))
+            now = await self._holder(collection, file, time.monotonic(), about)
+            if _is_done(now, edit, changed):
+                return
+        raise ConflictError("others keep changing the unit's metadata", about)
+
+    async def _holder(
+        self, collection: CollectionRecord, file: BoundFile, began: float, about: str
+    ) -> UnitRecord:
+        """Find the unit that holds a file now, read since ``began``."""
+        for _ in range(ATTEMPTS):
+            index = await self._indexes.get(collection, newest=True)
+            unit = index.units.get(file.unit.identifier)
+            if unit is None or index.is_hidden(unit.files.get(file.specification, file)):
+                now = index.at(file.segments)
+                if now is None:
+                    raise NotFoundError("no such file or directory", about)
+                unit = now.unit
+            if not await self._indexes.refreshed(collection, [unit], began):
+                return unit
+        raise ConflictError("others keep replacing the unit", about)
+
+    async def write(
+        self,
+        collection: CollectionRecord,
+        unit: UnitRecord,
+        changed: ChangedMetadata,
+        edit: str,
+        about: str,
+    ) -> None:
+        """Change the metadata of a unit that was just read."""
+        index = self._indexes.held(collection.identifier)
+        meta = changed(unit.meta)
+        if unit.mark:
+            edits = [edit, *(other for other in unit.edits if other != edit)][:MOST_EDITS]
+            meta[MARK] = {**unit.mark, "edits": edits}
+        try:
+            await self._api.set_metadata(unit.identifier, meta, about)
+        except InvalidRequestError as error:
+            if error.status not in NO_SUCH_ROUTE:
+                raise
+        else:
+            unit.meta = meta
+            index.insert(unit)
+            return
+        draft = Draft.of(unit)
+        draft.base = UnitRecord(unit.identifier, meta, unit.created)
+        draft.follow([unit])
+        made = await self._maker.create(collection, [draft], about)
+        (await self._maker.delete([unit], about, index)).require_done()
+        for new in made:
+            index.insert(new)
+
+
+def new_edit() -> str:
+    """Give an id for a change."""
+    return uuid.uuid4().hex[:8]
+
+
+def _is_done(unit: UnitRecord, edit: str, changed: ChangedMetadata) -> bool:
+    """Say whether a change is part of a unit's metadata, whatever was changed since."""
+    return edit in unit.edits if unit.mark else changed(unit.meta) == unit.meta
