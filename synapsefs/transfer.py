@@ -15,7 +15,7 @@ from synapsefs import bridge, integrity, limits
 from synapsefs.errors import RangeNotSatisfiableError
 from synapsefs.localfile import SMALL, look, place, require_unchanged
 from synapsefs.location import Location
-from synapsefs.objects import Buffer, Content, Pieces, fetch, object_size
+from synapsefs.objects import Buffer, Content, Parts, Pieces, fetch, object_size
 from synapsefs.resume import HOPELESS, Arrival, Keeping, Sending
 from synapsefs.services.base import Service, Source, Staged, Upload
 from synapsefs.transport import Transport
@@ -250,10 +250,13 @@ async def stage_file(
 
 
 async def _send_file(upload: Upload, source: Source) -> Staged:
+    """Send a file; the upload may keep its last part in memory until it is finished."""
     start = await upload.adopt(source)
-    if start < source.size or not source.size:
+    if source.size and start >= source.size:
+        return await upload.finish()
+    async with limits.shared().buffered.hold(min(2 * upload.part_size, source.size - start)):
         await _send_parts(upload, source, start)
-    return await upload.finish()
+        return await upload.finish()
 
 
 async def _stop(upload: Upload, memory: Sending, error: BaseException) -> None:
@@ -266,24 +269,22 @@ async def _stop(upload: Upload, memory: Sending, error: BaseException) -> None:
 
 
 async def _send_parts(upload: Upload, source: Source, start: int) -> None:
-    held = min(2 * upload.part_size, source.size - start)
-    async with limits.shared().buffered.hold(held):
-        with contextlib.ExitStack() as closed_at_the_end:
+    with contextlib.ExitStack() as closed_at_the_end:
 
-            def opened() -> IO[bytes]:
-                return closed_at_the_end.enter_context(open(source.path, "rb"))
+        def opened() -> IO[bytes]:
+            return closed_at_the_end.enter_context(open(source.path, "rb"))
 
-            file = await bridge.in_thread(opened)
-            file.seek(start)
-            sent = start
-            while True:
-                part = await asyncio.to_thread(file.read, upload.part_size)
-                last = sent + len(part) >= source.size
-                await upload.write(part, last=last)
-                sent += len(part)
-                source.progress(len(part))
-                if last or not part:
-                    return
+        file = await bridge.in_thread(opened)
+        file.seek(start)
+        sent = start
+        while True:
+            part = await asyncio.to_thread(file.read, upload.part_size)
+            last = sent + len(part) >= source.size
+            await upload.write(part, last=last)
+            sent += len(part)
+            source.progress(len(part))
+            if last or not part:
+                return
 
 
 class _Counted:
@@ -332,7 +333,7 @@ async def copy_bytes(
     """Send a file's bytes on to another place, verified on the way, with bounded memory."""
     size = await object_size(transport, content)
     upload = await service.upload(target, size=size, exclusive=False, options=options)
-    relay = _Relay(upload, size)
+    relay = Parts(upload.part_size, upload.write)
     digest = integrity.hasher(content.checksum)
     pipeline = integrity.Pipeline(*([digest.update] if digest else []))
     try:
@@ -346,29 +347,3 @@ async def copy_bytes(
         await pipeline.stop()
         await asyncio.shield(upload.abort())
         raise
-
-
-class _Relay:
-    """A sink that feeds an upload part by part."""
-
-    def __init__(self, upload: Upload, size: int) -> None:
-        self._upload = upload
-        self._part = bytearray()
-        self._left = size
-
-    async def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            room = self._upload.part_size - len(self._part)
-            if not room:
-                await self._send(last=False)
-                continue
-            self._part += view[:room]
-            view = view[room:]
-
-    async def _send(self, *, last: bool) -> None:
-        part, self._part = self._part, bytearray()
-        await self._upload.write(memoryview(part), last=last)
-
-    async def end(self) -> None:
-        await self._send(last=True)
