@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from synapsefs import limits
 from synapsefs.errors import ChangedError, NotEmptyError, NotFoundError, UnsupportedError
@@ -122,7 +123,8 @@ class EntryRemover:
 
     async def _is_changed(self, entry: Entry) -> bool:
         try:
-            fresh = await self._indexes.look(entry.record, entry.location.path)
+            record = replace(entry.record, pinned=False)
+            fresh = await self._indexes.look(record, entry.location.path)
         except NotFoundError:
             return False
         return entry.version not in {fresh.version, fresh.revision, fresh.moment}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from synapsefs import limits
@@ -267,26 +268,30 @@ class DatasetsService:
             raise AlreadyExistsError("there is a file already", location.path)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
-        """Note links and other sources without bytes anew; the service binds no bytes twice."""
+        """Note links and other sources without bytes anew; the service binds no bytes twice.
+
+        What is given back are the versions that are there at this moment.
+        """
         began = time.monotonic()
-        work = (self._external(source) for source, _ in pairs)
-        records = await limits.gather(work, self._transport.options.max_concurrency)
+        work = (self._newest(source) for source, _ in pairs)
+        sources = await limits.gather(work, self._transport.options.max_concurrency)
         left = []
-        for (source, target), record in zip(pairs, records, strict=True):
-            if record is None:
-                left.append((source, target))
-            else:
+        for source, (_, target) in zip(sources, pairs, strict=True):
+            record = source.record
+            external = isinstance(record, EntryRecord) and record.storage_type in EXTERNAL
+            if external and record.connection is not None:
                 await self.references.repeat(record, target, since=began)
+            else:
+                left.append((source, target))
         return [(source, target) for source, target in left if source.location != target]
 
-    async def _external(self, source: Entry) -> EntryRecord | None:
-        """Give the record of a file whose content lies outside the service; None for others."""
-        if not isinstance(source.record, EntryRecord) or source.kind != "file":
-            return None
-        record = await self._indexes.told(source.record, source.location.path)
-        if record.connection is None or record.storage_type not in EXTERNAL:
-            return None
-        return await self._indexes.look(record, source.location.path)
+    async def _newest(self, entry: Entry) -> Entry:
+        """Pin a file to the version that is there."""
+        known = entry.record
+        if entry.kind != "file" or not isinstance(known, EntryRecord) or known.piece is not None:
+            return entry
+        now, record = (entry, known) if known.pinned else await self._fetched(entry)
+        return replace(record, pinned=record.revision is not None).entry_at(now.location)
 
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
