@@ -334,3 +334,17 @@ def test_a_replaced_file_is_read_as_it_is_now(fs, late, base, name):
     with late.open(path) as file:
         assert file.read() == b"again"
     assert late.info(path)["size"] == 5
+
+
+async def test_of_several_that_create_a_path_in_one_process_one_does(options, base, contents):
+    fs = SynapseFileSystem(**options, asynchronous=True, skip_instance_cache=True)
+    path = f"{base}/k.bin"
+    work = [fs._pipe_file(path, b"%d" % number, mode="create") for number in range(4)]
+    outcomes = await asyncio.gather(*work, return_exceptions=True)
+    assert (
+        sorted(type(one).__name__ for one in outcomes if one is not None)
+        == ["AlreadyExistsError"] * 3
+    )
+    await fs.aclose()
+    found = await asyncio.to_thread(contents)
+    assert found == {"k.bin": b"%d" % outcomes.index(None)}

@@ -118,26 +118,30 @@ class Sweeper:
     async def _remove(self, listed: wire.Entry, about: str) -> None:
         with contextlib.suppress(SynapseError):
             found = await self._api.entry(listed.id, about)
-            entry = found.data_storage
-            if entry.status != listed.status or not _is_ours(found):
-                return
-            logger.info("%s: removing %s, left by a process that is gone", about, entry.id)
-            if entry.status == wire.Status.ACTIVE and await self._is_needed(found, about):
-                await self._api.patch_entry(entry.id, {"status": wire.Status.DISABLED.value}, about)
-            else:
-                await self._api.delete_entry(entry.id, about)
+            if found.data_storage.status == listed.status and _is_ours(found):
+                logger.info("%s: removing %s, left by a process that is gone", about, listed.id)
+                await remove_source(self._api, found, about)
 
-    async def _is_needed(self, found: wire.EntryResponse, about: str) -> bool:
-        """Say whether a file may have its content from this source."""
-        if looked_at(found).text is not None:
-            return False
-        target = _marks(found).get(TARGET)
-        if not isinstance(target, str):
-            return True
-        try:
-            return shares_content(found, await self._api.entry(target, about))
-        except NotFoundError:
-            return False
+
+async def remove_source(api: DatasetsApi, found: wire.EntryResponse, about: str) -> None:
+    """Delete an entry that only brought content, or disable it where a file may have it there."""
+    entry = found.data_storage
+    if entry.status == wire.Status.ACTIVE and await _is_needed(api, found, about):
+        await api.patch_entry(entry.id, {"status": wire.Status.DISABLED.value}, about)
+    else:
+        await api.delete_entry(entry.id, about)
+
+
+async def _is_needed(api: DatasetsApi, found: wire.EntryResponse, about: str) -> bool:
+    if looked_at(found).text is not None:
+        return False
+    target = _marks(found).get(TARGET)
+    if not isinstance(target, str):
+        return True
+    try:
+        return shares_content(found, await api.entry(target, about))
+    except NotFoundError:
+        return False
 
 
 def _may_be_left(entry: wire.Entry, latest: datetime) -> bool:

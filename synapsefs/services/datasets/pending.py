@@ -11,7 +11,7 @@ from synapsefs.archive import SUFFIX
 from synapsefs.errors import ConflictError, InvalidRequestError, NotFoundError, SynapseError
 from synapsefs.location import Location, unescape
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.cleanup import SECONDS, delete_quietly, finished
+from synapsefs.services.datasets.cleanup import SECONDS, delete_quietly, finished, remove_source
 from synapsefs.services.datasets.folders import Folders, is_outdated
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import (
@@ -118,8 +118,12 @@ class PendingEntries:
         with contextlib.suppress(SynapseError, TimeoutError):
             async with asyncio.timeout(SECONDS):
                 found = await self._api.entry(identifier, about)
-                if found.data_storage.status == wire.Status.PENDING:
-                    await self._api.delete_entry(identifier, about)
+                entry = found.data_storage
+                hidden = HIDDEN_TAG in (entry.tags or ())
+                if entry.status == wire.Status.PENDING or (
+                    entry.status == wire.Status.ACTIVE and hidden
+                ):
+                    await remove_source(self._api, found, about)
 
     async def _wanted(self, dataset: DatasetRecord, marks: dict[str, Any]) -> wire.EntryCreate:
         location, notes = self._location, self._notes

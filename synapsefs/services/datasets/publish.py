@@ -179,6 +179,8 @@ class EntryPublisher:
         index = await self._indexes.get(dataset, since=since)
         found = index.at(location.inner)
         while isinstance(found, EntryRecord):
+            if staged.exclusive:
+                raise AlreadyExistsError("there is a file already", location.path)
             try:
                 record = await self._indexes.told(found, location.path)
             except NotFoundError:
