@@ -270,3 +270,39 @@ class Discarding:
 
     async def write(self, data: bytes) -> None:
         """Drop the bytes."""
+
+
+class Parts:
+    """A sink that hands bytes on in parts of one size.
+
+    Parameters
+    ----------
+    size
+        Bytes of each part but the last.
+    take
+        Is given each part, and whether it is the last.
+    """
+
+    def __init__(self, size: int, take: Callable[..., Awaitable[None]]) -> None:
+        self._size = size
+        self._take = take
+        self._part = bytearray()
+
+    async def write(self, data: bytes) -> None:
+        """Fill parts, and hand on those that are followed by more."""
+        view = memoryview(data)
+        while view:
+            room = self._size - len(self._part)
+            if not room:
+                await self._send(last=False)
+                continue
+            self._part += view[:room]
+            view = view[room:]
+
+    async def end(self) -> None:
+        """Hand on the last part."""
+        await self._send(last=True)
+
+    async def _send(self, *, last: bool) -> None:
+        part, self._part = self._part, bytearray()
+        await self._take(memoryview(part), last=last)

@@ -17,7 +17,7 @@ from synapsefs.errors import RangeNotSatisfiableError
 from synapsefs.localfile import SMALL, LocalTarget, look, place, require_unchanged, resolve_target
 from synapsefs.localstream import LocalReader, LocalWriter
 from synapsefs.location import Location
-from synapsefs.objects import Content, Pieces, fetch, object_size
+from synapsefs.objects import Content, Parts, Pieces, fetch, object_size
 from synapsefs.resume import HOPELESS, Arrival, Keeping, Sending
 from synapsefs.services.base import Service, Source, Staged, Upload
 from synapsefs.transport import Transport
@@ -329,6 +329,7 @@ async def _stage_stream(upload: Upload, path: str, progress: Progress) -> Staged
 
 
 async def _send_file(upload: Upload, source: Source) -> Staged:
+    """Send a file; the upload may keep its last part in memory until it is finished."""
     start = await upload.adopt(source)
     if start >= source.size > 0:
         return await upload.finish()
@@ -411,7 +412,7 @@ async def copy_bytes(
     """Send a file's bytes on to another place, verified on the way, with bounded memory."""
     size = await object_size(transport, content)
     upload = await service.upload(target, size=size, exclusive=False, options=options)
-    relay = _Relay(upload, size)
+    relay = Parts(upload.part_size, upload.write)
     digest = integrity.hasher(content.checksum)
     pipeline = integrity.Pipeline(*([digest.update] if digest else []))
     try:
@@ -425,29 +426,3 @@ async def copy_bytes(
         await pipeline.stop()
         await asyncio.shield(upload.abort())
         raise
-
-
-class _Relay:
-    """A sink that feeds an upload part by part."""
-
-    def __init__(self, upload: Upload, size: int) -> None:
-        self._upload = upload
-        self._part = bytearray()
-        self._left = size
-
-    async def write(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            room = self._upload.part_size - len(self._part)
-            if not room:
-                await self._send(last=False)
-                continue
-            self._part += view[:room]
-            view = view[room:]
-
-    async def _send(self, *, last: bool) -> None:
-        part, self._part = self._part, bytearray()
-        await self._upload.write(memoryview(part), last=last)
-
-    async def end(self) -> None:
-        await self._send(last=True)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from synapsefs import limits
+from synapsefs import SynapseFileSystem, limits
+from tests.support.observed import Seen, observed_server
+
+MIB = 2**20
 
 
 class Crowd:
@@ -84,3 +88,35 @@ def test_parcels_are_bounded_in_bytes_and_number() -> None:
     assert parcels([5, 5, 1]) == [[5, 5], [1]]
     assert parcels([50, 1, 50, 50]) == [[50], [1], [50], [50]]
     assert parcels([0, 0, 10, 0]) == [[0, 0, 10], [0]]
+
+
+async def test_the_budget_holds_until_a_file_has_arrived(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The datasets service wants checksums first, so that a file of one part waits in memory."""
+    monkeypatch.setattr(limits, "MAX_BUFFERED", 2 * MIB)
+    (tmp_path / "local").mkdir()
+    for number in range(8):
+        (tmp_path / "local" / f"{number}.bin").write_bytes(bytes(MIB))
+    under_way = most = 0
+
+    async def begin(seen: Seen) -> None:
+        nonlocal under_way, most
+        if seen.method == "PUT":
+            under_way += 1
+            most = max(most, under_way)
+            await asyncio.sleep(0.02)
+
+    def end(seen: Seen) -> None:
+        nonlocal under_way
+        under_way -= seen.method == "PUT"
+
+    with observed_server(tmp_path / "root") as server:
+        server.hook, server.on_answer = begin, end
+        async with SynapseFileSystem(
+            **server.options, asynchronous=True, skip_instance_cache=True
+        ) as fs:
+            await fs._mkdir("datasets/d")
+            await fs._put(f"{tmp_path}/local/", "datasets/d", recursive=True)
+            assert len(await fs._find("datasets/d")) == 8
+    assert 1 <= most <= 2

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from synapsefs.errors import InvalidRequestError, concerning
+from synapsefs.errors import ChangedError, InvalidRequestError, NotFoundError, concerning
 from synapsefs.services.base import Annotations, Entry
 from synapsefs.transfer import copy_bytes
 from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.staging import StagingVerbs
+
+ATTEMPTS = 5
+"""How often a change of attributes is merged anew when somebody else was faster."""
+SETTLING_SECONDS = 0.05
+"""Time after which tags that others were replacing are read again, at least."""
 
 
 @mirrored("getxattr", "getxattrs", "setxattrs", "get_tags", "put_tags")
@@ -55,7 +62,8 @@ class AttributeVerbs(StagingVerbs):
         """Set attributes and leave the others as they are; a value of None removes one.
 
         In datasets only a revision can say something new of a file, so its bytes travel again,
-        verified; a change by somebody else in between is not overwritten.
+        verified. When somebody else changes the file at the same time, the attributes are merged
+        into what is there then.
 
         Parameters
         ----------
@@ -74,24 +82,46 @@ class AttributeVerbs(StagingVerbs):
         Raises
         ------
         ChangedError
-            When somebody else changed the file at the same time.
+            When others keep changing the file at the same time.
         UnsupportedError
             Where the service cannot change them: datasets themselves and directories in them.
         """
         changes = {**(metadata or {}), **kwargs}
         if not changes:
             raise InvalidRequestError("name at least one attribute", path)
+        for attempt in range(ATTEMPTS):
+            try:
+                await self._change_attributes(path, changes)
+                break
+            except ChangedError:
+                if attempt == ATTEMPTS - 1:
+                    raise
+        return await self._getxattrs(path)
+
+    async def _change_attributes(self, path: str, changes: Mapping[str, Any]) -> None:
         entry, annotations = await self._annotated(path, refresh=True)
         with concerning(entry.location.path):
             options = await annotations.change(entry, changes)
             if options is not None:
                 await self._rewrite(entry, options)
-        return await self._getxattrs(path)
 
     async def _rewrite(self, entry: Entry, options: Mapping[str, Any]) -> None:
-        """Write a file's own bytes anew with other options."""
+        """Write the bytes of the version that the options are based on anew.
+
+        Raises
+        ------
+        ChangedError
+            When another version is there by now.
+        """
+        path, base = entry.location.path, options["base_version"]
         service = await self._service(entry.location)
-        content = await service.content(entry)
+        rule = "somebody else replaced the file at the same time"
+        try:
+            content = await service.content(await self._entry_at(path, base))
+        except NotFoundError as error:
+            raise ChangedError(rule, path) from error
+        if content.version != base:
+            raise ChangedError(rule, path)
         work = [copy_bytes(self.transport, content, service, entry.location, options)]
         await self._publish_or_discard(await self._arrived(work))
 
@@ -124,7 +154,24 @@ class AttributeVerbs(StagingVerbs):
             raise InvalidRequestError(f"mode is 'o' or 'm', not {mode!r}", path)
         entry, annotations = await self._annotated(path, refresh=True)
         with concerning(entry.location.path):
-            if mode == "m":
-                before = await annotations.tags(entry)
-                tags = [*before, *(tag for tag in tags if tag not in before)]
-            await annotations.set_tags(entry, tags)
+            if mode == "o":
+                await annotations.set_tags(entry, tags)
+            else:
+                await self._add_tags(entry, annotations, tags)
+
+    async def _add_tags(self, entry: Entry, annotations: Annotations, tags: Sequence[str]) -> None:
+        """Add tags, and again when somebody else replaced all tags at the same time.
+
+        The service replaces all tags unconditionally. So they are read once more, when what another
+        client was sending at the same time has arrived.
+        """
+        wanted = list(tags)
+        for _ in range(ATTEMPTS):
+            began = time.monotonic()
+            before = await annotations.tags(entry)
+            await annotations.set_tags(entry, [*before, *(t for t in wanted if t not in before)])
+            await asyncio.sleep(max(2 * (time.monotonic() - began), SETTLING_SECONDS))
+            before = await annotations.tags(entry)
+            if set(wanted) <= set(before):
+                return
+        raise ChangedError("somebody else keeps replacing the tags", entry.location.path)

@@ -123,7 +123,11 @@ class Core(AsyncFileSystem):
             )
         if datasets is not None:
             made[Root.DATASETS] = DatasetsService(
-                self.transport, datasets, self._named_datasets, expiry
+                self.transport,
+                datasets,
+                self._named_datasets,
+                expiry,
+                chosen_expiry=self._expiry is not None,
             )
         for root, service in made.items():
             self._services.setdefault(root, service)

@@ -70,14 +70,17 @@ def test_each_makes_the_same_text(bench, fs, another, fresh):
         assert last.cat(last.find(base)) == {f"{base}/a.txt": b"other"}
 
 
-def test_each_makes_another_file_of_the_same_name(bench, fs, another, fresh):
-    """What was published last has the name; the other is listed beside it, not hidden."""
+def test_each_writes_the_same_new_path(bench, fs, another, fresh):
+    """The second finds the first's file, and replaces it."""
     base = bench.container("datasets", operations("datasets")["pipe"])
     assert fs.find(base) == another.find(base) == []
-    fs.pipe_file(f"{base}/a.bin", b"\xff first")
+    fs.pipe_file(f"{base}/a.bin", b"\xff first", metadata={"by": "first"})
     another.pipe_file(f"{base}/a.bin", b"\xff second")
-    assert fresh.cat_file(f"{base}/a.bin") == b"\xff second"
-    assert sorted(fresh.cat(fresh.find(base)).values()) == [b"\xff first", b"\xff second"]
+    assert fresh.cat(fresh.find(base)) == {f"{base}/a.bin": b"\xff second"}
+    assert fresh.getxattrs(f"{base}/a.bin") == {"by": "first"}
     fs.pipe_file(f"{base}/a.bin", b"\xff third")
     fresh.invalidate_cache()
-    assert fresh.cat_file(f"{base}/a.bin") == b"\xff third"
+    assert fresh.cat(fresh.find(base)) == {f"{base}/a.bin": b"\xff third"}
+    another.rm(f"{base}/a.bin")
+    with bench.client() as last:
+        assert last.find(base) == []

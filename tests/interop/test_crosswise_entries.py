@@ -107,6 +107,25 @@ def test_revisions(fs: SynapseFileSystem, client: Any, models: Any, dataset: str
     assert Path(client.fetch_data_from_storage(read["id"])).read_bytes() == b"\xff three"
 
 
+def test_a_file_that_is_overwritten_is_one_entry(
+    fs: SynapseFileSystem, client: Any, dataset: str
+) -> None:
+    for name in ("k.txt", "k.bin"):
+        fs.pipe_file(f"{dataset}/{name}", b"\xff one")
+        fs.pipe_file(f"{dataset}/{name}", b"two", metadata={"a": 1})
+        fs.setxattrs(f"{dataset}/{name}", b=2)
+        fs.pipe_file(f"{dataset}/{name}", b"\xff three")
+    listed = client.get_dataset(uuid.UUID(fs.info(dataset)["id"])).data_storage_entries
+    assert sorted(one.name for one in listed if not one.name.startswith(".synapsefs-cat")) == [
+        "k.bin",
+        "k.txt",
+    ]
+    for name in ("k.txt", "k.bin"):
+        path = client.fetch_data_from_storage(fs.info(f"{dataset}/{name}")["id"])
+        assert Path(path).read_bytes() == b"\xff three"
+        assert Path(path).name == name
+
+
 def test_links(fs: SynapseFileSystem, client: Any, dataset: str) -> None:
     identifier = fs.info(dataset)["id"]
     client.store_link(

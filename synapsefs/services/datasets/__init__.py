@@ -1,5 +1,7 @@
 """The datasets service (Edison) as a filesystem.
 
 ``api`` speaks, ``registry`` finds datasets by name, ``index`` arranges listings, ``indexes`` keeps
-them, ``upload`` sends bytes, ``publish`` makes files visible, ``service`` puts them together.
+them, ``folders`` makes directories, ``upload`` sends bytes to ``pending`` entries, ``publish``
+makes files visible, by ``revising`` what is there, ``removing`` removes them, ``cleanup`` clears
+away what is left of interrupted work, ``service`` puts them together.
 """

@@ -11,6 +11,9 @@ from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord
 
+SLOW = 10
+"""A listing is used for at least this many times as long as reading it took."""
+
 
 class Indexes:
     """Gives the index of a dataset, as fresh as it must be.
@@ -21,32 +24,65 @@ class Indexes:
         The service.
     expiry
         Seconds for which a listing is believed.
+    chosen_expiry
+        Whether the user chose the expiry: then it holds for slow listings, too.
     """
 
-    def __init__(self, api: DatasetsApi, expiry: float) -> None:
+    def __init__(self, api: DatasetsApi, expiry: float, *, chosen_expiry: bool = True) -> None:
         self._api = api
         self._expiry = expiry
+        self._chosen_expiry = chosen_expiry
         self._by_id: dict[str, DatasetIndex] = {}
         self._reading: Locks[str] = Locks()
 
     def holding(self, record: EntryRecord) -> DatasetIndex:
         """Give the index that a record lies in, as it is."""
-        return self._by_id.setdefault(record.dataset, DatasetIndex(record.dataset))
+        return self._index(record.dataset)
 
-    async def get(self, dataset: DatasetRecord, *, refresh: bool = False) -> DatasetIndex:
-        """Give the dataset's index, read again when it is too old or not believed."""
+    def _index(self, identifier: str) -> DatasetIndex:
+        index = self._by_id.get(identifier)
+        if index is None:
+            index = self._by_id[identifier] = DatasetIndex(identifier)
+        return index
+
+    async def get(
+        self, dataset: DatasetRecord, *, refresh: bool = False, since: float | None = None
+    ) -> DatasetIndex:
+        """Give the dataset's index.
+
+        Parameters
+        ----------
+        dataset
+            Of which dataset.
+        refresh
+            Read it anew.
+        since
+            Read it anew unless it was read after this time (monotonic seconds): what is decided on
+            it must be what the service says during the call. Left out, the expiry decides.
+        """
         began = time.monotonic()
         async with self._reading.get(dataset.identifier):
-            index = self._by_id.setdefault(dataset.identifier, DatasetIndex(dataset.identifier))
-            if index.loaded_at is not None and index.loaded_at > began:
-                return index
-            if refresh or index.age() > self._expiry:
+            index = self._index(dataset.identifier)
+            if not self._is_recent(index, began, began if refresh else since):
                 reading = time.monotonic()
                 about = dataset.location.path
                 answer = await self._api.dataset(dataset.identifier, about)
                 dataset.description = answer.dataset.description or dataset.description
                 index.fill(answer.data_storage_entries, reading)
         return index
+
+    def _is_recent(self, index: DatasetIndex, began: float, since: float | None) -> bool:
+        if index.loaded_at is None:
+            return False
+        if since is not None:
+            return index.read_at >= since
+        return index.loaded_at > began or index.age() <= self._expiry_of(index)
+
+    def _expiry_of(self, index: DatasetIndex) -> float:
+        """Use a listing that took long for longer, unless the user chose the expiry."""
+        if self._chosen_expiry:
+            return self._expiry
+        return max(self._expiry, SLOW * index.load_seconds)
 
     async def decided(self, record: EntryRecord, about: str) -> EntryRecord:
         """Look closer at an entry of which the listing does not say what it is."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from synapsefs import limits
 from synapsefs.errors import NotFoundError
@@ -134,6 +135,7 @@ class Listing:
 
     async def at(self, index: DatasetIndex, place: Location) -> Entry | None:
         """Give what an index has at a place."""
+        by_id = place.name.startswith("@")
         place = Location((*place.segments[:2], *index.canonical(place.inner)))
         for depth in range(1, len(place.inner) + 1):
             above = index.at(place.inner[:depth])
@@ -141,7 +143,7 @@ class Listing:
                 await self._indexes.decided(above, place.path)
         found = index.at(place.inner)
         if isinstance(found, EntryRecord):
-            return _entry(place, found)
+            return _entry(place, replace(found, by_id=True) if by_id else found)
         if found is None:
             return None
         return _entry(place, found.record) if found.record else directory(place)

@@ -20,7 +20,12 @@ from synapsefs.wire import datasets as wire
 HIDDEN_TAG = "synapsefs-internal"
 """Tag of entries that this package keeps for itself: the catalogue, and sources of revisions."""
 
+HELPER_NAME = ".synapsefs-upload"
+"""Name of entries that only bring the content of a revision."""
+
 MARK = "synapsefs"
+TARGET = "target"
+"""Mark of such an entry: the id of the entry that gets the content."""
 _SIZE = "size"
 NAMES = ("description", "tags", "metadata", "embedding")
 

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from typing import Any
 
 from synapsefs.archive import SUFFIX
-from synapsefs.errors import InvalidRequestError, NotFoundError, SynapseError
+from synapsefs.errors import ConflictError, InvalidRequestError, NotFoundError, SynapseError
 from synapsefs.location import Location, unescape
 from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.cleanup import SECONDS, delete_quietly, finished, remove_source
+from synapsefs.services.datasets.folders import Folders, is_outdated
 from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes, marked, marks_in, unmarked
-from synapsefs.services.datasets.publish import EntryPublisher
+from synapsefs.services.datasets.notes import (
+    HELPER_NAME,
+    HIDDEN_TAG,
+    TARGET,
+    Notes,
+    marked,
+    marks_in,
+    unmarked,
+)
 from synapsefs.services.datasets.records import EntryRecord
-from synapsefs.services.datasets.registry import DatasetRecord
+from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
+from synapsefs.services.datasets.sources import told_by
+from synapsefs.services.datasets.upload import Purpose
 from synapsefs.wire import datasets as wire
 
 
@@ -24,35 +37,61 @@ class PendingEntries:
     ----------
     api
         The service.
-    publisher, indexes
-        What makes the folders above, and what is there.
-    dataset, location
+    folders
+        Makes the directories above.
+    registry, indexes
+        What is there.
+    location
         Where the file will appear.
     notes
         What it shall say besides its content.
+    new
+        Whether it becomes a file of its own whatever is there.
     """
 
     def __init__(
         self,
         api: DatasetsApi,
-        publisher: EntryPublisher,
+        folders: Folders,
+        registry: DatasetRegistry,
         indexes: Indexes,
-        dataset: DatasetRecord,
         location: Location,
         notes: Notes,
+        *,
+        new: bool = False,
     ) -> None:
         self._api = api
-        self._publisher = publisher
+        self._folders = folders
+        self._registry = registry
         self._indexes = indexes
-        self._dataset = dataset
         self._location = location
         self._notes = notes
+        self._new = new
+        self._since: float | None = None
+        self.purpose = Purpose()
 
     async def create(self, marks: dict[str, Any]) -> wire.EntryResponse:
         """Create one, given what this package notes of its content."""
-        with self._publisher.doubting(self._dataset):
-            wanted = await self._wanted(marks)
-            return await self._api.create_entry(wanted, self._location.path, replay=True)
+
+        async def make(dataset: DatasetRecord) -> wire.EntryResponse:
+            try:
+                return await self._create(dataset, marks)
+            except (NotFoundError, InvalidRequestError, ConflictError) as error:
+                if self.purpose.parent is None or not is_outdated(error):
+                    raise
+            self._since = time.monotonic()
+            return await self._create(dataset, marks)
+
+        return await self._folders.in_dataset(self._location, make)
+
+    async def _create(self, dataset: DatasetRecord, marks: dict[str, Any]) -> wire.EntryResponse:
+        about = self._location.path
+        wanted = await self._wanted(dataset, marks)
+
+        async def undo(made: wire.EntryResponse) -> None:
+            await delete_quietly(self._api, made.data_storage.id, about)
+
+        return await finished(self._api.create_entry(wanted, about, replay=True), undo)
 
     async def again(self, identifier: str, marks: dict[str, Any]) -> wire.EntryResponse | None:
         """Find one of an earlier process again; None where it is not what would be made now."""
@@ -60,45 +99,91 @@ class PendingEntries:
             found = await self._api.entry(identifier, self._location.path)
         except (NotFoundError, InvalidRequestError):
             return None
-        entry, wanted = found.data_storage, await self._wanted(marks)
+        dataset = await self._registry.find(self._location)
+        entry, wanted = found.data_storage, await self._wanted(dataset, marks)
+        told = _told_metadata(found)
         same = (
             entry.status == wire.Status.PENDING
             and (entry.name, entry.dataset_id, entry.parent_id, bool(entry.is_collection))
             == (wanted.name, wanted.dataset_id, wanted.parent_id, bool(wanted.is_collection))
             and (entry.description or "", sorted(entry.tags or ()))
             == (wanted.description or "", sorted(wanted.tags or ()))
-            and (entry.metadata is None or _alike(entry.metadata, wanted.metadata))
+            and (told is None or _alike(told, wanted.metadata))
         )
         return found if same else None
 
     async def abandon(self, identifier: str) -> None:
         """Delete one, if that can be; what has become visible stays."""
         about = self._location.path
-        with contextlib.suppress(SynapseError):
-            found = await self._api.entry(identifier, about)
-            if found.data_storage.status == wire.Status.PENDING:
-                await self._api.delete_entry(identifier, about)
+        with contextlib.suppress(SynapseError, TimeoutError):
+            async with asyncio.timeout(SECONDS):
+                found = await self._api.entry(identifier, about)
+                entry = found.data_storage
+                hidden = HIDDEN_TAG in (entry.tags or ())
+                if entry.status == wire.Status.PENDING or (
+                    entry.status == wire.Status.ACTIVE and hidden
+                ):
+                    await remove_source(self._api, found, about)
 
-    async def _wanted(self, marks: dict[str, Any]) -> wire.EntryCreate:
+    async def _wanted(self, dataset: DatasetRecord, marks: dict[str, Any]) -> wire.EntryCreate:
         location, notes = self._location, self._notes
-        found = (await self._indexes.get(self._dataset)).at(location.inner)
-        name = unescape(location.name)
+        replaced = None if self._new else await self._replaced(dataset)
+        own_name = unescape(location.name)
         tags = notes.tag_list()
-        if isinstance(found, EntryRecord):
+        if replaced is not None:
             tags = [HIDDEN_TAG]
-            notes = notes.over((await self._indexes.told(found, location.path)).said())
-        folder = location.inner[:-1]
+            marks = {**marks, TARGET: replaced.identifier}
+            notes = notes.over(replaced.said())
+        self.purpose = await self._decided(dataset, replaced)
+        archive = notes.archive and not own_name.endswith(SUFFIX)
         return wire.EntryCreate(
-            name=name,
-            file_path=name if not notes.archive or name.endswith(SUFFIX) else f"{name}{SUFFIX}",
+            name=HELPER_NAME if self.purpose.source else own_name,
+            file_path=f"{own_name}{SUFFIX}" if archive else own_name,
             is_collection=notes.archive,
             description=notes.description,
             embedding=None if notes.embedding is None else list(notes.embedding),
-            dataset_id=self._dataset.identifier,
-            parent_id=await self._publisher.ensure_folder(self._dataset, folder, location.path),
+            dataset_id=dataset.identifier,
+            parent_id=self.purpose.parent,
             metadata=marked(notes.metadata, marks),
             tags=tags,
         )
+
+    async def _replaced(self, dataset: DatasetRecord) -> EntryRecord | None:
+        """Give the file that is there, with all that it says."""
+        index = await self._indexes.get(dataset, since=self._since)
+        found = index.at(self._location.inner)
+        if not isinstance(found, EntryRecord):
+            return None
+        try:
+            return await self._indexes.told(found, self._location.path)
+        except NotFoundError:
+            self._indexes.removed([found])
+            return await self._replaced(dataset)
+
+    async def _decided(self, dataset: DatasetRecord, replaced: EntryRecord | None) -> Purpose:
+        """Decide between a file of its own and the source of a revision, which lies at the top.
+
+        Only a service that has revisions can give a source's content another name.
+        """
+        metadata: dict[str, Any] | None = None
+        if self._notes.metadata is None:
+            metadata = {} if replaced is None else dict(replaced.metadata or {})
+        if replaced is not None and replaced.revision is not None:
+            becomes_archive = self._notes.archive and not replaced.entry.is_collection
+            if not becomes_archive:
+                return Purpose(source=True, metadata=metadata)
+        segments, about = self._location.inner[:-1], self._location.path
+        parent = await self._folders.ensure(dataset, segments, about, since=self._since)
+        return Purpose(parent=parent, metadata=metadata)
+
+
+def _told_metadata(found: wire.EntryResponse) -> Any:
+    """Give an entry's metadata, where the answer tells it; the location may tell its size alone."""
+    if found.data_storage.metadata is not None:
+        return found.data_storage.metadata
+    configs = [location.storage_config for location in found.storage_locations]
+    told = told_by(configs[0]) if configs else {}
+    return told if marks_in(told) else None
 
 
 def _alike(told: Any, wanted: Any) -> bool:

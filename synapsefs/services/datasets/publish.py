@@ -1,208 +1,207 @@
-"""Creating and revising entries: what makes files of a dataset appear and change."""
+"""Making files of a dataset appear and change, decided on what the service says at that time."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
-import uuid
-from collections.abc import Iterator, Sequence
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Protocol
 
+from synapsefs import limits
 from synapsefs.errors import (
+    AlreadyExistsError,
     ChangedError,
+    ChecksumError,
     ConflictError,
     FolderError,
     InvalidRequestError,
-    NotAFolderError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
 )
 from synapsefs.limits import Locks
-from synapsefs.location import Location, unescape
+from synapsefs.location import Location
+from synapsefs.objects import Content, Parts, fetch
 from synapsefs.services.base import Staged
 from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.index import DatasetIndex
+from synapsefs.services.datasets.cleanup import Sweeper, delete_quietly
+from synapsefs.services.datasets.folders import Folders, is_outdated
+from synapsefs.services.datasets.index import DatasetIndex, creation_order
 from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
+from synapsefs.services.datasets.notes import Notes
+from synapsefs.services.datasets.places import require_distinct
 from synapsefs.services.datasets.records import EntryRecord, looked_at
-from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
-from synapsefs.services.datasets.upload import StagedObject, StagedText
-from synapsefs.services.tree import Folder
+from synapsefs.services.datasets.registry import DatasetRecord
+from synapsefs.services.datasets.revising import REUSABLE, MetadataChangedError, Revisions
+from synapsefs.services.datasets.revising import text_entry as new_text
+from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
+from synapsefs.transport import Transport
 from synapsefs.wire import datasets as wire
 
 logger = logging.getLogger("synapsefs")
-REVISION_ATTEMPTS = 5
-CHANGED = "somebody else changed the file since the version that was to be replaced"
+ATTEMPTS = 5
+
+
+class StartUpload(Protocol):
+    """Begins to send a file."""
+
+    def __call__(self, location: Location, notes: Notes, *, new: bool) -> DatasetUpload:
+        """Give an upload to an entry; with ``new`` to one that replaces nothing."""
+
+
+@dataclass(slots=True, eq=False)
+class _Published:
+    """A file that has become visible.
+
+    Attributes
+    ----------
+    dataset, record, staged
+        Where, as what, and what was sent.
+    parent
+        Id of the directory that it was put into.
+    new
+        Whether it is an entry of its own rather than a revision.
+    """
+
+    dataset: DatasetRecord
+    record: EntryRecord
+    staged: Staged
+    parent: str | None
+    new: bool
 
 
 class EntryPublisher:
-    """Creates directories, pending entries, and the files and revisions that become visible.
+    """Publishes files, each new or as the next revision of what is there.
+
+    What is there is listed once per call and dataset before anything is published, and once more
+    after new entries were made: the service takes several of one name.
 
     Parameters
     ----------
-    api
-        The service.
-    registry, indexes
+    api, transport
+        The service and the storage.
+    folders, indexes
         What is there.
+    start
+        Begins to send a file again.
     """
 
-    def __init__(self, api: DatasetsApi, registry: DatasetRegistry, indexes: Indexes) -> None:
+    def __init__(
+        self,
+        api: DatasetsApi,
+        transport: Transport,
+        folders: Folders,
+        indexes: Indexes,
+        start: StartUpload,
+    ) -> None:
         self._api = api
-        self._registry = registry
+        self._transport = transport
+        self._folders = folders
         self._indexes = indexes
-        self._writing: Locks[str] = Locks()
+        self._start = start
+        self._at_a_time = transport.options.max_concurrency
+        self._revisions = Revisions(api, indexes)
+        self._sweeper = Sweeper(api)
+        self._writing: Locks[tuple[str, tuple[str, ...]]] = Locks()
 
-    async def require_free(self, dataset: DatasetRecord, location: Location) -> None:
-        """Refuse a place where no file can be written, before any byte is sent.
+    async def publish(
+        self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Make files visible; of several for one path only the last.
 
-        Raises
-        ------
-        FolderError
-            When a directory is there: a file would take its name from it.
-        NotAFolderError
-            When a file is in the way.
-        """
-        index = await self._indexes.get(dataset)
-        if isinstance(index.at(location.inner), Folder):
-            raise FolderError("there is a directory already", location.path)
-        for depth in range(1, len(location.inner)):
-            found = index.at(location.inner[:depth])
-            if isinstance(found, EntryRecord):
-                found = await self._indexes.decided(found, location.path)
-                if found.kind == "file":
-                    raise NotAFolderError("a file is in the way of a directory", location.path)
-
-    async def require_own(self, dataset: DatasetRecord, location: Location, notes: Notes) -> None:
-        """Refuse to write where the service would not show what was written.
+        Parameters
+        ----------
+        staged
+            The files.
+        then
+            Is done when all has been checked, and before anything is published.
 
         Raises
         ------
-        UnsupportedError
-            When a link or registered source is there, or an embedding is given to a file that is.
-        """
-        found = (await self._indexes.get(dataset)).at(location.inner)
-        if not isinstance(found, EntryRecord):
-            return
-        if notes.embedding is not None:
-            rule = "an embedding is taken only when a file is made: remove the old one first"
-            raise UnsupportedError(rule, location.path)
-        if (await self._indexes.told(found, location.path)).connection is not None:
-            rule = "nothing is written to a link or registered source: remove the entry first"
-            raise UnsupportedError(rule, location.path)
-
-    async def ensure_folder(
-        self,
-        dataset: DatasetRecord,
-        segments: tuple[str, ...],
-        about: str,
-        notes: Notes | None = None,
-    ) -> str | None:
-        """Give the id of a directory, creating what is missing of it; None for the dataset.
-
-        A directory that is created at the end of the path says what ``notes`` say.
-
-        Raises
-        ------
-        NotAFolderError
-            When a file is in the way.
-        """
-        if not segments:
-            return None
-        async with self._writing.get(dataset.identifier):
-            index = await self._indexes.get(dataset)
-            parent: str | None = None
-            for depth in range(1, len(segments) + 1):
-                place = segments[:depth]
-                found = await self._folder_at(index, place, about)
-                said = notes if notes and place == segments else Notes()
-                parent = found or await self._create_folder(dataset, place, parent, about, said)
-            return parent
-
-    async def _folder_at(
-        self, index: DatasetIndex, segments: tuple[str, ...], about: str
-    ) -> str | None:
-        """Give the id of a directory that is there."""
-        found = index.at(segments)
-        if isinstance(found, EntryRecord):
-            found = await self._indexes.decided(found, about)
-            if found.kind != "directory":
-                raise NotAFolderError("a file is in the way of a directory", about)
-            return found.identifier
-        if found is None or found.record is None:
-            return None
-        if found.record.pieces is not None:
-            raise NotAFolderError("a registered source holds no other files", about)
-        return found.record.identifier
-
-    async def _create_folder(
-        self,
-        dataset: DatasetRecord,
-        segments: tuple[str, ...],
-        parent: str | None,
-        about: str,
-        notes: Notes,
-    ) -> str:
-        entry = wire.EntryCreate(
-            name=unescape(segments[-1]),
-            dataset_id=dataset.identifier,
-            parent_id=parent,
-            **notes.sent(),
-        )
-
-        async def create() -> str:
-            made = looked_at(await self._api.create_entry(entry, about, replay=False))
-            made.kind = "directory"
-            (await self._indexes.get(dataset)).put(made)
-            return made.identifier
-
-        async def look() -> str | None:
-            index = await self._indexes.get(dataset, refresh=True)
-            return await self._folder_at(index, segments, about)
-
-        return await self._api.once(create, look)
-
-    async def publish(self, staged: Staged) -> None:
-        """Make a file visible: new, or as the next revision of what is there.
-
-        Raises
-        ------
+        AlreadyExistsError
+            When something is there that shall not be replaced.
+        FolderError, NotAFolderError
+            When a directory has the name, or a file is in the way; nothing was published then.
         ChangedError
-            When what is there is not the version that the file shall replace.
+            When what is there is not the version that a file shall replace.
         """
-        dataset = await self._registry.find(staged.location)
-        with self.doubting(dataset):
-            await self._publish(dataset, staged)
+        since = time.monotonic()
+        last = {item.location: item for item in staged}
+        require_distinct(last)
+        datasets = await self._checked(list(last.values()), since)
+        if then is not None:
+            await then()
+        work = (
+            self._publish(datasets[location.container], item, since)
+            for location, item in last.items()
+        )
+        published = await limits.gather(work, self._at_a_time)
+        for item in staged:
+            if last[item.location] is not item and item.abandon is not None:
+                await item.abandon()
+        await self._settle(published)
 
-    @contextlib.contextmanager
-    def doubting(self, dataset: DatasetRecord) -> Iterator[None]:
-        """Look for a dataset anew the next time, when the service says that something is not there.
+    async def _checked(self, staged: Sequence[Staged], since: float) -> dict[str, DatasetRecord]:
+        """Check all places against what is there; give the datasets by their segment."""
+        found: dict[str, DatasetRecord] = {}
+        for item in staged:
+            location = item.location
+            dataset, index = await self._folders.index(location, since)
+            found[location.container] = dataset
+            if item.exclusive and index.at(location.inner) is not None:
+                raise AlreadyExistsError("there is a file already", location.path)
+            await self._folders.require_free(index, location)
+        return found
 
-        Another process may have deleted it, and made another of its name.
-        """
-        try:
-            yield
-        except NotFoundError as error:
-            if error.status == 404:
-                self._registry.doubt(dataset)
-            raise
-
-    async def _publish(self, dataset: DatasetRecord, staged: Staged) -> None:
+    async def _publish(self, dataset: DatasetRecord, staged: Staged, since: float) -> _Published:
         location = staged.location
-        parent = await self.ensure_folder(dataset, location.inner[:-1], location.path)
-        index = await self._indexes.get(dataset, refresh=staged.base is not None)
+        above, about = location.inner[:-1], location.path
+        async with self._writing.get((dataset.identifier, location.inner)):
+            parent = await self._folders.ensure(dataset, above, about, since=since)
+            try:
+                return await self._make_visible(dataset, staged, parent, since)
+            except (NotFoundError, InvalidRequestError, ConflictError) as error:
+                if not is_outdated(error) or not isinstance(staged.handle, StagedText):
+                    raise
+                now = time.monotonic()
+                again = await self._folders.ensure(dataset, above, about, since=now)
+                if again == parent:
+                    raise
+                return await self._make_visible(dataset, staged, again, now)
+
+    async def _make_visible(
+        self, dataset: DatasetRecord, staged: Staged, parent: str | None, since: float
+    ) -> _Published:
+        location = staged.location
+        index = await self._indexes.get(dataset, since=since)
         found = index.at(location.inner)
-        if isinstance(found, EntryRecord):
-            made = await self._replace(dataset, index, found, staged, parent)
-        elif staged.base is not None:
+        while isinstance(found, EntryRecord):
+            if staged.exclusive:
+                raise AlreadyExistsError("there is a file already", location.path)
+            try:
+                record = await self._indexes.told(found, location.path)
+            except NotFoundError:
+                self._indexes.removed([found])
+                found = index.at(location.inner)
+            else:
+                return await self._replace(dataset, index, record, staged, parent)
+        if staged.base is not None:
             raise ChangedError("the file that was to be replaced is gone", location.path)
-        else:
-            made = await self._appear(dataset, index, staged, parent)
-        if _is_of(made, staged):
-            made.size, made.size_certain = staged.size, True
+        made = await self._appear(dataset, index, staged, parent)
+        return self._noted(_Published(dataset, made, staged, parent, new=True))
+
+    def _noted(self, published: _Published) -> _Published:
+        record, staged = published.record, published.staged
+        if _is_of(record, staged):
+            record.size, record.size_certain = staged.size, True
             if isinstance(staged.handle, StagedObject):
-                made.md5 = staged.handle.md5
-        index.put(made)
+                record.md5 = staged.handle.md5
+        record.dataset = published.dataset.identifier
+        self._indexes.holding(record).put(record)
+        return published
 
     async def _appear(
         self, dataset: DatasetRecord, index: DatasetIndex, staged: Staged, parent: str | None
@@ -210,6 +209,8 @@ class EntryPublisher:
         about = staged.location.path
         handle = staged.handle
         if isinstance(handle, StagedObject):
+            if handle.purpose.source or handle.purpose.parent != parent:
+                handle = await self._sent_again(staged, new=True)
             identifier = handle.response.data_storage.id
             if handle.hidden:
                 tags = handle.notes.tag_list() or []
@@ -217,7 +218,7 @@ class EntryPublisher:
                 handle.hidden = False
             active = {"status": wire.Status.ACTIVE.value}
             return looked_at(await self._api.patch_entry(identifier, active, about))
-        entry = _text_entry(dataset, staged, parent)
+        entry = new_text(dataset, staged, parent)
         known = set(index.records)
 
         async def create() -> EntryRecord:
@@ -238,6 +239,41 @@ class EntryPublisher:
         fresh = await self._indexes.look(found, staged.location.path)
         return fresh if fresh.text == text else None
 
+    async def _sent_again(self, staged: Staged, *, new: bool) -> StagedObject:
+        """Send an object again, from the entry where it is to one that serves.
+
+        An entry's name, directory and metadata cannot be changed.
+        """
+        about, old = staged.location.path, staged.handle
+        identifier = old.response.data_storage.id
+        await self._revisions.hide(old, about)
+        await self._api.patch_entry(identifier, {"status": wire.Status.ACTIVE.value}, about)
+        url = looked_at(await self._api.entry(identifier, about)).url
+
+        async def locate(renew: bool) -> str:
+            fresh = looked_at(await self._api.entry(identifier, about)).url if renew else url
+            if not fresh:
+                raise InvalidRequestError("the service gives no URL of what was sent", about)
+            return fresh
+
+        content = Content(about, old.revision, staged.size, old.md5, locate)
+        upload = self._start(staged.location, old.notes, new=new)
+        parts = Parts(upload.part_size, upload.write)
+        try:
+            held = min(2 * upload.part_size, staged.size)
+            async with limits.shared().buffered.hold(held):
+                await fetch(self._transport, content, 0, None, parts)
+                await parts.end()
+                again = await upload.finish()
+            _require_same_bytes(again, staged)
+        except BaseException:
+            await upload.abort()
+            raise
+        await delete_quietly(self._api, identifier, about)
+        staged.handle, staged.abandon = again.handle, again.abandon
+        handle: StagedObject = again.handle
+        return handle
+
     async def _replace(
         self,
         dataset: DatasetRecord,
@@ -245,66 +281,38 @@ class EntryPublisher:
         record: EntryRecord,
         staged: Staged,
         parent: str | None,
-    ) -> EntryRecord:
+    ) -> _Published:
         """Publish a revision; where the service has none, a new entry in the old one's place."""
         about = staged.location.path
-        record = await self._indexes.decided(record, about)
         if record.kind == "directory":
             raise FolderError("there is a directory already", about)
+        if record.connection is not None:
+            rule = "nothing is written to a link or registered source: remove the entry first"
+            raise UnsupportedError(rule, about)
+        others = [*index.namesakes(record), *index.doubles(record)]
+        take_place = partial(self._take_place, dataset, index, record, staged, parent)
         if staged.handle.notes.archive and not record.entry.is_collection:
-            return await self._take_place(dataset, index, record, staged, parent)
-        source = await self._source(dataset, staged)
-        try:
-            response = await self._revise(record, staged, _revision(staged, source))
-        except (InvalidRequestError, NotFoundError) as error:
-            if isinstance(staged.handle, StagedText) or staged.base is not None:
-                await self._retire_source(source, about)
-            if staged.base is not None:
-                raise
-            logger.info("%s: no revision, so a new entry: %s", about, error)
-            return await self._take_place(dataset, index, record, staged, parent)
-        except SynapseError:
-            await self._retire_source(source, about)
-            raise
-        await self._retire_source(source, about)
-        await self._delete_replaced(index.doubles(record), about)
+            return await take_place()
+        for attempt in range(ATTEMPTS):
+            try:
+                response = await self._revisions.publish(dataset, record, staged)
+                break
+            except MetadataChangedError:
+                if staged.base is not None or attempt == ATTEMPTS - 1:
+                    raise
+                record = await self._indexes.look(record, about)
+                await self._sent_again(staged, new=False)
+            except REUSABLE as error:
+                if staged.base is not None:
+                    raise
+                logger.info("%s: no revision, so a new entry: %s", about, error)
+                return await take_place()
+        await self._delete(others, about)
         tags = staged.handle.notes.tag_list()
         if tags is not None:
             response = await self._api.patch_entry(record.identifier, {"tags": tags}, about)
-        return looked_at(response)
-
-    async def _revise(
-        self, record: EntryRecord, staged: Staged, changes: dict[str, Any]
-    ) -> wire.EntryResponse:
-        """Publish on the newest base, again when somebody else was faster: the last writer wins.
-
-        Unless a certain version is to be replaced: then somebody else wins.
-        """
-        about = staged.location.path
-        base = record.revision
-        if staged.base is not None:
-            base = await self._base(record, staged.base, about)
-        for attempt in range(REVISION_ATTEMPTS):
-            if base is None or attempt:
-                base = (await self._indexes.look(record, about)).revision
-            if base is None:
-                raise InvalidRequestError("the entry has no revisions", about)
-            try:
-                revision = {**changes, "base_revision_id": base}
-                return await self._api.patch_entry(record.identifier, revision, about)
-            except ConflictError as error:
-                if staged.base is not None:
-                    raise ChangedError(CHANGED, about, status=error.status) from error
-                if attempt == REVISION_ATTEMPTS - 1:
-                    raise
-        raise ConflictError("somebody else keeps changing the file", about)
-
-    async def _base(self, record: EntryRecord, wanted: str | int, about: str) -> str | None:
-        """Give the revision that ``wanted`` names, if it is the newest."""
-        fresh = await self._indexes.look(record, about)
-        if wanted not in {fresh.revision, fresh.version, fresh.moment, fresh.number}:
-            raise ChangedError(CHANGED, about)
-        return fresh.revision
+        made = looked_at(response)
+        return self._noted(_Published(dataset, made, staged, parent, new=False))
 
     async def _take_place(
         self,
@@ -313,49 +321,69 @@ class EntryPublisher:
         record: EntryRecord,
         staged: Staged,
         parent: str | None,
-    ) -> EntryRecord:
+    ) -> _Published:
         """Make a new entry where others are, saying the same; those are then deleted."""
         about = staged.location.path
         if staged.base is not None:
-            await self._base(record, staged.base, about)
-        told = (await self._indexes.told(record, about)).said()
-        staged.handle.notes = staged.handle.notes.over(told)
+            await self._revisions.base(record, staged.base, about)
+        staged.handle.notes = staged.handle.notes.over(record.said())
         made = await self._appear(dataset, index, staged, parent)
-        await self._delete_replaced([record, *index.doubles(record)], about)
-        return made
+        others = [record, *index.namesakes(record), *index.doubles(record)]
+        await self._delete([one for one in others if one.identifier != made.identifier], about)
+        return self._noted(_Published(dataset, made, staged, parent, new=True))
 
-    async def _delete_replaced(self, records: Sequence[EntryRecord], about: str) -> None:
-        for record in records:
+    async def _delete(self, records: Iterable[EntryRecord], about: str) -> None:
+        gone = {record.identifier: record for record in records}
+        for identifier in gone:
             with contextlib.suppress(NotFoundError):
-                await self._api.delete_entry(record.identifier, about)
-        self._indexes.removed(records)
+                await self._api.delete_entry(identifier, about)
+        self._indexes.removed(gone.values())
 
-    async def _source(self, dataset: DatasetRecord, staged: Staged) -> wire.Entry | None:
-        """Give the entry that a revision takes its content from; None where text goes with it.
+    async def _settle(self, published: Sequence[_Published]) -> None:
+        """Look once more where new entries were made, and clear away what is left of others."""
+        since = time.monotonic()
+        by_dataset: dict[str, list[_Published]] = {}
+        for item in published:
+            by_dataset.setdefault(item.dataset.identifier, []).append(item)
+        for items in by_dataset.values():
+            new = [item for item in items if item.new]
+            if new:
+                await self._fold(new, since)
+            index = self._indexes.holding(items[0].record)
+            await self._sweeper.sweep(index, items[0].staged.location.path)
 
-        Text goes by an entry of its own where it says other metadata: a revision cannot.
+    async def _fold(self, items: Sequence[_Published], since: float) -> None:
+        """Let one entry have each name, of those that were made at the same time.
+
+        That is the one created last, which all of their writers find out alike. The files are
+        there: that this cannot be looked after is no failure of theirs.
         """
-        handle, about = staged.handle, staged.location.path
-        if isinstance(handle, StagedText):
-            if handle.notes.metadata is None:
-                return None
-            entry = _text_entry(dataset, staged, None).model_copy(update={"tags": [HIDDEN_TAG]})
-            return (await self._api.create_entry(entry, about, replay=True)).data_storage
-        source: wire.Entry = handle.response.data_storage
-        if not handle.hidden:
-            await self._api.patch_entry(source.id, {"tags": [HIDDEN_TAG]}, about)
-            handle.hidden = True
-        await self._api.patch_entry(source.id, {"status": wire.Status.ACTIVE.value}, about)
-        return source
+        about = items[0].staged.location.path
+        try:
+            index = await self._indexes.get(items[0].dataset, since=since)
+            lost = [item for item in items if _lost_its_folder(index, item)]
+            work = (self._keep_newest(index, item) for item in items if item not in lost)
+            await limits.gather(work, self._at_a_time)
+        except SynapseError as error:
+            logger.warning("%s: others of its name may be left beside it: %s", about, error)
+            return
+        await limits.gather((self._move_into_folder(index, one) for one in lost), self._at_a_time)
 
-    async def _retire_source(self, source: wire.Entry | None, about: str) -> None:
-        """Take the source of a published revision out of service; it stays hidden either way."""
-        if source is not None:
-            try:
-                disabled = {"status": wire.Status.DISABLED.value}
-                await self._api.patch_entry(source.id, disabled, about)
-            except SynapseError as error:
-                logger.info("%s: source %s stays: %s", about, source.id, error)
+    async def _keep_newest(self, index: DatasetIndex, item: _Published) -> None:
+        record = index.records.get(item.record.identifier)
+        if record is not None:
+            same = [record, *index.namesakes(record)]
+            newest = max(same, key=creation_order)
+            others = [one for one in same if one is not newest]
+            await self._delete(others, item.staged.location.path)
+
+    async def _move_into_folder(self, index: DatasetIndex, item: _Published) -> None:
+        """Make a file again in its directory, which was removed while the file appeared."""
+        location, old = item.staged.location, item.record
+        parent = await self._folders.ensure(item.dataset, location.inner[:-1], location.path)
+        made = await self._appear(item.dataset, index, item.staged, parent)
+        await self._delete([old], location.path)
+        self._noted(replace(item, record=made, parent=parent))
 
 
 def _is_of(made: EntryRecord, staged: Staged) -> bool:
@@ -370,28 +398,12 @@ def _is_of(made: EntryRecord, staged: Staged) -> bool:
     return made.text is None or made.text == staged.handle.text
 
 
-def _text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> wire.EntryCreate:
-    name, notes = unescape(staged.location.name), staged.handle.notes
-    return wire.EntryCreate(
-        name=name,
-        content=staged.handle.text,
-        file_path=name,
-        dataset_id=dataset.identifier,
-        parent_id=parent,
-        **notes.sent(),
-    )
+def _lost_its_folder(index: DatasetIndex, item: _Published) -> bool:
+    """Say whether the directory of a file was removed while the file appeared."""
+    there = item.record.identifier in index.records
+    return there and item.parent is not None and item.parent not in index.records
 
 
-def _revision(staged: Staged, source: wire.Entry | None) -> dict[str, Any]:
-    """Give the change that publishes a file's new content."""
-    handle = staged.handle
-    changes: dict[str, Any] = {"publish": True}
-    if handle.notes.description is not None:
-        changes["description"] = handle.notes.description
-    if isinstance(handle, StagedObject):
-        changes["revision_id"] = handle.revision
-    else:
-        changes["revision_id"] = str(uuid.uuid4())
-    if source is None:
-        return {**changes, "content": handle.text}
-    return {**changes, "source_entry_id": source.id}
+def _require_same_bytes(again: Staged, before: Staged) -> None:
+    if not isinstance(again.handle, StagedObject) or again.handle.md5 != before.handle.md5:
+        raise ChecksumError("the service does not hold what was sent", before.location.path)

@@ -66,6 +66,8 @@ class EntryRecord:
         The objects of a registered collection, or None.
     piece
         The object that this record stands for, which is no entry of its own, or None.
+    by_id
+        Whether it was asked for by its id, so that no other entry of its name is meant.
     """
 
     entry: wire.Entry
@@ -87,11 +89,17 @@ class EntryRecord:
     connection: dict[str, Any] | None = None
     pieces: tuple[Piece, ...] | None = None
     piece: Piece | None = None
+    by_id: bool = False
 
     @property
     def identifier(self) -> str:
         """The entry's id."""
         return self.entry.id
+
+    @property
+    def is_active(self) -> bool:
+        """Whether the entry is in service."""
+        return self.entry.status == wire.Status.ACTIVE
 
     @property
     def version(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -11,12 +12,11 @@ from pydantic import ValidationError
 from synapsefs.errors import AlreadyExistsError, InvalidRequestError
 from synapsefs.location import Location, unescape
 from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.places import checked_place
-from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.records import EntryRecord, looked_at
-from synapsefs.services.datasets.registry import DatasetRegistry
 from synapsefs.services.tree import Folder
 from synapsefs.wire import datasets as wire
 
@@ -30,23 +30,21 @@ class EntryReferences:
     ----------
     api
         The service.
-    registry, indexes
+    indexes
         What is there.
-    publisher
+    folders
         Makes the directories above.
     """
 
     def __init__(
         self,
         api: DatasetsApi,
-        registry: DatasetRegistry,
         indexes: Indexes,
-        publisher: EntryPublisher,
+        folders: Folders,
     ) -> None:
         self._api = api
-        self._registry = registry
         self._indexes = indexes
-        self._publisher = publisher
+        self._folders = folders
 
     async def link(self, location: Location, target: str, options: Mapping[str, Any]) -> None:
         """Create an entry that names a URL.
@@ -105,14 +103,24 @@ class EntryReferences:
         collection = isinstance(model, wire.GcsSource) and model.location is None
         await self._create(location, place, notes, content=None, is_collection=collection)
 
-    async def repeat(self, record: EntryRecord, location: Location) -> None:
-        """Create an entry for the same source as another entry's, saying the same."""
+    async def repeat(self, record: EntryRecord, location: Location, *, since: float) -> None:
+        """Create an entry for the same source as another entry's, saying the same.
+
+        Parameters
+        ----------
+        record, location
+            The other entry, and where the new one goes.
+        since
+            As :meth:`Indexes.get` takes it.
+        """
         known = {**(record.connection or {})}
         names = ("storage_type", "content_type", "location", "content_schema")
         told = {name: known.pop(name, None) for name in names}
         place = wire.LocationPayload(**told, metadata=known or None)
         content = told["location"] if record.storage_type == wire.StorageType.LINK else None
-        await self._create(location, place, record.said(), content=content, is_collection=False)
+        await self._create(
+            location, place, record.said(), content=content, is_collection=False, since=since
+        )
 
     async def _create(
         self,
@@ -122,11 +130,12 @@ class EntryReferences:
         *,
         content: str | None,
         is_collection: bool,
+        since: float | None = None,
     ) -> None:
         about = location.path
         checked_place(location)
-        dataset = await self._registry.find(location)
-        index = await self._indexes.get(dataset, refresh=True)
+        since = time.monotonic() if since is None else since
+        dataset, index = await self._folders.index(location, since)
         if index.at(location.inner) is not None:
             raise AlreadyExistsError("something is there already", about)
         entry = wire.EntryCreate(
@@ -136,7 +145,7 @@ class EntryReferences:
             file_path=place.location if content is None else None,
             existing_location=place,
             dataset_id=dataset.identifier,
-            parent_id=await self._publisher.ensure_folder(dataset, location.inner[:-1], about),
+            parent_id=await self._folders.ensure(dataset, location.inner[:-1], about, since=since),
             **notes.sent(),
         )
 

@@ -3,13 +3,16 @@
 An embedded server lists them. Elsewhere names come from what the user configured, from what this
 instance created, and from a small catalogue entry that this package leaves in each dataset it
 creates and finds again by search. Search lags and is ranked, so that listing is best effort;
-``@<id>`` always asks the service itself.
+``@<id>`` always asks the service itself. A name that none of these knows may be that of a dataset
+which another client of this user created: search finds entries, their datasets tell their names.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import logging
 import time
 import uuid
 from collections.abc import Mapping
@@ -17,7 +20,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from synapsefs.errors import InvalidRequestError, NotFoundError, SynapseError
+from synapsefs import limits
+from synapsefs.errors import (
+    AccessDeniedError,
+    InvalidRequestError,
+    NotFoundError,
+    SynapseError,
+)
 from synapsefs.limits import Locks
 from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
 from synapsefs.services.base import Entry, aware
@@ -25,9 +34,13 @@ from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.notes import HIDDEN_TAG
 from synapsefs.wire import datasets as wire
 
+logger = logging.getLogger("synapsefs")
 ROOT = Location((Root.DATASETS.value,))
 CATALOGUE_NAME = ".synapsefs-catalogue"
 CATALOGUE_LIMIT = 1000
+AT_A_TIME = 8
+SEARCH_PAGES = 5
+"""Pages of entries whose datasets are asked for their names."""
 SEARCH_LAG = (0.4, 0.8, 1.2)
 """Seconds to wait between searches before a name counts as absent."""
 
@@ -86,6 +99,7 @@ class DatasetRegistry:
         self._by_id: dict[str, DatasetRecord] = {}
         self._read_at: float | None = None
         self._asked_at: dict[str, float] = {}
+        self._seen: dict[str, DatasetRecord] = {}
         self._locks: Locks[str] = Locks()
         self._arrange({})
 
@@ -117,9 +131,10 @@ class DatasetRegistry:
         found = self._known(segment)
         if found is not None and not refresh and self._believed(found):
             return found
-        for wait in (0.0, *(SEARCH_LAG if patient else ())):
+        waits = (0.0, *(SEARCH_LAG if patient else ()))
+        for number, wait in enumerate(waits):
             await asyncio.sleep(wait)
-            await self._read(unescape(segment))
+            await self._read(unescape(segment), others=number in {0, len(waits) - 1})
             found = self._known(segment)
             if found is not None or await self._api.announced():
                 break
@@ -167,6 +182,7 @@ class DatasetRegistry:
         """Delete a dataset with all its entries."""
         await self._api.delete_dataset(record.identifier, record.location.path)
         self._own.pop(record.identifier, None)
+        self._seen.pop(record.identifier, None)
         left = {i: known for i, known in self._by_id.items() if i != record.identifier}
         self._arrange(left)
 
@@ -183,6 +199,7 @@ class DatasetRegistry:
 
     def doubt(self, record: DatasetRecord) -> None:
         """Believe no longer that a dataset is there, unless the user named it."""
+        self._seen.pop(record.identifier, None)
         if record.identifier not in self._named:
             self._own.pop(record.identifier, None)
         self.forget()
@@ -223,12 +240,24 @@ class DatasetRegistry:
         self._by_id[identifier] = record
         return record
 
-    async def _read(self, name: str | None) -> None:
+    async def _read(self, name: str | None, *, others: bool = False) -> None:
+        """Read which datasets there are.
+
+        Parameters
+        ----------
+        name
+            Of this name, where the service can tell; None for all.
+        others
+            Search for one of this name that another client created, where none is known.
+        """
         async with self._locks.get("read"):
             if await self._api.announced():
                 found = {item.id: _record(item) for item in await self._api.listing(name)}
             else:
                 found = await self._catalogued()
+                known = {record.name for record in (*found.values(), *self._own.values())}
+                if others and name is not None and name not in known:
+                    found |= await self._of_other_clients(name)
                 name = None
             if name is None:
                 self._read_at = time.monotonic()
@@ -256,6 +285,33 @@ class DatasetRegistry:
             if record is not None:
                 found[record.identifier] = record
         return found
+
+    async def _of_other_clients(self, name: str) -> dict[str, DatasetRecord]:
+        """Find datasets of exactly this name by what search finds in them.
+
+        Only those in which this user has entries: other users' public ones never take a name.
+        """
+        hits: list[wire.SearchHit] = []
+        for page in range(SEARCH_PAGES):
+            query = wire.SearchRequest(limit=CATALOGUE_LIMIT, offset=page * CATALOGUE_LIMIT)
+            try:
+                hits += await self._api.search(query)
+            except SynapseError as error:
+                logger.info("datasets: search failed: %s", error)
+                break
+            if len(hits) < (page + 1) * CATALOGUE_LIMIT:
+                break
+        own = {hit.user_id for hit in hits if hit.share_status == wire.ShareStatus.PRIVATE}
+        ids = {hit.dataset_id for hit in hits if hit.dataset_id and hit.user_id in own}
+        new = [identifier for identifier in ids if identifier not in self._seen]
+        await limits.gather(map(self._see, new), AT_A_TIME)
+        return {i: self._seen[i] for i in ids if i in self._seen and self._seen[i].name == name}
+
+    async def _see(self, identifier: str) -> None:
+        """Learn the name of a dataset, which never changes."""
+        with contextlib.suppress(NotFoundError, AccessDeniedError):
+            answer = await self._api.dataset(identifier, "datasets")
+            self._seen[identifier] = _record(answer.dataset)
 
     def _arrange(self, found: Mapping[str, DatasetRecord]) -> None:
         self._by_id = {**found, **self._own}

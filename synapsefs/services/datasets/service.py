@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from synapsefs import limits
@@ -14,40 +15,43 @@ from synapsefs.errors import (
     ChangedError,
     FolderError,
     InvalidRequestError,
+    NotAFolderError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root
+from synapsefs.location import Location, Root, unescape
 from synapsefs.objects import Content, object_size
 from synapsefs.services.base import (
     Entry,
-    Staged,
     measured_as,
     none_of_them,
-    only_unchanged,
     write_options,
 )
 from synapsefs.services.datasets.annotations import EntryAnnotations
 from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.history import EntryHistory
 from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.listing import Listing
 from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.pending import PendingEntries
-from synapsefs.services.datasets.places import checked_place
+from synapsefs.services.datasets.places import checked_name, checked_place, require_distinct
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.records import EntryRecord
 from synapsefs.services.datasets.references import EntryReferences
 from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
+from synapsefs.services.datasets.removing import EntryRemover
 from synapsefs.services.datasets.search import EntrySearch
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
-INLINE_SECONDS = 1.0
-"""For how long text that came with a listing is served without asking again."""
+ANY = float("-inf")
+"""A listing of any age will do."""
+RECENT_SECONDS = 0.2
+"""For how long a listing's text or signed URL is used without asking for the entry again."""
 
 
 class DatasetsService:
@@ -63,28 +67,47 @@ class DatasetsService:
         Dataset ids by name, as the user configured them.
     expiry
         Seconds for which a listing is believed.
+    chosen_expiry
+        Whether the user chose that: then it holds for slow listings, too.
     """
 
     root = Root.DATASETS
 
     def __init__(
-        self, transport: Transport, endpoint: Endpoint, named: Mapping[str, str], expiry: float
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        named: Mapping[str, str],
+        expiry: float,
+        *,
+        chosen_expiry: bool = True,
     ) -> None:
         self.present = self.send_together = none_of_them
         self._transport = transport
         self.api = DatasetsApi(transport, endpoint)
         self._registry = DatasetRegistry(self.api, named, expiry)
-        self._indexes = Indexes(self.api, expiry)
+        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
         self._listing = Listing(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
         self.entry, self.children = self._listing.entry, self._listing.children
         self.entries, self.descendants = self._listing.entries, self._listing.descendants
-        self._publisher = EntryPublisher(self.api, self._registry, self._indexes)
+        self._folders = Folders(self.api, self._registry, self._indexes)
+        self._publisher = EntryPublisher(
+            self.api, transport, self._folders, self._indexes, self._started
+        )
+        self.publish = self._publisher.publish
+        self.remove = EntryRemover(
+            self.api,
+            self._registry,
+            self._folders,
+            self._indexes,
+            transport.options.max_concurrency,
+        ).remove
         self.annotations = EntryAnnotations(self.api, self._indexes)
         self.history = EntryHistory(self.api, self._indexes)
         self.searching = EntrySearch(self.api, self._registry, self._indexes)
-        self.references = EntryReferences(self.api, self._registry, self._indexes, self._publisher)
+        self.references = EntryReferences(self.api, self._indexes, self._folders)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -110,12 +133,32 @@ class DatasetsService:
             raise FolderError("this is a directory", entry.location.path)
         record: EntryRecord = entry.record
         about = entry.location.path
-        recent = time.monotonic() - record.seen < INLINE_SECONDS
-        if not (record.url or (record.text is not None and recent)):
-            record = await self._indexes.look(record, about)
+        complete = bool(record.url) or record.text is not None
+        if not complete or not (record.pinned or _is_recent(record)):
+            entry, record = await self._fetched(entry)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
         return _content(entry, record, self)
+
+    async def _fetched(self, entry: Entry) -> tuple[Entry, EntryRecord]:
+        """Ask for a file by itself: another process may have replaced, renamed or removed it."""
+        record: EntryRecord = entry.record
+        try:
+            fresh = await self._indexes.look(record, entry.location.path)
+        except NotFoundError as error:
+            if error.status != 404 or record.pinned:
+                raise
+            self._indexes.removed([record])
+        else:
+            if record.pinned or (fresh.is_active and fresh.entry.name == record.entry.name):
+                return entry, fresh
+        now = await self.entry(entry.location, refresh=True)
+        if now.kind != "file":
+            raise FolderError("this is a directory", entry.location.path)
+        again: EntryRecord = now.record
+        if not again.url and again.text is None:
+            again = await self._indexes.look(again, entry.location.path)
+        return now, again
 
     async def looked(self, record: EntryRecord, about: str) -> EntryRecord:
         """Look closer at a file, for another URL of the version that was opened."""
@@ -132,12 +175,21 @@ class DatasetsService:
         complete: bool,  # noqa: ARG002 - each file is whole by itself
         options: Mapping[Location, Mapping[str, Any]] | None = None,  # noqa: ARG002 - asked apart
     ) -> None:
-        """Check the paths, that their datasets are there, and that no directory has their names."""
+        """Check the paths, that their datasets are there, and that no directory has their names.
+
+        What a remembered listing allows is checked again before it is published; what it forbids
+        is listed anew.
+        """
         for location in locations:
             checked_place(location)
+        require_distinct(locations)
         for location in locations:
-            dataset = await self._registry.find(location)
-            await self._publisher.require_free(dataset, location)
+            _, index = await self._folders.index(location, ANY)
+            try:
+                await self._folders.require_free(index, location)
+            except (FolderError, NotAFolderError):
+                _, index = await self._folders.index(location, time.monotonic())
+                await self._folders.require_free(index, location)
 
     def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
@@ -154,10 +206,24 @@ class DatasetsService:
         """Begin to write a file."""
         checked_place(location)
         notes = Notes.of(options, location.path)
-        dataset = await self._registry.find(location)
-        await self._publisher.require_own(dataset, location, notes)
+        await self._require_own(location, notes)
         if exclusive:
             await self._refuse_existing(location)
+        base = options.get("base_version")
+        return self._started(location, notes, exclusive=exclusive, base=base)
+
+    def _started(
+        self,
+        location: Location,
+        notes: Notes,
+        *,
+        new: bool = False,
+        exclusive: bool = False,
+        base: str | int | None = None,
+    ) -> DatasetUpload:
+        pending = PendingEntries(
+            self.api, self._folders, self._registry, self._indexes, location, notes, new=new
+        )
         return DatasetUpload(
             self.api,
             self._transport,
@@ -165,42 +231,67 @@ class DatasetsService:
             part_size=self._transport.options.block_size,
             exclusive=exclusive,
             notes=notes,
-            base=options.get("base_version"),
-            pending=PendingEntries(
-                self.api, self._publisher, self._indexes, dataset, location, notes
-            ),
+            base=base,
+            pending=pending,
         )
 
-    async def _refuse_existing(self, location: Location) -> None:
-        try:
-            await self.entry(location, refresh=True)
-        except NotFoundError:
-            return
-        raise AlreadyExistsError("there is a file already", location.path)
+    async def _require_own(self, location: Location, notes: Notes) -> None:
+        """Refuse to write where the service would not show what was written.
 
-    async def publish(
-        self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
-    ) -> None:
-        """Make files visible, each new or as the next revision of what is there."""
-        for item in staged:
-            if item.exclusive:
-                await self._refuse_existing(item.location)
-        if then is not None:
-            await then()
-        work = (self._publisher.publish(item) for item in staged)
-        await limits.gather(work, self._transport.options.max_concurrency)
+        Raises
+        ------
+        UnsupportedError
+            When a link or registered source is there, or an embedding is given to a file that is.
+        """
+        _, index = await self._folders.index(location, ANY)
+        found = index.at(location.inner)
+        if not isinstance(found, EntryRecord):
+            return
+        try:
+            record = await self._indexes.told(found, location.path)
+        except NotFoundError:
+            self._indexes.removed([found])
+            return
+        if notes.embedding is not None:
+            rule = "an embedding is taken only when a file is made: remove the old one first"
+            raise UnsupportedError(rule, location.path)
+        if record.connection is not None:
+            rule = "nothing is written to a link or registered source: remove the entry first"
+            raise UnsupportedError(rule, location.path)
+
+    async def _refuse_existing(self, location: Location) -> None:
+        """Refuse to replace a file before any byte is sent; publishing looks once more."""
+        _, index = await self._folders.index(location, ANY)
+        if index.at(location.inner) is not None:
+            _, index = await self._folders.index(location, time.monotonic())
+        if index.at(location.inner) is not None:
+            raise AlreadyExistsError("there is a file already", location.path)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
-        """Note links and other sources without bytes anew; the service binds no bytes twice."""
+        """Note links and other sources without bytes anew; the service binds no bytes twice.
+
+        What is given back are the versions that are there at this moment.
+        """
+        began = time.monotonic()
+        work = (self._newest(source) for source, _ in pairs)
+        sources = await limits.gather(work, self._transport.options.max_concurrency)
         left = []
-        for source, target in pairs:
-            if isinstance(source.record, EntryRecord) and source.kind == "file":
-                record = await self._indexes.told(source.record, source.location.path)
-                if record.connection is not None and record.storage_type in EXTERNAL:
-                    await self.references.repeat(record, target)
-                    continue
-            left.append((source, target))
+        for source, (_, target) in zip(sources, pairs, strict=True):
+            record = source.record
+            external = isinstance(record, EntryRecord) and record.storage_type in EXTERNAL
+            if external and record.connection is not None:
+                await self.references.repeat(record, target, since=began)
+            else:
+                left.append((source, target))
         return [(source, target) for source, target in left if source.location != target]
+
+    async def _newest(self, entry: Entry) -> Entry:
+        """Pin a file to the version that is there."""
+        known = entry.record
+        if entry.kind != "file" or not isinstance(known, EntryRecord) or known.piece is not None:
+            return entry
+        now, record = (entry, known) if known.pinned else await self._fetched(entry)
+        return replace(record, pinned=record.revision is not None).entry_at(now.location)
 
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
@@ -211,14 +302,15 @@ class DatasetsService:
         """
         if not location.container:
             raise AlreadyExistsError("the root is always there", location.path)
+        checked_name(unescape(location.container), location.path)
         patient = exist_ok or bool(location.inner)
         try:
-            dataset = await self._registry.find(location, patient=patient)
+            await self._registry.find(location, patient=patient)
         except NotFoundError:
             if location.inner and not parents:
                 raise
             own = {} if location.inner else options
-            dataset = await self._registry.create(Location(location.segments[:2]), own)
+            await self._registry.create(Location(location.segments[:2]), own)
             if not location.inner:
                 return
         if not location.inner:
@@ -227,19 +319,15 @@ class DatasetsService:
             return
         checked_place(location)
         notes = Notes.of(write_options(options), location.path)
-        await self._make_folder(dataset, location, notes, exist_ok=exist_ok, parents=parents)
+        await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
 
     async def _make_folder(
-        self,
-        dataset: DatasetRecord,
-        location: Location,
-        notes: Notes,
-        *,
-        exist_ok: bool,
-        parents: bool,
+        self, location: Location, notes: Notes, *, exist_ok: bool, parents: bool
     ) -> None:
         try:
             found = await self.entry(location)
+            if not exist_ok:
+                found = await self.entry(location, refresh=True)
         except NotFoundError:
             found = None
         if found is not None and (found.kind == "file" or not exist_ok):
@@ -248,45 +336,15 @@ class DatasetsService:
             return
         if not parents and len(location.inner) > 1:
             await self.entry(location.parent)
-        await self._publisher.ensure_folder(dataset, location.inner, location.path, notes)
+
+        async def make(dataset: DatasetRecord) -> None:
+            await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
+
+        await self._folders.in_dataset(location, make)
 
     async def rename(self, entry: Entry, target: Location) -> bool:  # noqa: ARG002
         """Say no: the service cannot."""
         return False
-
-    async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
-        """Delete entries, deepest first: what a directory holds goes before the directory."""
-        if unchanged:
-            same, changed = await only_unchanged(self, entries)
-            await self.remove(same)
-            if changed is not None:
-                raise changed
-            return
-        for entry in entries:
-            if not entry.location.container:
-                raise UnsupportedError("a service's root cannot be removed", entry.location.path)
-        datasets = [entry for entry in entries if isinstance(entry.record, DatasetRecord)]
-        for entry in datasets:
-            record: DatasetRecord = entry.record
-            await self._registry.delete(record)
-            self._indexes.drop(record.identifier)
-        gone = {entry.location.container for entry in datasets}
-        left = _owned([entry for entry in entries if entry.location.container not in gone])
-        by_depth: dict[int, list[Entry]] = {}
-        for entry in left:
-            by_depth.setdefault(len(entry.location.segments), []).append(entry)
-        for depth in sorted(by_depth, reverse=True):
-            work = (self._delete(entry) for entry in by_depth[depth])
-            await limits.gather(work, self._transport.options.max_concurrency)
-        gone_now = [r for entry in left for r in _with_doubles(entry.record, self._indexes)]
-        self._indexes.removed(gone_now)
-
-    async def _delete(self, entry: Entry) -> None:
-        for record in _with_doubles(entry.record, self._indexes):
-            try:
-                await self.api.delete_entry(record.identifier, entry.location.path)
-            except NotFoundError:
-                logger.info("%s: gone already", entry.location.path)
 
     async def aclose(self) -> None:
         """Do nothing: no work is deferred."""
@@ -297,27 +355,8 @@ class DatasetsService:
         self._indexes.forget()
 
 
-def _with_doubles(record: EntryRecord, indexes: Indexes) -> list[EntryRecord]:
-    return [record, *indexes.holding(record).doubles(record)]
-
-
-def _owned(entries: Sequence[Entry]) -> list[Entry]:
-    """Give what is an entry of its own; objects of a registered source go with its entry.
-
-    Raises
-    ------
-    UnsupportedError
-        For such an object alone.
-    """
-    found = [e for e in entries if e.record is not None and e.record.piece is None]
-    going = {entry.record.identifier for entry in found}
-    for entry in entries:
-        if entry.record is not None and entry.record.identifier not in going:
-            raise UnsupportedError(
-                "this object lies in a registered source: only the whole entry can be removed",
-                entry.location.path,
-            )
-    return found
+def _is_recent(record: EntryRecord) -> bool:
+    return time.monotonic() - record.seen < RECENT_SECONDS
 
 
 def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Content:

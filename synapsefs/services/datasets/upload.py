@@ -14,6 +14,7 @@ import hashlib
 import logging
 import uuid
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import IO, Any, Protocol
 
@@ -46,6 +47,25 @@ class StagedText:
         self.notes = notes
 
 
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a pending entry was made for.
+
+    Attributes
+    ----------
+    source
+        Whether it only brings the content of a revision, under a name of its own.
+    parent
+        Id of the directory in which it becomes a file; None at the top.
+    metadata
+        The metadata of the file that it replaces, which it has, too; None where others were given.
+    """
+
+    source: bool = False
+    parent: str | None = None
+    metadata: Mapping[str, Any] | None = None
+
+
 class StagedObject:
     """A pending entry whose bytes are in the storage.
 
@@ -53,20 +73,32 @@ class StagedObject:
     ----------
     revision
         The id that a revision with this content gets: the entry's metadata names it.
+    purpose
+        What the entry was made for.
     hidden
         Whether it carries the tag that keeps it out of listings, as the source of a revision.
     """
 
-    def __init__(self, response: wire.EntryResponse, md5: str, revision: str, notes: Notes) -> None:
+    def __init__(
+        self,
+        response: wire.EntryResponse,
+        md5: str,
+        revision: str,
+        notes: Notes,
+        purpose: Purpose,
+    ) -> None:
         self.response = response
         self.md5 = md5
         self.revision = revision
         self.notes = notes
+        self.purpose = purpose
         self.hidden = HIDDEN_TAG in (response.data_storage.tags or ())
 
 
 class Pending(Protocol):
     """The entries that wait for the bytes of one file."""
+
+    purpose: Purpose
 
     async def create(self, marks: dict[str, Any]) -> wire.EntryResponse:
         """Create one, given what this package notes of its content."""
@@ -265,7 +297,13 @@ class DatasetUpload:
         ]
         done = wire.UploadComplete(upload_id=self._upload_id, parts=parts)
         await self._api.complete(identifier, done, about)
-        return StagedObject(self._entry, self._marks["md5"], self._marks["revision"], self._notes)
+        return StagedObject(
+            self._entry,
+            self._marks["md5"],
+            self._marks["revision"],
+            self._notes,
+            self._pending.purpose,
+        )
 
     async def _begun(self) -> wire.EntryResponse:
         self._marks = {**self._content_marks(), "revision": str(uuid.uuid4())}

@@ -1,0 +1,204 @@
+"""Where a file goes: its dataset as it is now, and the directories above it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+from synapsefs.errors import (
+    ConflictError,
+    FolderError,
+    InvalidRequestError,
+    NotAFolderError,
+    NotFoundError,
+    SynapseError,
+)
+from synapsefs.limits import Locks
+from synapsefs.location import Location, unescape
+from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.index import DatasetIndex
+from synapsefs.services.datasets.indexes import Indexes
+from synapsefs.services.datasets.notes import Notes
+from synapsefs.services.datasets.records import EntryRecord, looked_at
+from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
+from synapsefs.services.tree import Folder
+from synapsefs.wire import datasets as wire
+
+T = TypeVar("T")
+
+
+class Folders:
+    """Datasets and directories that files are written into.
+
+    Parameters
+    ----------
+    api
+        The service.
+    registry, indexes
+        What is there.
+    """
+
+    def __init__(self, api: DatasetsApi, registry: DatasetRegistry, indexes: Indexes) -> None:
+        self._api = api
+        self._registry = registry
+        self._indexes = indexes
+        self._making: Locks[str] = Locks()
+
+    async def index(
+        self, location: Location, since: float | None = None
+    ) -> tuple[DatasetRecord, DatasetIndex]:
+        """Give the dataset that a path lies in, and what it holds.
+
+        Parameters
+        ----------
+        location
+            The path.
+        since
+            As :meth:`Indexes.get` takes it.
+        """
+
+        async def read(dataset: DatasetRecord) -> tuple[DatasetRecord, DatasetIndex]:
+            return dataset, await self._indexes.get(dataset, since=since)
+
+        return await self.in_dataset(location, read)
+
+    async def in_dataset(
+        self, location: Location, work: Callable[[DatasetRecord], Awaitable[T]]
+    ) -> T:
+        """Do something in a dataset; once more when another one has its name by now.
+
+        Another process may have deleted the dataset, and made another of its name.
+        """
+        dataset = await self._registry.find(location)
+        try:
+            return await work(dataset)
+        except NotFoundError as error:
+            if error.status != 404 or not await self._registry.replaced(dataset, location):
+                raise
+        return await work(await self._registry.find(location))
+
+    async def require_free(self, index: DatasetIndex, location: Location) -> None:
+        """Refuse a place where no file can be written.
+
+        Raises
+        ------
+        FolderError
+            When a directory is there: a file would take its name from it.
+        NotAFolderError
+            When a file is in the way.
+        """
+        if isinstance(index.at(location.inner), Folder):
+            raise FolderError("there is a directory already", location.path)
+        for depth in range(1, len(location.inner)):
+            found = index.at(location.inner[:depth])
+            if isinstance(found, EntryRecord):
+                found = await self._indexes.decided(found, location.path)
+                if found.kind == "file":
+                    raise NotAFolderError("a file is in the way of a directory", location.path)
+
+    async def ensure(
+        self,
+        dataset: DatasetRecord,
+        segments: tuple[str, ...],
+        about: str,
+        *,
+        notes: Notes | None = None,
+        since: float | None = None,
+    ) -> str | None:
+        """Give the id of a directory, creating what is missing of it; None for the dataset.
+
+        Parameters
+        ----------
+        dataset, segments
+            Which directory.
+        about
+            The path that errors name.
+        notes
+            What the directory shall say, if it is created.
+        since
+            As :meth:`Indexes.get` takes it.
+
+        Raises
+        ------
+        NotAFolderError
+            When a file is in the way.
+        """
+        if not segments:
+            return None
+        try:
+            return await self._ensure(dataset, segments, about, notes, since)
+        except (NotFoundError, InvalidRequestError, ConflictError) as error:
+            if not is_outdated(error):
+                raise
+        except NotAFolderError:
+            if since is not None:
+                raise
+        return await self._ensure(dataset, segments, about, notes, time.monotonic())
+
+    async def _ensure(
+        self,
+        dataset: DatasetRecord,
+        segments: tuple[str, ...],
+        about: str,
+        notes: Notes | None,
+        since: float | None,
+    ) -> str | None:
+        began = time.monotonic()
+        async with self._making.get(dataset.identifier):
+            index = await self._indexes.get(dataset, since=since)
+            if since is None and index.at(segments) is None and index.read_at < began:
+                index = await self._indexes.get(dataset, since=began)
+            parent: str | None = None
+            for depth in range(1, len(segments) + 1):
+                place = segments[:depth]
+                found = await self._at(index, place, about)
+                said = notes if notes and place == segments else Notes()
+                parent = found or await self._create(dataset, place, parent, about, said)
+            return parent
+
+    async def _at(self, index: DatasetIndex, segments: tuple[str, ...], about: str) -> str | None:
+        """Give the id of a directory that is there."""
+        found = index.at(segments)
+        if isinstance(found, EntryRecord):
+            found = await self._indexes.decided(found, about)
+            if found.kind != "directory":
+                raise NotAFolderError("a file is in the way of a directory", about)
+            return found.identifier
+        if found is None or found.record is None:
+            return None
+        if found.record.pieces is not None:
+            raise NotAFolderError("a registered source holds no other files", about)
+        return found.record.identifier
+
+    async def _create(
+        self,
+        dataset: DatasetRecord,
+        segments: tuple[str, ...],
+        parent: str | None,
+        about: str,
+        notes: Notes,
+    ) -> str:
+        entry = wire.EntryCreate(
+            name=unescape(segments[-1]),
+            dataset_id=dataset.identifier,
+            parent_id=parent,
+            **notes.sent(),
+        )
+
+        async def create() -> str:
+            made = looked_at(await self._api.create_entry(entry, about, replay=False))
+            made.kind, made.dataset = "directory", dataset.identifier
+            self._indexes.holding(made).put(made)
+            return made.identifier
+
+        async def look() -> str | None:
+            index = await self._indexes.get(dataset, refresh=True)
+            return await self._at(index, segments, about)
+
+        return await self._api.once(create, look)
+
+
+def is_outdated(error: SynapseError) -> bool:
+    """Say whether the service may refuse an id that another process has made invalid."""
+    return error.status in {400, 404, 409, 422}
