@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -48,8 +49,11 @@ def place(request: pytest.FixtureRequest, server: ObservedServer) -> str:
     return f"{container}/data_1" if request.param == "collections" else container
 
 
-def cold(server: ObservedServer) -> SynapseFileSystem:
-    return SynapseFileSystem(**server.options, skip_instance_cache=True)
+def cold(server: ObservedServer, expiry: float | None = 60) -> SynapseFileSystem:
+    """Make an instance that knows nothing; what it lists holds for the test, however slow."""
+    return SynapseFileSystem(
+        **server.options, listings_expiry_time=expiry, skip_instance_cache=True
+    )
 
 
 @dataclass
@@ -182,6 +186,34 @@ def test_looking_at_one(server, place):
         found = cost(server, fs, lambda fs=fs, look=look: getattr(fs, look)(path))
         assert found.requests <= 2, f"{look}: {found}"
         assert cost(server, fs, lambda fs=fs: fs.info(path)).requests == 0
+
+
+def test_what_expired_is_listed_again_once(server, place):
+    """Names of containers hold longer, so that it is one request for what the container holds."""
+    cold(server).pipe_file(f"{place}/folder/file.bin", b"bytes")
+    fs = cold(server, expiry=None)
+    folder = f"{place}/folder"
+    fs.find(folder)
+    for look in ("info", "exists", "ls", "find", "isdir"):
+        deadline = time.monotonic() + 20
+        while (found := cost(server, fs, lambda: getattr(fs, look)(folder))).requests == 0:  # noqa: B023
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert found.requests == 1, f"{look}: {found}"
+
+
+@pytest.mark.parametrize("look", ["exists", "find", "glob", "isfile"])
+def test_nothing_is_asked_for_once(server, place, look):
+    """In a listing from before; one that was read in the same call is not read again."""
+    cold(server).pipe_file(f"{place}/there.bin", b"bytes")
+    fs = cold(server)
+    path = f"{place}/nothing*.bin" if look == "glob" else f"{place}/nothing"
+    first = cost(server, fs, lambda: getattr(fs, look)(path))
+    again = cost(server, fs, lambda: getattr(fs, look)(path))
+    assert not first.result
+    assert not again.result
+    assert first.requests <= 2, str(first)
+    assert again.requests == 1, str(again)
 
 
 def test_a_miss_is_asked_again_and_a_hit_is_not(server, place, fs):

@@ -36,7 +36,7 @@ LAYERS = [
     {"sessions"},
     {"transport"},
     {"objects"},
-    {"services.base", "services.tree", "services.wireio"},
+    {"services.base", "services.shared", "services.tree", "services.wireio"},
     {"services.collections", "services.datasets", "resume"},
     {"transfer"},
     {"files"},

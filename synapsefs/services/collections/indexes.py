@@ -8,8 +8,8 @@ from synapsefs.limits import Locks
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionRecord
 from synapsefs.services.collections.index import CollectionIndex, UnitRecord, record_of
+from synapsefs.services.shared import EXPIRY_PER_LOAD, NEVER, SharedChanges
 
-EXPIRY_PER_LOAD = 10.0
 LISTING_ATTEMPTS = 3
 
 
@@ -24,10 +24,16 @@ class Indexes:
         Seconds for which a listing is believed.
     chosen_expiry
         False to believe a listing that took long for at least ten times as long as that.
+    changes
+        What other instances of this process changed.
     """
 
-    def __init__(self, api: CollectionsApi, expiry: float, *, chosen_expiry: bool) -> None:
+    def __init__(
+        self, api: CollectionsApi, expiry: float, *, chosen_expiry: bool, changes: SharedChanges
+    ) -> None:
         self._api = api
+        self.changes = changes
+        self._as_of: dict[int, float] = {}
         self._expiry = expiry
         self._chosen_expiry = chosen_expiry
         self._by_id: dict[int, CollectionIndex] = {}
@@ -42,15 +48,25 @@ class Indexes:
         began = time.monotonic()
         async with self._reading.get(collection.identifier):
             index = self.held(collection.identifier)
-            if index.loaded_at is not None and index.loaded_at > began:
-                return index
-            if refresh or index.age() > self._expiry_of(index):
+            as_of = self.as_of(collection.identifier)
+            expired = (
+                index.age() > self._expiry_of(index)
+                or self.changes.since(collection.identifier) >= as_of
+            )
+            if index.loaded_at is None or (as_of < began and (refresh or expired)):
+                reading = time.monotonic()
                 await self._load(collection, index)
+                self._as_of[collection.identifier] = reading
         return index
+
+    def as_of(self, identifier: int) -> float:
+        """Give the moment (monotonic seconds) at which the newest listing was asked for."""
+        return self._as_of.get(identifier, NEVER)
 
     def drop(self, identifier: int) -> None:
         """Forget a collection that is gone."""
         self._by_id.pop(identifier, None)
+        self._as_of.pop(identifier, None)
 
     def forget(self) -> None:
         """Believe no listing; what was written here and not yet listed is kept."""

@@ -50,6 +50,7 @@ from synapsefs.services.collections.publish import (
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
+from synapsefs.services.shared import SharedChanges
 from synapsefs.transport import Transport
 
 METADATA = "metadata"
@@ -79,8 +80,11 @@ class CollectionsService:
         self._transport = transport
         self.api = CollectionsApi(transport, endpoint)
         self.history = self.references = self.searching = None
-        self._directory = CollectionDirectory(self.api, expiry)
-        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
+        changes = SharedChanges(self.root, endpoint)
+        self._directory = CollectionDirectory(
+            self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
+        )
+        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
         self._listing = Listing(self._directory, self._indexes)
         self.entry, self.children = self._listing.entry, self._listing.children
         self.descendants = self._listing.descendants
@@ -89,7 +93,7 @@ class CollectionsService:
         self._known = KnownContent(self.api)
         self.units = Units(self.api, self._directory, self._indexes)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
-        self.annotations = UnitAnnotations(self._directory, self._publisher)
+        self.annotations = UnitAnnotations(self._directory, self._publisher, changes)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -250,6 +254,9 @@ class CollectionsService:
         except (InvalidRequestError, NotFoundError):
             self._directory.forget()
             raise
+        finally:
+            for collection, _ in groups:
+                self._indexes.changes.note(collection.identifier)
 
     async def refuse_existing(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
@@ -327,7 +334,10 @@ class CollectionsService:
         for collection, group in await self._by_collection([entry.location for entry in files]):
             places = set(group)
             bound = [entry.record for entry in files if entry.location in places]
-            await self._publisher.unbind(collection, bound, group[0].path)
+            try:
+                await self._publisher.unbind(collection, bound, group[0].path)
+            finally:
+                self._indexes.changes.note(collection.identifier)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
@@ -343,6 +353,19 @@ class CollectionsService:
             collection = await self._directory.find(Location.parse(about))
             await self._indexes.get(collection)
             await self._publisher.delete_superseded(collection, about)
+
+    async def renewed(self, location: Location, since: float) -> bool:
+        """List anew what shows a place; of the root, the collections."""
+        if not location.container:
+            if self._directory.as_of < since:
+                await self._directory.all(refresh=True)
+                return True
+            return False
+        collection = self._directory.known(location.container)
+        if collection is None or self._indexes.as_of(collection.identifier) >= since:
+            return False
+        await self._indexes.get(collection, refresh=True)
+        return True
 
     def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings; what was written here and not yet listed is kept."""

@@ -32,6 +32,7 @@ class DatasetIndex:
         self.records: dict[str, EntryRecord] = {}
         self.paths: dict[str, tuple[str, ...]] = {}
         self.loaded_at: float | None = None
+        self.load_seconds = 0.0
         self._changes: dict[str, tuple[float, EntryRecord | None]] = {}
         self._doubles: dict[str, list[EntryRecord]] = {}
 
@@ -63,6 +64,7 @@ class DatasetIndex:
                 self.records[identifier] = changed
         self._arrange()
         self.loaded_at = time.monotonic()
+        self.load_seconds = self.loaded_at - began
 
     def put(self, record: EntryRecord) -> None:
         """Add an entry, or take what was learnt about one."""

@@ -10,6 +10,7 @@ from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord
+from synapsefs.services.shared import EXPIRY_PER_LOAD, NEVER, SharedChanges
 
 
 class Indexes:
@@ -21,11 +22,20 @@ class Indexes:
         The service.
     expiry
         Seconds for which a listing is believed.
+    chosen_expiry
+        False to believe a listing that took long for at least ten times as long as that.
+    changes
+        What other instances of this process changed.
     """
 
-    def __init__(self, api: DatasetsApi, expiry: float) -> None:
+    def __init__(
+        self, api: DatasetsApi, expiry: float, *, chosen_expiry: bool, changes: SharedChanges
+    ) -> None:
         self._api = api
+        self.changes = changes
         self._expiry = expiry
+        self._expiry_per_load = 0.0 if chosen_expiry else EXPIRY_PER_LOAD
+        self._as_of: dict[str, float] = {}
         self._by_id: dict[str, DatasetIndex] = {}
         self._reading: Locks[str] = Locks()
 
@@ -38,15 +48,21 @@ class Indexes:
         began = time.monotonic()
         async with self._reading.get(dataset.identifier):
             index = self._by_id.setdefault(dataset.identifier, DatasetIndex(dataset.identifier))
-            if index.loaded_at is not None and index.loaded_at > began:
-                return index
-            if refresh or index.age() > self._expiry:
+            as_of = self.as_of(dataset.identifier)
+            longest = max(self._expiry, self._expiry_per_load * index.load_seconds)
+            expired = index.age() > longest or self.changes.since(dataset.identifier) >= as_of
+            if index.loaded_at is None or (as_of < began and (refresh or expired)):
                 reading = time.monotonic()
                 about = dataset.location.path
                 answer = await self._api.dataset(dataset.identifier, about)
                 dataset.description = answer.dataset.description or dataset.description
                 index.fill(answer.data_storage_entries, reading)
+                self._as_of[dataset.identifier] = reading
         return index
+
+    def as_of(self, identifier: str) -> float:
+        """Give the moment (monotonic seconds) at which the newest listing was asked for."""
+        return self._as_of.get(identifier, NEVER)
 
     async def decided(self, record: EntryRecord, about: str) -> EntryRecord:
         """Look closer at an entry of which the listing does not say what it is."""
@@ -84,6 +100,7 @@ class Indexes:
     def drop(self, identifier: str) -> None:
         """Forget a dataset that is gone."""
         self._by_id.pop(identifier, None)
+        self._as_of.pop(identifier, None)
 
     def removed(self, records: Iterable[EntryRecord]) -> None:
         """Take entries that are gone out of their indexes."""

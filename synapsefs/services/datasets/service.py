@@ -42,6 +42,7 @@ from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.search import EntrySearch
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
+from synapsefs.services.shared import SharedChanges
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -61,19 +62,33 @@ class DatasetsService:
     named
         Dataset ids by name, as the user configured them.
     expiry
-        Seconds for which a listing is believed.
+        Seconds for which a listing is believed. A dataset that took long to list is believed ten
+        times as long as that took, unless the caller chose the expiry.
+    chosen_expiry
+        True when the caller chose it.
     """
 
     root = Root.DATASETS
 
     def __init__(
-        self, transport: Transport, endpoint: Endpoint, named: Mapping[str, str], expiry: float
+        self,
+        transport: Transport,
+        endpoint: Endpoint,
+        named: Mapping[str, str],
+        expiry: float,
+        *,
+        chosen_expiry: bool,
     ) -> None:
         self.present = self.send_together = none_of_them
         self._transport = transport
         self.api = DatasetsApi(transport, endpoint)
-        self._registry = DatasetRegistry(self.api, named, expiry)
-        self._indexes = Indexes(self.api, expiry)
+        self._changes = SharedChanges(self.root, endpoint)
+        self._registry = DatasetRegistry(
+            self.api, named, expiry, chosen_expiry=chosen_expiry, changes=self._changes
+        )
+        self._indexes = Indexes(
+            self.api, expiry, chosen_expiry=chosen_expiry, changes=self._changes
+        )
         self._listing = Listing(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
@@ -187,7 +202,17 @@ class DatasetsService:
         if then is not None:
             await then()
         work = (self._publisher.publish(item) for item in staged)
-        await limits.gather(work, self._transport.options.max_concurrency)
+        try:
+            await limits.gather(work, self._transport.options.max_concurrency)
+        finally:
+            self._note([item.location for item in staged])
+
+    def _note(self, locations: Sequence[Location]) -> None:
+        """Tell the other instances of this process what was changed."""
+        for container in {location.container for location in locations}:
+            dataset = self._registry.known(container)
+            if dataset is not None:
+                self._changes.note(dataset.identifier)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Note links and other sources without bytes anew; the service binds no bytes twice."""
@@ -226,7 +251,10 @@ class DatasetsService:
             return
         checked_place(location)
         notes = Notes.of(write_options(options), location.path)
-        await self._make_folder(dataset, location, notes, exist_ok=exist_ok, parents=parents)
+        try:
+            await self._make_folder(dataset, location, notes, exist_ok=exist_ok, parents=parents)
+        finally:
+            self._note([location])
 
     async def _make_folder(
         self,
@@ -268,9 +296,13 @@ class DatasetsService:
         by_depth: dict[int, list[Entry]] = {}
         for entry in left:
             by_depth.setdefault(len(entry.location.segments), []).append(entry)
-        for depth in sorted(by_depth, reverse=True):
-            work = (self._delete(entry) for entry in by_depth[depth])
-            await limits.gather(work, self._transport.options.max_concurrency)
+        try:
+            for depth in sorted(by_depth, reverse=True):
+                work = (self._delete(entry) for entry in by_depth[depth])
+                await limits.gather(work, self._transport.options.max_concurrency)
+        finally:
+            for identifier in {entry.record.dataset for entry in left}:
+                self._changes.note(identifier)
         gone_now = [r for entry in left for r in _with_doubles(entry.record, self._indexes)]
         self._indexes.removed(gone_now)
 
@@ -283,6 +315,22 @@ class DatasetsService:
 
     async def aclose(self) -> None:
         """Do nothing: no work is deferred."""
+
+    async def renewed(self, location: Location, since: float) -> bool:
+        """List anew what shows a place; of the root, the datasets."""
+        if not location.container:
+            if self._registry.as_of < since:
+                await self._registry.all(refresh=True)
+                return True
+            return False
+        dataset = self._registry.known(location.container)
+        if dataset is None or self._indexes.as_of(dataset.identifier) >= since:
+            return False
+        try:
+            await self._indexes.get(dataset, refresh=True)
+        except NotFoundError as error:
+            return error.status == 404
+        return True
 
     def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings."""
