@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pickle
 import time
 import uuid
 from collections.abc import Callable
@@ -185,6 +186,23 @@ def test_pandas_writes_through_an_instance_of_its_own(
     assert holder.size(f"{filled}/a.csv") == 8
     with holder.open(f"{filled}/a.csv") as file:
         assert file.read() == b"a\n1\n2\n3\n"
+
+
+def test_an_instance_that_another_process_sends_lists_again(
+    options: dict[str, Any], another: SynapseFileSystem, filled: str
+) -> None:
+    """Whoever sent it may have changed something before, as Ray and Dask do."""
+    fs = SynapseFileSystem(**options, listings_expiry_time=600)
+    assert len(fs.find(filled)) == 3
+    another.rm(f"{filled}/a.bin")
+    again = pickle.loads(pickle.dumps(fs))
+    assert again is fs
+    assert len(again.find(filled)) == 2
+    with another.open(f"{filled}/b.txt", "wb") as file:
+        file.write(b"newer")
+    with fs.open(f"{filled}/folder/c.bin") as reader:
+        assert pickle.loads(pickle.dumps(reader)).read() == b"\xffdeep"
+    assert fs.size(f"{filled}/b.txt") == 5
 
 
 def test_nothing_is_looked_for_again(

@@ -376,6 +376,9 @@ class Service(Protocol):
         Returns whether it was listed anew.
         """
 
+    def expire(self) -> None:
+        """Let what is known be listed anew at its next use."""
+
     def invalidate(self, location: Location | None) -> None:
         """Forget what was listed at, above and below a place; everything for None."""
 

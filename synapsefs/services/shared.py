@@ -21,8 +21,11 @@ CATALOG = None
 
 NEVER = float("-inf")
 
-EXPIRY_PER_LOAD = 10.0
-"""A listing that took long is believed for so many times as long, unless the caller chose."""
+SLOW = 0.5
+"""Seconds of loading from which on a listing is slow."""
+
+PER_LOAD, PER_SLOW_LOAD = 2.0, 10.0
+"""For how many times as long as it took a listing is believed, unless the caller chose."""
 
 EXPIRY_WITHIN = 5.0
 """Seconds for which the name of a collection or dataset is believed in paths that lead into it."""
@@ -78,6 +81,7 @@ class SharedChanges:
         key = (root.value, endpoint.url, endpoint.tenant, secret)
         with _lock.now:
             self._changes = _all.setdefault(key, _Changes())
+        self._expired_at = NEVER
 
     def note(self, container: Hashable) -> None:
         """Note that this instance changed a container just now, or may have.
@@ -113,10 +117,24 @@ class SharedChanges:
         """Say whether no other instance changed the catalog since a moment."""
         return self.since(CATALOG) < moment
 
+    def expire(self) -> None:
+        """Let everything be listed anew: other processes may have changed it."""
+        self._expired_at = time.monotonic()
+
     def since(self, container: Hashable) -> float:
         """Give the moment (monotonic seconds) of the last change that another instance made."""
         known = self._changes.last.get(container)
-        return NEVER if known is None else known.without(self)
+        return max(self._expired_at, NEVER if known is None else known.without(self))
+
+
+def expiry_of(load_seconds: float, shortest: float) -> float:
+    """Give the seconds for which a listing is believed that took so long to load.
+
+    Whoever writes needs several requests, and a listing of usual size one. So what is written after
+    a listing was read is seen by who looks when it is done, however far away the service is.
+    """
+    factor = PER_LOAD if load_seconds < SLOW else PER_SLOW_LOAD
+    return max(shortest, factor * load_seconds)
 
 
 class CatalogAge:
@@ -143,9 +161,7 @@ class CatalogAge:
         """Note that a listing which was begun at ``began`` (monotonic seconds) is there."""
         self.as_of = began
         now = time.monotonic()
-        outside = (
-            self._expiry if self._chosen else max(self._expiry, EXPIRY_PER_LOAD * (now - began))
-        )
+        outside = self._expiry if self._chosen else expiry_of(now - began, self._expiry)
         inside = outside if self._chosen else max(outside, EXPIRY_WITHIN)
         self._expires_at = {False: now + outside, True: now + inside}
 

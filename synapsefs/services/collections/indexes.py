@@ -8,7 +8,7 @@ from synapsefs.limits import Locks
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionRecord
 from synapsefs.services.collections.index import CollectionIndex, UnitRecord, record_of
-from synapsefs.services.shared import EXPIRY_PER_LOAD, NEVER, SharedChanges
+from synapsefs.services.shared import NEVER, SharedChanges, expiry_of
 
 LISTING_ATTEMPTS = 3
 
@@ -23,7 +23,7 @@ class Indexes:
     expiry
         Seconds for which a listing is believed.
     chosen_expiry
-        False to believe a listing that took long for at least ten times as long as that.
+        False to believe a listing that took long for longer.
     changes
         What other instances of this process changed.
     """
@@ -80,7 +80,7 @@ class Indexes:
     def _expiry_of(self, index: CollectionIndex) -> float:
         if self._chosen_expiry:
             return self._expiry
-        return max(self._expiry, EXPIRY_PER_LOAD * index.load_seconds)
+        return expiry_of(index.load_seconds, self._expiry)
 
     async def _load(self, collection: CollectionRecord, index: CollectionIndex) -> None:
         began = time.monotonic()

@@ -66,8 +66,8 @@ class CollectionsService:
     endpoint
         The service.
     expiry
-        Seconds for which a listing is believed. A collection that took long to list is believed
-        ten times as long as that took, unless the caller chose the expiry.
+        Seconds for which a listing is believed; longer where it took long, unless the
+        caller chose the expiry.
     chosen_expiry
         True when the caller chose it.
     """
@@ -80,7 +80,7 @@ class CollectionsService:
         self._transport = transport
         self.api = CollectionsApi(transport, endpoint)
         self.history = self.references = self.searching = None
-        changes = SharedChanges(self.root, endpoint)
+        self._changes = changes = SharedChanges(self.root, endpoint)
         self._directory = CollectionDirectory(
             self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
         )
@@ -256,7 +256,7 @@ class CollectionsService:
             raise
         finally:
             for collection, _ in groups:
-                self._indexes.changes.note(collection.identifier)
+                self._changes.note(collection.identifier)
 
     async def refuse_existing(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
@@ -337,7 +337,7 @@ class CollectionsService:
             try:
                 await self._publisher.unbind(collection, bound, group[0].path)
             finally:
-                self._indexes.changes.note(collection.identifier)
+                self._changes.note(collection.identifier)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
@@ -366,6 +366,10 @@ class CollectionsService:
             return False
         await self._indexes.get(collection, refresh=True)
         return True
+
+    def expire(self) -> None:
+        """Let what is known be listed anew at its next use."""
+        self._changes.expire()
 
     def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings; what was written here and not yet listed is kept."""

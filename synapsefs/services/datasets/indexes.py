@@ -10,7 +10,7 @@ from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord
-from synapsefs.services.shared import EXPIRY_PER_LOAD, NEVER, SharedChanges
+from synapsefs.services.shared import NEVER, SharedChanges, expiry_of
 
 
 class Indexes:
@@ -23,7 +23,7 @@ class Indexes:
     expiry
         Seconds for which a listing is believed.
     chosen_expiry
-        False to believe a listing that took long for at least ten times as long as that.
+        False to believe a listing that took long for longer.
     changes
         What other instances of this process changed.
     """
@@ -34,7 +34,7 @@ class Indexes:
         self._api = api
         self.changes = changes
         self._expiry = expiry
-        self._expiry_per_load = 0.0 if chosen_expiry else EXPIRY_PER_LOAD
+        self._chosen_expiry = chosen_expiry
         self._as_of: dict[str, float] = {}
         self._by_id: dict[str, DatasetIndex] = {}
         self._reading: Locks[str] = Locks()
@@ -49,8 +49,10 @@ class Indexes:
         async with self._reading.get(dataset.identifier):
             index = self._by_id.setdefault(dataset.identifier, DatasetIndex(dataset.identifier))
             as_of = self.as_of(dataset.identifier)
-            longest = max(self._expiry, self._expiry_per_load * index.load_seconds)
-            expired = index.age() > longest or self.changes.since(dataset.identifier) >= as_of
+            expired = (
+                index.age() > self._expiry_of(index)
+                or self.changes.since(dataset.identifier) >= as_of
+            )
             if index.loaded_at is None or (as_of < began and (refresh or expired)):
                 reading = time.monotonic()
                 about = dataset.location.path
@@ -59,6 +61,11 @@ class Indexes:
                 index.fill(answer.data_storage_entries, reading)
                 self._as_of[dataset.identifier] = reading
         return index
+
+    def _expiry_of(self, index: DatasetIndex) -> float:
+        if self._chosen_expiry:
+            return self._expiry
+        return expiry_of(index.load_seconds, self._expiry)
 
     def as_of(self, identifier: str) -> float:
         """Give the moment (monotonic seconds) at which the newest listing was asked for."""

@@ -62,8 +62,8 @@ class DatasetsService:
     named
         Dataset ids by name, as the user configured them.
     expiry
-        Seconds for which a listing is believed. A dataset that took long to list is believed ten
-        times as long as that took, unless the caller chose the expiry.
+        Seconds for which a listing is believed; longer where it took long, unless the
+        caller chose the expiry.
     chosen_expiry
         True when the caller chose it.
     """
@@ -331,6 +331,10 @@ class DatasetsService:
         except NotFoundError as error:
             return error.status == 404
         return True
+
+    def expire(self) -> None:
+        """Let what is known be listed anew at its next use."""
+        self._changes.expire()
 
     def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings."""
