@@ -65,13 +65,13 @@ def work() -> None:
             return Answer(None, name, message, clear, began, time.monotonic())
         return Answer(value, began=began, ended=time.monotonic())
 
-    with ThreadPoolExecutor(AT_A_TIME) as pool:
-        while True:
-            options, jobs = pickle.load(requests)
-            for name, given in options.items():
-                instances[name] = SynapseFileSystem(**given, skip_instance_cache=True)
+    while True:
+        options, jobs, at_a_time = pickle.load(requests)
+        for name, given in options.items():
+            instances[name] = SynapseFileSystem(**given, skip_instance_cache=True)
+        with ThreadPoolExecutor(at_a_time) as pool:
             pickle.dump(list(pool.map(do, jobs)), answers)
-            answers.flush()
+        answers.flush()
 
 
 class Actor:
@@ -95,10 +95,16 @@ class Actor:
         self.send(jobs, **instances)
         return self.receive()
 
-    def send(self, jobs: Sequence[tuple[str, Sequence[Call]]], **instances: dict[str, Any]) -> None:
-        """Begin jobs."""
+    def send(
+        self,
+        jobs: Sequence[tuple[str, Sequence[Call]]],
+        *,
+        at_a_time: int = AT_A_TIME,
+        **instances: dict[str, Any],
+    ) -> None:
+        """Begin jobs, so many at a time."""
         assert self._process.stdin is not None
-        pickle.dump((instances, list(jobs)), self._process.stdin)
+        pickle.dump((instances, list(jobs), at_a_time), self._process.stdin)
         self._process.stdin.flush()
 
     def receive(self) -> list[Answer]:
