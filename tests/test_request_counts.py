@@ -178,6 +178,41 @@ def test_listing_a_thousand(server, place, fs):
     assert cost(server, fs, lambda: fs.find(place, detail=True)).requests == 0
 
 
+@pytest.fixture(scope="module")
+def terse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObservedServer]:
+    """A server whose listings tell no sizes."""
+    with observed_server(tmp_path_factory.mktemp("terse"), strict=True) as running:
+        yield running
+
+
+def test_sizes_that_listings_do_not_tell_are_asked_for_together(terse):
+    container = f"collections/t-{uuid.uuid4().hex[:12]}"
+    maker = cold(terse)
+    maker.mkdir(container)
+    names = {f"{container}/data_1/f{n % 3}/{n:02}.bin": b"x" * n for n in range(1, 13)}
+    maker.pipe(names)
+    fs = cold(terse)
+    fs.find(container)
+    together = cost(terse, fs, lambda: fs.sizes(list(names)))
+    assert together.result == [len(data) for data in names.values()]
+    assert together.requests <= 2, str(together)
+    walker = cold(terse)
+    walker.find(container)
+    walked = cost(
+        terse,
+        walker,
+        lambda: {
+            info["name"]: info["size"]
+            for _, _, files in walker.walk(container, detail=True)
+            for info in files.values()
+        },
+    )
+    assert walked.result == {name: len(data) for name, data in names.items()}
+    assert walked.requests <= 2, str(walked)
+    again = cost(terse, fs, lambda: fs.ls(f"{container}/data_1/f0", refresh=True))
+    assert not any("data-files" in seen.path for seen in again.seen), str(again)
+
+
 def test_looking_at_one(server, place):
     path = f"{place}/folder/file.bin"
     cold(server).pipe_file(path, b"bytes")

@@ -9,6 +9,7 @@ from typing import Any
 
 from fsspec.utils import tokenize
 
+from synapsefs import limits
 from synapsefs.bridge import mirrored
 from synapsefs.errors import NotFoundError, UnsupportedError, concerning
 from synapsefs.location import Location
@@ -314,8 +315,10 @@ class ListingVerbs(Core):
         return size
 
     async def _sizes(self, paths: Sequence[str], batch_size: int | None = None) -> list[Any]:
-        """Give the sizes of several files in bytes."""
-        return [await self._size(path) for path in paths]
+        """Give the sizes of several files in bytes, those that listings do not tell in bulk."""
+        at_a_time = batch_size or self.options.max_concurrency
+        entries = await limits.gather(map(self._entry, paths), at_a_time)
+        return [entry.size for entry in await self._measured_all(entries)]
 
     async def _created(self, path: str) -> datetime:
         """Give the time at which a file was created."""

@@ -119,7 +119,7 @@ class CollectionsService:
         return Content(
             path=entry.location.path,
             version=version_of(file),
-            size=file.size,
+            size=self._sizes.of(file),
             checksum=file.checksum or None,
             locate=locate,
         )
