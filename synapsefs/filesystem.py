@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Self
 
 from fsspec.asyn import AsyncFileSystem
@@ -105,8 +105,8 @@ class SynapseFileSystem(
         Let ``put`` and ``get`` of files of more than one part go on where an interrupted call of an
         earlier process stopped.
     listings_expiry_time
-        Seconds for which a listing is believed; 5 when left out, longer for collections that take
-        long to list.
+        Seconds for which a listing is believed. When left out 0.3, longer where listing takes
+        long, and 5 for names of collections and datasets in paths that lead into them.
     use_listings_cache
         False to believe no listing.
     asynchronous, loop, batch_size, max_paths, skip_instance_cache
@@ -332,6 +332,9 @@ class SynapseFileSystem(
         """Describe the instance as JSON; without secrets if so asked."""
         return json.dumps(self.to_dict(include_password=include_password))
 
+    def __reduce__(self) -> Any:
+        return _arrived, super().__reduce__()
+
     def __repr__(self) -> str:
         shown = self.settings.embedded or (
             self.settings.collections and self.settings.collections.url
@@ -344,6 +347,11 @@ class SynapseFileSystem(
         """Count what this instance did: requests, retries, bytes sent and received."""
         names = ("requests", "retries", "bytes_sent", "bytes_received")
         return {name: self.transport.counts[name] for name in names}
+
+    def _expire_listings(self) -> None:
+        """List anew at the next use: another process may have changed what is there."""
+        for service in self._services.values():
+            service.expire()
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget listings; all of them without a path."""
@@ -370,6 +378,16 @@ class SynapseFileSystem(
 
     async def __aexit__(self, *_: object) -> None:
         await self.aclose()
+
+
+def _arrived(make: Callable[..., Any], arguments: Sequence[Any]) -> Any:
+    """Make an instance that another process sent, which may have changed what is there.
+
+    An equal one that is here already lists anew.
+    """
+    made = make(*arguments)
+    made._expire_listings()  # noqa: SLF001 - of this class
+    return made
 
 
 def _check_mode(mode: str, path: str) -> None:

@@ -18,6 +18,7 @@ from synapsefs import SynapseFileSystem
 from synapsefs.server.app import serve
 from synapsefs.server.settings import STRICT_SECONDS, ServerSettings
 from tests.faults.report import COUNTS
+from tests.support.apart import apart
 
 HEAVY = {
     "test_load": "endurance",
@@ -133,7 +134,7 @@ def fs(options: dict[str, Any]) -> SynapseFileSystem:
 @pytest.fixture
 def another(options: dict[str, Any]) -> SynapseFileSystem:
     """A second instance over the same store, as another process would have it."""
-    return SynapseFileSystem(**options, skip_instance_cache=True)
+    return SynapseFileSystem(**apart(options), skip_instance_cache=True)
 
 
 @pytest.fixture(params=["collections", "datasets"])

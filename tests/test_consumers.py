@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +185,67 @@ def test_ray(ray: Any, frame: pd.DataFrame, fs: SynapseFileSystem, base: str) ->
     data.write_parquet(f"{base}/ray", filesystem=fs)
     again = ray.data.read_parquet(f"{base}/ray", filesystem=fs, columns=["number"])
     assert sorted(row["number"] for row in again.take_all()) == list(range(ROWS))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_dask_overwrites(frame: pd.DataFrame, url: str, options: dict[str, Any]) -> None:
+    """Processes that have listed the folder before write into it after it was removed."""
+    dask = pytest.importorskip("dask")
+    dataframe = pytest.importorskip("dask.dataframe")
+    to = {"storage_options": options}
+    with (
+        ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool,
+        dask.config.set(scheduler="processes", pool=pool),
+    ):
+        for count in (4, 3):
+            rows = frame[: 100 * count]
+            parts = dataframe.from_pandas(rows, npartitions=count)
+            parts.to_parquet(f"{url}/dask", overwrite=True, **to)
+            found = dataframe.read_parquet(f"{url}/dask", columns=["number"], **to)
+            assert found.npartitions == count
+            assert int(found["number"].sum().compute()) == int(rows["number"].sum())
+            parts.to_csv(f"{url}/csv/{count}-*.csv", index=False, **to)
+            assert len(dataframe.read_csv(f"{url}/csv/{count}-*.csv", **to)) == len(rows)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.filterwarnings("ignore")
+def test_ray_overwrites(
+    ray: Any, frame: pd.DataFrame, fs: SynapseFileSystem, base: str, options: dict[str, Any]
+) -> None:
+    for count in (2000, 1000):
+        data = ray.data.from_pandas(frame[:count])
+        data.write_parquet(f"{base}/ray", filesystem=fs, mode="overwrite")
+        again = ray.data.read_parquet(f"{base}/ray", filesystem=fs)
+        assert again.count() == count
+        assert sorted(row["number"] for row in again.take_all()) == list(range(count))
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_zarr_consolidates(url: str, options: dict[str, Any]) -> None:
+    zarr = pytest.importorskip("zarr")
+    numpy = pytest.importorskip("numpy")
+    store = zarr.storage.FsspecStore.from_url(f"{url}/g.zarr", storage_options=options)
+    group = zarr.create_group(store)
+    for number in range(2):
+        group.create_array(f"a{number}", data=numpy.arange(100), chunks=(50,))
+        zarr.consolidate_metadata(store)
+        again = zarr.open_consolidated(f"{url}/g.zarr", storage_options=options, mode="r")
+        assert sorted(again.keys()) == [f"a{n}" for n in range(number + 1)]
+        assert (again[f"a{number}"][:] == numpy.arange(100)).all()
+
+
+@pytest.mark.slow
+def test_pandas_replaces_what_another_instance_reads(
+    frame: pd.DataFrame, fs: SynapseFileSystem, url: str, base: str, options: dict[str, Any]
+) -> None:
+    for count in (100, 50, 75):
+        frame[:count].to_parquet(f"{url}/p.parquet", storage_options={**options, "retries": 5})
+        assert len(pq.read_table(f"{base}/p.parquet", filesystem=fs)) == count
+        assert ds.dataset(base, filesystem=fs).count_rows() == count
 
 
 def test_many_files_and_mappings(fs: SynapseFileSystem, url: str, base: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -48,8 +49,11 @@ def place(request: pytest.FixtureRequest, server: ObservedServer) -> str:
     return f"{container}/data_1" if request.param == "collections" else container
 
 
-def cold(server: ObservedServer) -> SynapseFileSystem:
-    return SynapseFileSystem(**server.options, skip_instance_cache=True)
+def cold(server: ObservedServer, expiry: float | None = 60) -> SynapseFileSystem:
+    """Make an instance that knows nothing; what it lists holds for the test, however slow."""
+    return SynapseFileSystem(
+        **server.options, listings_expiry_time=expiry, skip_instance_cache=True
+    )
 
 
 @dataclass
@@ -206,6 +210,41 @@ def test_listing_a_thousand(server, place, fs):
     assert cost(server, fs, lambda: fs.find(place, detail=True)).requests == 0
 
 
+@pytest.fixture(scope="module")
+def terse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ObservedServer]:
+    """A server whose listings tell no sizes."""
+    with observed_server(tmp_path_factory.mktemp("terse"), strict=True) as running:
+        yield running
+
+
+def test_sizes_that_listings_do_not_tell_are_asked_for_together(terse):
+    container = f"collections/t-{uuid.uuid4().hex[:12]}"
+    maker = cold(terse)
+    maker.mkdir(container)
+    names = {f"{container}/data_1/f{n % 3}/{n:02}.bin": b"x" * n for n in range(1, 13)}
+    maker.pipe(names)
+    fs = cold(terse)
+    fs.find(container)
+    together = cost(terse, fs, lambda: fs.sizes(list(names)))
+    assert together.result == [len(data) for data in names.values()]
+    assert together.requests <= 2, str(together)
+    walker = cold(terse)
+    walker.find(container)
+    walked = cost(
+        terse,
+        walker,
+        lambda: {
+            info["name"]: info["size"]
+            for _, _, files in walker.walk(container, detail=True)
+            for info in files.values()
+        },
+    )
+    assert walked.result == {name: len(data) for name, data in names.items()}
+    assert walked.requests <= 2, str(walked)
+    again = cost(terse, fs, lambda: fs.ls(f"{container}/data_1/f0", refresh=True))
+    assert not any("data-files" in seen.path for seen in again.seen), str(again)
+
+
 def test_looking_at_one(server, place):
     path = f"{place}/folder/file.bin"
     cold(server).pipe_file(path, b"bytes")
@@ -214,6 +253,34 @@ def test_looking_at_one(server, place):
         found = cost(server, fs, lambda fs=fs, look=look: getattr(fs, look)(path))
         assert found.requests <= 2, f"{look}: {found}"
         assert cost(server, fs, lambda fs=fs: fs.info(path)).requests == 0
+
+
+def test_what_expired_is_listed_again_once(server, place):
+    """Names of containers hold longer, so that it is one request for what the container holds."""
+    cold(server).pipe_file(f"{place}/folder/file.bin", b"bytes")
+    fs = cold(server, expiry=None)
+    folder = f"{place}/folder"
+    fs.find(folder)
+    for look in ("info", "exists", "ls", "find", "isdir"):
+        deadline = time.monotonic() + 20
+        while (found := cost(server, fs, lambda: getattr(fs, look)(folder))).requests == 0:  # noqa: B023
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        assert found.requests == 1, f"{look}: {found}"
+
+
+@pytest.mark.parametrize("look", ["exists", "find", "glob", "isfile"])
+def test_nothing_is_asked_for_once(server, place, look):
+    """In a listing from before; one that was read in the same call is not read again."""
+    cold(server).pipe_file(f"{place}/there.bin", b"bytes")
+    fs = cold(server)
+    path = f"{place}/nothing*.bin" if look == "glob" else f"{place}/nothing"
+    first = cost(server, fs, lambda: getattr(fs, look)(path))
+    again = cost(server, fs, lambda: getattr(fs, look)(path))
+    assert not first.result
+    assert not again.result
+    assert first.requests <= 2, str(first)
+    assert again.requests == 1, str(again)
 
 
 def test_a_miss_is_asked_again_and_a_hit_is_not(server, place, fs):

@@ -39,7 +39,7 @@ LAYERS = [
     {"sessions", "localstream"},
     {"transport"},
     {"objects"},
-    {"services.base", "services.tree", "services.wireio"},
+    {"services.base", "services.shared", "services.tree", "services.wireio"},
     {"services.collections", "services.datasets", "resume"},
     {"transfer"},
     {"files", "readers", "wrappers"},

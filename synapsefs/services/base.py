@@ -393,6 +393,15 @@ class Service(Protocol):
     async def aclose(self) -> None:
         """Finish what was deferred."""
 
+    async def renewed(self, location: Location, since: float) -> bool:
+        """List anew what shows a place, unless that was done since then (monotonic seconds).
+
+        Returns whether it was listed anew.
+        """
+
+    def expire(self) -> None:
+        """Let what is known be listed anew at its next use."""
+
     def invalidate(self, location: Location | None) -> None:
         """Forget what was listed at, above and below a place; everything for None."""
 

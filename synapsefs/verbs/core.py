@@ -4,23 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.caching import TailCache
 from synapsefs.config import Endpoint, NetworkOptions, Settings
-from synapsefs.errors import FolderError, SynapseError, UnsupportedError, concerning
+from synapsefs.errors import (
+    ChangedError,
+    FolderError,
+    NotFoundError,
+    SynapseError,
+    UnsupportedError,
+    concerning,
+)
 from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
 from synapsefs.objects import Content, object_size
 from synapsefs.resume import Keeping, left_for_later
 from synapsefs.services.base import Entry, History, Service, Staged
 from synapsefs.transport import Transport
 
-DEFAULT_EXPIRY = 5.0
+T = TypeVar("T")
+DEFAULT_EXPIRY = 0.3
+"""Seconds for which a listing is believed unless it took long or the caller chose."""
 
 
 class Core(AsyncFileSystem):
@@ -116,18 +126,15 @@ class Core(AsyncFileSystem):
 
         collections, datasets = self._endpoints()
         expiry = DEFAULT_EXPIRY if self._expiry is None else self._expiry
+        chosen = self._expiry is not None
         made: dict[Root, Service] = {}
         if collections is not None:
             made[Root.COLLECTIONS] = CollectionsService(
-                self.transport, collections, expiry, chosen_expiry=self._expiry is not None
+                self.transport, collections, expiry, chosen_expiry=chosen
             )
         if datasets is not None:
             made[Root.DATASETS] = DatasetsService(
-                self.transport,
-                datasets,
-                self._named_datasets,
-                expiry,
-                chosen_expiry=self._expiry is not None,
+                self.transport, datasets, self._named_datasets, expiry, chosen_expiry=chosen
             )
         for root, service in made.items():
             self._services.setdefault(root, service)
@@ -182,6 +189,13 @@ class Core(AsyncFileSystem):
             return found
         return as_asked(location, found.location, [found])[0]
 
+    async def _renewed(self, location: Location, since: float) -> bool:
+        """List anew what shows a place, unless that was done since then; say whether it was."""
+        if location.root is None:
+            return False
+        with concerning(location.path):
+            return await (await self._service(location)).renewed(location, since)
+
     async def _below(self, location: Location, entries: Sequence[Entry]) -> list[Entry]:
         """Name what a service lists at or below a place as it was asked for."""
         place = location
@@ -222,12 +236,33 @@ class Core(AsyncFileSystem):
             raise FolderError("this is a directory", entry.location.path)
         return entry, await (await self._service(entry.location)).content(entry)
 
+    async def _read_content(
+        self,
+        path: str,
+        version: str | int | None,
+        use: Callable[[Content], Awaitable[T]],
+    ) -> tuple[Entry, Content, T]:
+        """Open a file's bytes and use them.
+
+        A file that is gone or was replaced since it was listed is looked up once more.
+        """
+        began = time.monotonic()
+        try:
+            entry, content = await self._content(path, version)
+            return entry, content, await use(content)
+        except (ChangedError, FolderError, NotFoundError):
+            if version is not None or not await self._renewed(Location.parse(path), began):
+                raise
+        entry, content = await self._content(path)
+        return entry, content, await use(content)
+
     async def _sized_content(
         self, path: str, version: str | int | None = None
     ) -> tuple[Entry, Content]:
         """Open a file's bytes, their number known."""
-        entry, content = await self._content(path, version)
-        await object_size(self.transport, content)
+        entry, content, _ = await self._read_content(
+            path, version, partial(object_size, self.transport)
+        )
         return entry, content
 
     async def _measured(self, entries: Sequence[Entry]) -> list[Entry]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -42,7 +43,10 @@ class ListingVerbs(ResolvingVerbs):
         NotFoundError
             When nothing is there.
         """
-        entries = await self._children(Location.parse(path), refresh=refresh)
+        began, location = time.monotonic(), Location.parse(path)
+        entries = await self._children(location, refresh=refresh)
+        if not entries and not refresh and await self._renewed(location, began):
+            entries = await self._children(location)
         if not detail:
             return sorted(entry.location.path for entry in entries)
         measured = await self._measured(entries)
@@ -101,11 +105,18 @@ class ListingVerbs(ResolvingVerbs):
 
     async def _isfile(self, path: str) -> bool:
         """Say whether a file is there; a refusal or fault is raised, not taken for no."""
-        return await self._kind(path) == "file"
+        return await self._is(path, "file")
 
     async def _isdir(self, path: str) -> bool:
         """Say whether a directory is there; a refusal or fault is raised, not taken for no."""
-        return await self._kind(path) == "directory"
+        return await self._is(path, "directory")
+
+    async def _is(self, path: str, kind: str) -> bool:
+        began = time.monotonic()
+        found = await self._kind(path)
+        if found not in {None, kind} and await self._renewed(Location.parse(path), began):
+            found = await self._kind(path)
+        return found == kind
 
     async def _kind(self, path: str) -> str | None:
         try:
@@ -153,23 +164,31 @@ class ListingVerbs(ResolvingVerbs):
         """
         if maxdepth is not None and maxdepth < 1:
             raise ValueError("maxdepth must be at least 1")
-        try:
-            entries = await self._found(Location.parse(path), withdirs=withdirs, refresh=refresh)
-        except NotFoundError:
-            entries = []
-        depth = len(Location.parse(path).segments)
-        wanted = [
-            entry
-            for entry in entries
-            if (withdirs or entry.kind == "file")
-            and (maxdepth is None or len(entry.location.segments) - depth <= maxdepth)
-        ]
+        began, location = time.monotonic(), Location.parse(path)
+        wanted = await self._found(location, maxdepth, withdirs=withdirs, refresh=refresh)
+        if not wanted and not refresh and await self._renewed(location, began):
+            wanted = await self._found(location, maxdepth, withdirs=withdirs, refresh=False)
         if detail if measure is None else measure:
             wanted = await self._measured_all(wanted)
         infos = {entry.location.path: entry.info() for entry in wanted}
         return {name: infos[name] for name in sorted(infos)} if detail else sorted(infos)
 
-    async def _found(self, location: Location, *, withdirs: bool, refresh: bool) -> list[Entry]:
+    async def _found(
+        self, location: Location, maxdepth: int | None, *, withdirs: bool, refresh: bool
+    ) -> list[Entry]:
+        try:
+            entries = await self._all_below(location, withdirs=withdirs, refresh=refresh)
+        except NotFoundError:
+            return []
+        depth = len(location.segments)
+        return [
+            entry
+            for entry in entries
+            if (withdirs or entry.kind == "file")
+            and (maxdepth is None or len(entry.location.segments) - depth <= maxdepth)
+        ]
+
+    async def _all_below(self, location: Location, *, withdirs: bool, refresh: bool) -> list[Entry]:
         if location.root is None:
             return await self._entries_below(location, refresh=refresh)
         above = await self._entry(location.path)
@@ -226,8 +245,18 @@ class ListingVerbs(ResolvingVerbs):
 
     async def _glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Find paths by pattern; sizes are found out only with ``detail``."""
-        measure = bool(kwargs.get("detail", False))
-        return await super()._glob(path, maxdepth=maxdepth, measure=measure, **kwargs)
+        return await self._matches(path, maxdepth, time.monotonic(), kwargs)
+
+    async def _matches(
+        self, pattern: str, maxdepth: int | None, began: float, given: Mapping[str, Any]
+    ) -> Any:
+        """Find paths by pattern; nothing is only found in a listing that was asked for since."""
+        kwargs = {"measure": bool(given.get("detail", False)), **given}
+        found = await super()._glob(pattern, maxdepth=maxdepth, **kwargs)
+        place = _literal_part(self._strip_protocol(pattern))
+        if not found and not given.get("refresh") and await self._renewed(place, began):
+            found = await super()._glob(pattern, maxdepth=maxdepth, **kwargs)
+        return found
 
     async def _expand_path(
         self,
@@ -240,19 +269,31 @@ class ListingVerbs(ResolvingVerbs):
         paths = [path] if isinstance(path, str) else list(path)
         found: set[str] = set()
         for item in paths:
-            literal = assume_literal or not _magic(item) or await self._exists(item)
-            try:
-                found.update(
-                    await super()._expand_path(
-                        [item], recursive=recursive, maxdepth=maxdepth, assume_literal=literal
-                    )
-                )
-            except FileNotFoundError as error:
-                if isinstance(error, NotFoundError):
-                    raise
-                rule = "no such file or directory" if literal else "nothing matches this pattern"
-                raise NotFoundError(rule, item) from None
+            found.update(await self._expanded(item, recursive, maxdepth, assume_literal))
         return sorted(found)
+
+    async def _expanded(
+        self, item: Any, recursive: bool, maxdepth: int | None, assume_literal: bool
+    ) -> set[str]:
+        began, path = time.monotonic(), self._strip_protocol(item)
+        matches, found = [item], set()
+        if not (assume_literal or not _magic(path) or await self._exists(path)):
+            matches = await self._matches(path, maxdepth, began, {})
+            if not matches:
+                raise NotFoundError("nothing matches the pattern", path)
+            found.update(matches)
+            if not recursive or (maxdepth is not None and maxdepth <= 1):
+                return found
+            maxdepth = None if maxdepth is None else maxdepth - 1
+        try:
+            below = await super()._expand_path(
+                matches, recursive=recursive, maxdepth=maxdepth, assume_literal=True
+            )
+        except FileNotFoundError as error:
+            if isinstance(error, NotFoundError):
+                raise
+            raise NotFoundError("no such file or directory", path) from None
+        return found | set(below)
 
     async def _du(
         self,
@@ -274,7 +315,7 @@ class ListingVerbs(ResolvingVerbs):
         return size
 
     async def _sizes(self, paths: Sequence[str], batch_size: int | None = None) -> list[Any]:
-        """Give the sizes of several files in bytes."""
+        """Give the sizes of several files in bytes, those that listings do not tell in bulk."""
         entries = await self._require(paths)
         return [entry.size for entry in await self._measured_all(entries)]
 
@@ -301,6 +342,13 @@ class ListingVerbs(ResolvingVerbs):
         """Give a text that is the same as long as the path holds the same bytes."""
         entry = await self._entry(path)
         return str(tokenize(entry.location.path, entry.kind, entry.version))
+
+
+def _literal_part(pattern: str) -> Location:
+    """Give the place whose listing decides what a pattern matches."""
+    segments = pattern.split("/")
+    plain = next(i for i, segment in enumerate([*segments, "*"]) if _magic(segment))
+    return Location.parse("/".join(segments[: min(plain, len(segments) - 1)]))
 
 
 def _magic(path: str) -> bool:

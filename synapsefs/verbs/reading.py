@@ -48,8 +48,11 @@ class ReadingVerbs(FetchingVerbs):
         ChecksumError
             When the bytes are not what the service says.
         """
-        _, content = await self._content(path, version)
-        return await read(self.transport, content, ByteRange(start, end))
+        span = ByteRange(start, end)
+        _, _, data = await self._read_content(
+            path, version, lambda content: read(self.transport, content, span)
+        )
+        return data
 
     async def _cat_ranges(
         self,
@@ -80,10 +83,12 @@ class ReadingVerbs(FetchingVerbs):
             by_path.setdefault(self._strip_protocol(path), []).append(index)
 
         async def one(path: str, indices: Sequence[int]) -> list[Any]:
+            spans = [slices[index] for index in indices]
             try:
-                _, content = await self._content(path)
-                spans = [slices[index] for index in indices]
-                return list(await read_ranges(self.transport, content, spans, max_gap))
+                _, _, found = await self._read_content(
+                    path, None, lambda content: read_ranges(self.transport, content, spans, max_gap)
+                )
+                return list(found)
             except OSError as error:
                 if on_error != "return":
                     raise

@@ -18,6 +18,7 @@ from tests.faults.operations import (
     State,
     local_files,
 )
+from tests.support.apart import apart
 from tests.support.faults import Plan, Proxies, Proxy
 
 READ_TIMEOUT = 1.5
@@ -68,7 +69,9 @@ class Bench:
     @contextmanager
     def client(self, url: str | None = None, **options: Any) -> Iterator[SynapseFileSystem]:
         """Make an instance that knows nothing yet; without a URL it goes straight to the server."""
-        fs = SynapseFileSystem(**self.options(url, **options), skip_instance_cache=True)
+        given = self.options(url, **options)
+        given = given if url else apart(given)
+        fs = SynapseFileSystem(**given, skip_instance_cache=True)
         try:
             yield fs
         finally:

@@ -11,6 +11,7 @@ from synapsefs.services.collections.directory import CollectionDirectory, Collec
 from synapsefs.services.collections.metadata import changed_metadata
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.records import BoundFile
+from synapsefs.services.shared import SharedChanges
 from synapsefs.wire import collections as wire
 
 SETTABLE = ("access_level", "category", "description", "meta")
@@ -24,11 +25,16 @@ class UnitAnnotations:
     ----------
     directory, publisher
         The collections, and what changes units in them.
+    changes
+        Tells the other instances of this process.
     """
 
-    def __init__(self, directory: CollectionDirectory, publisher: UnitPublisher) -> None:
+    def __init__(
+        self, directory: CollectionDirectory, publisher: UnitPublisher, changes: SharedChanges
+    ) -> None:
         self._directory = directory
         self._publisher = publisher
+        self._changes = changes
 
     async def read(self, entry: Entry) -> dict[str, Any]:
         """Give the metadata of a file's unit; of a collection what it says of itself."""
@@ -54,7 +60,10 @@ class UnitAnnotations:
                 raise InvalidRequestError("; ".join(problems), about)
             return meta
 
-        await self._publisher.set_metadata(collection, entry.record, changed, about)
+        try:
+            await self._publisher.set_metadata(collection, entry.record, changed, about)
+        finally:
+            self._changes.note(collection.identifier)
         return None
 
     async def tags(self, entry: Entry) -> list[str]:

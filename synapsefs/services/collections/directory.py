@@ -18,6 +18,7 @@ from synapsefs.services.base import Entry, aware
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.metadata import MetadataRule
 from synapsefs.services.collections.plan import specification_of
+from synapsefs.services.shared import CATALOG, CatalogAge, SharedChanges
 from synapsefs.wire import collections as wire
 
 DEFAULT_SPECIFICATION = {
@@ -89,16 +90,22 @@ class CollectionDirectory:
     ----------
     api
         The service.
-    expiry
-        Seconds for which a listing is believed; a name that it lacks is asked for at once.
+    expiry, chosen_expiry
+        Seconds for which a listing is believed, and whether the caller chose them; a name that it
+        lacks is asked for at once.
+    changes
+        What other instances of this process changed.
     """
 
-    def __init__(self, api: CollectionsApi, expiry: float) -> None:
+    def __init__(
+        self, api: CollectionsApi, expiry: float, *, chosen_expiry: bool, changes: SharedChanges
+    ) -> None:
         self._api = api
-        self._expiry = expiry
+        self._changes = changes
+        self._age = CatalogAge(expiry, changes, chosen_expiry=chosen_expiry)
         self._by_segment: dict[str, CollectionRecord] = {}
         self._by_id: dict[int, CollectionRecord] = {}
-        self._read_at: float | None = None
+        self._own_changes: dict[int, tuple[float, CollectionRecord | None]] = {}
         self._locks: Locks[str] = Locks()
 
     async def all(self, *, refresh: bool = False) -> list[CollectionRecord]:
@@ -114,13 +121,17 @@ class CollectionDirectory:
         NotFoundError
             When there is none.
         """
-        found = self._known(location.container)
-        if found is None or refresh or self._stale():
+        began = time.monotonic()
+        found = self.known(location.container)
+        if found is None or refresh or self._age.is_expired(within=bool(location.inner)):
             identifier = id_of(location.container, Root.COLLECTIONS)
             if identifier is not None:
                 return await self._by_identifier(int(identifier), location)
-            await self._read(refresh=found is None or refresh)
-            found = self._known(location.container)
+            await self._read(refresh=refresh)
+            found = self.known(location.container)
+            if found is None and self._age.as_of < began:
+                await self._read(refresh=True)
+                found = self.known(location.container)
         if found is None:
             name = unescape(location.container)
             raise NotFoundError(f"there is no collection {name!r}", location.path)
@@ -173,6 +184,8 @@ class CollectionDirectory:
                 specification_of(location, [wire.FileSpecification(name=s.name) for s in wanted])
             record = await self._create(settings, location)
         self._by_segment[record.segment] = self._by_id[record.identifier] = record
+        self._own_changes[record.identifier] = (time.monotonic(), record)
+        self._changes.created(record.identifier)
         return record
 
     async def _create(self, settings: Mapping[str, Any], location: Location) -> CollectionRecord:
@@ -189,7 +202,7 @@ class CollectionDirectory:
 
         async def look() -> CollectionRecord | None:
             await self._read(refresh=True)
-            return self._known(location.container)
+            return self.known(location.container)
 
         return await self._api.once(create, look)
 
@@ -220,8 +233,11 @@ class CollectionDirectory:
         self, record: CollectionRecord, changes: Mapping[str, Any], about: str
     ) -> None:
         """Change a collection's name or attributes; listings are read anew afterwards."""
-        with _saying_rules(about):
-            await self._api.change_collection(record.identifier, changes, about)
+        try:
+            with _saying_rules(about):
+                await self._api.change_collection(record.identifier, changes, about)
+        finally:
+            self._changes.note(CATALOG)
         record.rule = None
         self._by_segment.pop(record.segment, None)
         self._by_id.pop(record.identifier, None)
@@ -229,23 +245,30 @@ class CollectionDirectory:
 
     async def delete(self, record: CollectionRecord) -> None:
         """Delete a collection with all its units."""
-        await self._api.delete_collection(record.identifier, record.location.path)
+        try:
+            await self._api.delete_collection(record.identifier, record.location.path)
+        finally:
+            self._changes.deleted(record.identifier)
+        self._own_changes[record.identifier] = (time.monotonic(), None)
         self._by_segment.pop(record.segment, None)
         self._by_id.pop(record.identifier, None)
 
     def forget(self) -> None:
         """Believe nothing that was read before."""
-        self._read_at = None
+        self._age.forget()
 
-    def _known(self, segment: str) -> CollectionRecord | None:
+    @property
+    def as_of(self) -> float:
+        """The moment (monotonic seconds) at which the collections were last listed."""
+        return self._age.as_of
+
+    def known(self, segment: str) -> CollectionRecord | None:
+        """Give a collection by its segment in paths, without asking for it."""
         identifier = id_of(segment, Root.COLLECTIONS)
         if identifier is not None:
             return self._by_id.get(int(identifier))
         written = escape(unescape(segment), Root.COLLECTIONS)
         return self._by_segment.get(segment) or self._by_segment.get(written)
-
-    def _stale(self) -> bool:
-        return self._read_at is None or time.monotonic() - self._read_at > self._expiry
 
     async def _by_identifier(self, identifier: int, location: Location) -> CollectionRecord:
         found = _record(await self._api.collection(identifier, location.path))
@@ -256,26 +279,32 @@ class CollectionDirectory:
     async def _read(self, *, refresh: bool) -> None:
         began = time.monotonic()
         async with self._locks.get("read"):
-            if self._read_at is not None and self._read_at > began:
+            if self._age.as_of >= began or not (refresh or self._age.is_expired()):
                 return
-            if not refresh and not self._stale():
-                return
+            reading = time.monotonic()
             records = [_record(item) for item in await self._api.collections()]
-            self._arrange(records)
-            self._read_at = time.monotonic()
+            self._arrange(records, reading)
+            self._age.read(reading)
 
-    def _arrange(self, records: Iterable[CollectionRecord]) -> None:
+    def _arrange(self, listed: Iterable[CollectionRecord], reading: float) -> None:
+        """Take a listing that was begun at ``reading``; what was done here meanwhile is kept."""
+        meanwhile = {i: change for i, change in self._own_changes.items() if change[0] >= reading}
+        self._own_changes = meanwhile
+        records = {record.identifier: record for record in listed}
+        records.update({i: record for i, (_, record) in meanwhile.items() if record is not None})
+        gone = {i for i, (_, record) in meanwhile.items() if record is None}
         before, self._by_segment = self._by_id, {}
         self._by_id = {}
-        for record in sorted(records, key=lambda record: -record.identifier):
+        for identifier in sorted(records.keys() - gone, reverse=True):
+            record = records[identifier]
             while record.segment in self._by_segment:
-                record.segment = with_id(record.segment, str(record.identifier))
-            known = before.get(record.identifier)
+                record.segment = with_id(record.segment, str(identifier))
+            known = before.get(identifier)
             if known is not None and not record.specifications:
                 record.specifications = known.specifications
             if known is not None and record.rule is None:
                 record.rule = known.rule
-            self._by_segment[record.segment] = self._by_id[record.identifier] = record
+            self._by_segment[record.segment] = self._by_id[identifier] = record
 
 
 def _record(item: wire.Collection) -> CollectionRecord:

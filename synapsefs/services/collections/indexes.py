@@ -12,8 +12,8 @@ from synapsefs.services.collections.directory import CollectionRecord
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.pages import KEPT_CHANGING, LISTING_ATTEMPTS, PageCheck
 from synapsefs.services.collections.records import UnitRecord, record_of
+from synapsefs.services.shared import NEVER, SharedChanges, expiry_of
 
-EXPIRY_PER_LOAD = 10.0
 NEWEST = (50, UNITS_PER_PAGE)
 """How many of the newest units are asked for, and how many next, before all are."""
 UNITS_AT_A_TIME = 16
@@ -33,11 +33,16 @@ class Indexes:
     expiry
         Seconds for which a listing is believed.
     chosen_expiry
-        False to believe a listing that took long for at least ten times as long as that.
+        False to believe a listing that took long for longer.
+    changes
+        What other instances of this process changed.
     """
 
-    def __init__(self, api: CollectionsApi, expiry: float, *, chosen_expiry: bool) -> None:
+    def __init__(
+        self, api: CollectionsApi, expiry: float, *, chosen_expiry: bool, changes: SharedChanges
+    ) -> None:
         self._api = api
+        self.changes = changes
         self._expiry = expiry
         self._chosen_expiry = chosen_expiry
         self._ordered = True
@@ -80,9 +85,18 @@ class Indexes:
             elif newest and index.read_at < began:
                 if not await self._read_newest(collection, index):
                     await self._load(collection, index)
-            elif not newest and index.loaded_at < began and index.age() > self._expiry_of(index):
+            elif not newest and index.loaded_at < began and self._is_expired(collection, index):
                 await self._load(collection, index)
         return index
+
+    def _is_expired(self, collection: CollectionRecord, index: CollectionIndex) -> bool:
+        changed = self.changes.since(collection.identifier)
+        return index.age() > self._expiry_of(index) or changed >= (index.loaded_at or NEVER)
+
+    def as_of(self, identifier: int) -> float:
+        """Give the moment (monotonic seconds) at which the newest listing was asked for."""
+        index = self._by_id.get(identifier)
+        return NEVER if index is None or index.loaded_at is None else index.read_at
 
     async def glimpse(
         self, collection: CollectionRecord, since: float | None = None
@@ -150,7 +164,7 @@ class Indexes:
     def _expiry_of(self, index: CollectionIndex) -> float:
         if self._chosen_expiry:
             return self._expiry
-        return max(self._expiry, EXPIRY_PER_LOAD * index.load_seconds)
+        return expiry_of(index.load_seconds, self._expiry)
 
     async def _load(self, collection: CollectionRecord, index: CollectionIndex) -> None:
         """List everything.

@@ -35,6 +35,7 @@ class Listing:
         """Find a collection, specification folder, folder or file."""
         if not location.container:
             return directory(ROOT)
+        began = time.monotonic()
         collection = await self._directory.find(location, refresh=refresh)
         place = collection.location.child(*location.inner)
         if not location.inner:
@@ -123,16 +124,15 @@ class Listing:
         if not location.container:
             records = await self._directory.all(refresh=refresh)
             return [record.entry() for record in records]
-        collection = await self._directory.find(location, refresh=refresh)
-        place = collection.location.child(*location.inner)
         if not location.inner:
-            return [
-                directory(place.child(escape(spec.name, Root.COLLECTIONS)))
-                for spec in collection.specifications
-            ]
+            collection = await self._directory.find(location, refresh=refresh)
+            names = [escape(spec.name, Root.COLLECTIONS) for spec in collection.specifications]
+            return [directory(collection.location.child(name)) for name in names]
         found = await self.entry(location, refresh=refresh)
         if found.kind == "file":
             return [found]
+        collection = await self._directory.find(location)
+        place = collection.location.child(*location.inner)
         folder = await self._folder(collection, place, refresh=refresh)
         folders = [directory(place.child(name)) for name in folder.folders]
         return folders + [
@@ -148,10 +148,11 @@ class Listing:
                 below = await self.descendants(record.location, refresh=refresh)
                 found += [record.entry(), *below]
             return found
-        collection = await self._directory.find(location, refresh=refresh)
-        place = collection.location.child(*location.inner)
         if location.inner:
             await self.entry(location, refresh=refresh)
+        collection = await self._directory.find(location, refresh=refresh and not location.inner)
+        place = collection.location.child(*location.inner)
+        if location.inner:
             folder = await self._folder(collection, place, refresh=refresh)
             return self._below(folder, place)
         inside: list[Entry] = []
@@ -166,13 +167,16 @@ class Listing:
     ) -> Folder[BoundFile]:
         """Give a folder; only one of a specification may not have been looked up before.
 
-        That there are no units at all is not believed from an earlier listing.
+        That there are no units at all is not believed from an earlier listing, nor of a collection
+        that is not asked for anew: another may have its name by now.
         """
         began = time.monotonic()
         unseen = len(place.inner) == 1
         index = await self._indexes.get(collection, refresh=refresh and unseen)
         if not index.units:
             index = await self._indexes.get(collection, newest=True, since=began)
+            if not index.units and await self._directory.replaced(collection, place):
+                index = await self._indexes.get(await self._directory.find(place))
         return index.tree.folder(place.inner) or Folder()
 
     def _below(self, folder: Folder[BoundFile], place: Location) -> list[Entry]:

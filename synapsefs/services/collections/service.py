@@ -47,6 +47,7 @@ from synapsefs.services.collections.records import BoundFile, record_of
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
+from synapsefs.services.shared import SharedChanges
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -66,8 +67,8 @@ class CollectionsService:
     endpoint
         The service.
     expiry
-        Seconds for which a listing is believed. A collection that took long to list is believed
-        ten times as long as that took, unless the caller chose the expiry.
+        Seconds for which a listing is believed; longer where it took long, unless the
+        caller chose the expiry.
     chosen_expiry
         True when the caller chose it.
     """
@@ -80,17 +81,20 @@ class CollectionsService:
         self._transport = transport
         self.api = CollectionsApi(transport, endpoint)
         self.history = self.references = self.searching = None
-        self._directory = CollectionDirectory(self.api, expiry)
-        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
+        self._changes = changes = SharedChanges(self.root, endpoint)
+        self._directory = CollectionDirectory(
+            self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
+        )
+        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
         self._listing = Listing(self._directory, self._indexes)
         self.entry, self.children = self._listing.entry, self._listing.children
         self.entries, self.descendants = self._listing.entries, self._listing.descendants
-        self._sizes = Sizes(transport, self.api, self._directory, self._indexes)
+        self._sizes = Sizes(transport, self.api, self._directory)
         self._direct = DirectRoute(self.api, transport)
         self._known = KnownContent(self.api)
         self.units = Units(self.api, self._directory, self._indexes)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
-        self.annotations = UnitAnnotations(self._directory, self._publisher)
+        self.annotations = UnitAnnotations(self._directory, self._publisher, changes)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -116,7 +120,7 @@ class CollectionsService:
         return Content(
             path=entry.location.path,
             version=version_of(file),
-            size=file.size,
+            size=self._sizes.of(file),
             checksum=file.checksum or None,
             locate=locate,
         )
@@ -264,19 +268,23 @@ class CollectionsService:
         self, locations: Sequence[Location], work: Callable[[], Awaitable[None]]
     ) -> None:
         """Do something, and once more when it failed for a collection that was made anew."""
-        before = [collection.identifier for collection, _ in await self._by_collection(locations)]
+        changed = await self._identifiers(locations)
         try:
-            await work()
-        except (InvalidRequestError, NotFoundError):
-            self._directory.forget()
-            after = [
-                collection.identifier for collection, _ in await self._by_collection(locations)
-            ]
-            if before == after:
-                raise
-        else:
-            return
-        await work()
+            try:
+                await work()
+            except (InvalidRequestError, NotFoundError):
+                self._directory.forget()
+                now = await self._identifiers(locations)
+                if now == changed:
+                    raise
+                changed = [*changed, *now]
+                await work()
+        finally:
+            for identifier in changed:
+                self._changes.note(identifier)
+
+    async def _identifiers(self, locations: Sequence[Location]) -> list[int]:
+        return [collection.identifier for collection, _ in await self._by_collection(locations)]
 
     async def refuse_existing(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
@@ -435,6 +443,23 @@ class CollectionsService:
                 await self._publisher.delete_superseded(collection, about)
             except SynapseError as error:
                 logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
+
+    async def renewed(self, location: Location, since: float) -> bool:
+        """List anew what shows a place; of the root, the collections."""
+        if not location.container:
+            if self._directory.as_of < since:
+                await self._directory.all(refresh=True)
+                return True
+            return False
+        collection = self._directory.known(location.container)
+        if collection is None or self._indexes.as_of(collection.identifier) >= since:
+            return False
+        await self._indexes.get(collection, refresh=True)
+        return True
+
+    def expire(self) -> None:
+        """Let what is known be listed anew at its next use."""
+        self._changes.expire()
 
     def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings; what was written here and not yet listed is kept."""

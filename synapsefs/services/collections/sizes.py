@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from synapsefs import limits
 from synapsefs.errors import SynapseError
@@ -11,10 +11,12 @@ from synapsefs.objects import Content, object_size
 from synapsefs.services.base import Entry
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.directory import CollectionDirectory
-from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.records import BoundFile
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
+MOST_KNOWN = 200_000
+"""Checksums whose sizes are kept, some 30 MB."""
 
 
 class Sizes:
@@ -24,8 +26,8 @@ class Sizes:
     ----------
     transport, api
         The storage and the service.
-    directory, indexes
-        Which collections there are, and what they hold.
+    directory
+        Which collections there are.
     """
 
     def __init__(
@@ -33,26 +35,44 @@ class Sizes:
         transport: Transport,
         api: CollectionsApi,
         directory: CollectionDirectory,
-        indexes: Indexes,
     ) -> None:
         self._transport = transport
         self._api = api
         self._directory = directory
-        self._indexes = indexes
+        self._known: dict[str, int] = {}
+
+    def of(self, file: BoundFile) -> int | None:
+        """Give a file's size in bytes if it is known, from a listing or of the same content."""
+        return self._known.get(file.checksum) if file.size is None else file.size
 
     async def learn(
         self, entries: Sequence[Entry], content: Callable[[Entry], Awaitable[Content]]
     ) -> None:
         """Note the sizes that are missing in the records of files; ``content`` opens one."""
-        unknown = [entry for entry in entries if entry.kind == "file" and entry.size is None]
+        unknown = self._without_size(entries)
         for collection in {entry.location.container for entry in unknown}:
             await self._ask([e for e in unknown if e.location.container == collection])
-        left = [entry for entry in unknown if entry.record.size is None]
+        left = self._without_size(unknown)
 
         async def probe(entry: Entry) -> None:
-            entry.record.size = await object_size(self._transport, await content(entry))
+            file: BoundFile = entry.record
+            file.size = await object_size(self._transport, await content(entry))
+            self._remember({file.checksum: file.size})
 
         await limits.gather(map(probe, left), self._transport.options.max_concurrency)
+
+    def _without_size(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Note the sizes that are known of files; give those whose size is not."""
+        files = [entry for entry in entries if entry.kind == "file" and entry.size is None]
+        for entry in files:
+            entry.record.size = self.of(entry.record)
+        return [entry for entry in files if entry.record.size is None]
+
+    def _remember(self, sizes: Mapping[str, int]) -> None:
+        """Keep sizes by checksum: what has the same content has the same size, in every listing."""
+        if len(self._known) + len(sizes) > MOST_KNOWN:
+            self._known.clear()
+        self._known.update((checksum, size) for checksum, size in sizes.items() if checksum)
 
     async def _ask(self, entries: Sequence[Entry]) -> None:
         """Take what the service's list of stored files tells, for the whole collection at once."""
@@ -65,10 +85,6 @@ class Sizes:
         except SynapseError as error:
             logger.info("%s: no list of stored files: %s", about, error)
             return
-        held = self._indexes.held(collection.identifier).units.values()
-        for file in (
-            *(entry.record for entry in entries),
-            *(file for unit in held for file in unit.files.values()),
-        ):
-            if file.size is None:
-                file.size = sizes.get(file.checksum)
+        self._remember(sizes)
+        for entry in entries:
+            entry.record.size = sizes.get(entry.record.checksum)

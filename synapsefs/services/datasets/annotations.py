@@ -90,9 +90,7 @@ class EntryAnnotations:
         about = entry.location.path
         record = self._tagged(entry)
         changes = {"tags": checked_tags(tags, about)}
-        changed = looked_at(await self._api.patch_entry(record.identifier, changes, about))
-        changed.kind = record.kind
-        self._indexes.holding(record).put(changed)
+        await self._patch(record, changes, about)
 
     async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:
         """Say who may read an entry besides its owner."""
@@ -105,7 +103,14 @@ class EntryAnnotations:
             raise InvalidRequestError("only what is 'shared' names users or organizations", about)
         record = self._tagged(entry)
         changes = {"share_status": status, "permitted_accessors": named}
-        changed = looked_at(await self._api.patch_entry(record.identifier, changes, about))
+        await self._patch(record, changes, about)
+
+    async def _patch(self, record: EntryRecord, changes: dict[str, Any], about: str) -> None:
+        """Change what is not content."""
+        try:
+            changed = looked_at(await self._api.patch_entry(record.identifier, changes, about))
+        finally:
+            self._indexes.changes.note(record.dataset)
         changed.kind = record.kind
         self._indexes.holding(record).put(changed)
 

@@ -10,9 +10,7 @@ from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord
-
-SLOW = 10
-"""A listing is used for at least this many times as long as reading it took."""
+from synapsefs.services.shared import NEVER, SharedChanges, expiry_of
 
 
 class Indexes:
@@ -25,11 +23,16 @@ class Indexes:
     expiry
         Seconds for which a listing is believed.
     chosen_expiry
-        Whether the user chose the expiry: then it holds for slow listings, too.
+        False to believe a listing that took long for longer.
+    changes
+        What other instances of this process changed.
     """
 
-    def __init__(self, api: DatasetsApi, expiry: float, *, chosen_expiry: bool = True) -> None:
+    def __init__(
+        self, api: DatasetsApi, expiry: float, *, chosen_expiry: bool, changes: SharedChanges
+    ) -> None:
         self._api = api
+        self.changes = changes
         self._expiry = expiry
         self._chosen_expiry = chosen_expiry
         self._by_id: dict[str, DatasetIndex] = {}
@@ -76,13 +79,21 @@ class Indexes:
             return False
         if since is not None:
             return index.read_at >= since
-        return index.loaded_at > began or index.age() <= self._expiry_of(index)
+        if index.loaded_at > began:
+            return True
+        changed = self.changes.since(index.dataset) >= index.read_at
+        return not changed and index.age() <= self._expiry_of(index)
 
     def _expiry_of(self, index: DatasetIndex) -> float:
         """Use a listing that took long for longer, unless the user chose the expiry."""
         if self._chosen_expiry:
             return self._expiry
-        return max(self._expiry, SLOW * index.load_seconds)
+        return expiry_of(index.load_seconds, self._expiry)
+
+    def as_of(self, identifier: str) -> float:
+        """Give the moment (monotonic seconds) at which the newest listing was asked for."""
+        index = self._by_id.get(identifier)
+        return NEVER if index is None or index.loaded_at is None else index.read_at
 
     async def decided(self, record: EntryRecord, about: str) -> EntryRecord:
         """Look closer at an entry of which the listing does not say what it is."""

@@ -101,10 +101,11 @@ class Listing:
             return None
 
     async def _within(self, dataset: DatasetRecord, location: Location, *, refresh: bool) -> Entry:
+        began = time.monotonic()
         place = dataset.location.child(*location.inner)
         index = await self._indexes.get(dataset, refresh=refresh)
         found = await self.at(index, place)
-        if found is None and not refresh:
+        if found is None and not refresh and self._indexes.as_of(dataset.identifier) < began:
             index = await self._indexes.get(dataset, refresh=True)
             found = await self.at(index, place)
         if found is None:
@@ -186,19 +187,31 @@ class Listing:
 
         That it is empty is not believed from an earlier listing.
         """
-        began = time.monotonic()
         try:
             dataset = await self._registry.find(location)
         except NotFoundError:
             return (await self._identified(location)).tree().folder(location.inner) or Folder()
-        index = await self._indexes.get(dataset, refresh=refresh)
-        if is_empty(index.at(location.inner)) and index.age() > time.monotonic() - began:
-            index = await self._indexes.get(dataset, refresh=True)
+        try:
+            index = await self._index(dataset, location, refresh=refresh)
+        except NotFoundError as error:
+            if error.status != 404 or not await self._registry.replaced(dataset, location):
+                raise
+            return await self._folder(location, refresh=False)
         unsure = [record for record in index.records.values() if record.kind is None]
         work = (self._indexes.look(record, location.path) for record in unsure)
         await limits.gather(work, self._at_a_time)
         found = index.at(location.inner)
         return found if isinstance(found, Folder) else Folder()
+
+    async def _index(
+        self, dataset: DatasetRecord, location: Location, *, refresh: bool
+    ) -> DatasetIndex:
+        began = time.monotonic()
+        index = await self._indexes.get(dataset, refresh=refresh)
+        seen_before = self._indexes.as_of(dataset.identifier) < began
+        if is_empty(index.at(location.inner)) and seen_before:
+            index = await self._indexes.get(dataset, refresh=True)
+        return index
 
 
 def _entry(place: Location, record: EntryRecord | None) -> Entry:

@@ -157,7 +157,10 @@ class EntryReferences:
             record = found.record if isinstance(found, Folder) else found
             return record.identifier if record else None
 
-        made = await self._api.once(create, look)
+        try:
+            made = await self._api.once(create, look)
+        finally:
+            self._indexes.changes.note(dataset.identifier)
         index.put(looked_at(await self._api.entry(made, about)))
 
 

@@ -18,6 +18,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from synapsefs import limits
@@ -32,6 +33,7 @@ from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
 from synapsefs.services.base import Entry, aware
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.notes import HIDDEN_TAG
+from synapsefs.services.shared import NEVER, CatalogAge, SharedChanges
 from synapsefs.wire import datasets as wire
 
 logger = logging.getLogger("synapsefs")
@@ -83,13 +85,26 @@ class DatasetRegistry:
         The service.
     named
         Ids by name, as the user configured them.
-    expiry
-        Seconds for which a listing is believed; a name that it lacks is asked for at once.
+    expiry, chosen_expiry
+        Seconds for which a listing is believed, and whether the caller chose them; a name that it
+        lacks is asked for at once.
+    changes
+        What other instances of this process changed.
     """
 
-    def __init__(self, api: DatasetsApi, named: Mapping[str, str], expiry: float) -> None:
+    def __init__(
+        self,
+        api: DatasetsApi,
+        named: Mapping[str, str],
+        expiry: float,
+        *,
+        chosen_expiry: bool,
+        changes: SharedChanges,
+    ) -> None:
         self._api = api
-        self._expiry = expiry
+        self._changes = changes
+        self._age = CatalogAge(expiry, changes, chosen_expiry=chosen_expiry)
+        self._ages = partial(CatalogAge, expiry, changes, chosen_expiry=chosen_expiry)
         self._named = frozenset(named.values())
         self._own = {
             identifier: DatasetRecord(identifier, name, _segment(name))
@@ -97,15 +112,15 @@ class DatasetRegistry:
         }
         self._by_segment: dict[str, DatasetRecord] = {}
         self._by_id: dict[str, DatasetRecord] = {}
-        self._read_at: float | None = None
-        self._asked_at: dict[str, float] = {}
         self._seen: dict[str, DatasetRecord] = {}
+        self._age_of_name: dict[str, CatalogAge] = {}
+        self._made_at: dict[str, float] = {}
         self._locks: Locks[str] = Locks()
         self._arrange({})
 
     async def all(self, *, refresh: bool = False) -> list[DatasetRecord]:
         """List the datasets that are known."""
-        if refresh or self._stale():
+        if refresh or self._age.is_expired():
             await self._read(None)
         return list(self._by_segment.values())
 
@@ -126,16 +141,17 @@ class DatasetRegistry:
         """
         segment = location.container
         identifier = id_of(segment, Root.DATASETS)
-        if identifier is not None:
-            return self._by_id.get(identifier) or await self._by_identifier(identifier, location)
-        found = self._known(segment)
-        if found is not None and not refresh and self._believed(found):
+        found, within = self.known(segment), bool(location.inner)
+        if found is not None and not refresh and self._is_current(found, within=within):
             return found
+        if identifier is not None:
+            known_inside = found if within and not refresh else None
+            return known_inside or await self._by_identifier(identifier, location)
         waits = (0.0, *(SEARCH_LAG if patient else ()))
         for number, wait in enumerate(waits):
             await asyncio.sleep(wait)
             await self._read(unescape(segment), others=number in {0, len(waits) - 1})
-            found = self._known(segment)
+            found = self.known(segment)
             if found is not None or await self._api.announced():
                 break
         if found is None:
@@ -161,6 +177,9 @@ class DatasetRegistry:
         if not await self._api.announced():
             await self._leave_catalogue(record, location.path)
         self._own[record.identifier] = record
+        self._made_at[record.identifier] = now = time.monotonic()
+        self._age_of_name.setdefault(record.name, self._ages()).read(now)
+        self._changes.created(record.identifier)
         self._arrange({**self._by_id, record.identifier: record})
         return self._by_id[record.identifier]
 
@@ -180,7 +199,10 @@ class DatasetRegistry:
 
     async def delete(self, record: DatasetRecord) -> None:
         """Delete a dataset with all its entries."""
-        await self._api.delete_dataset(record.identifier, record.location.path)
+        try:
+            await self._api.delete_dataset(record.identifier, record.location.path)
+        finally:
+            self._changes.deleted(record.identifier)
         self._own.pop(record.identifier, None)
         self._seen.pop(record.identifier, None)
         left = {i: known for i, known in self._by_id.items() if i != record.identifier}
@@ -206,8 +228,13 @@ class DatasetRegistry:
 
     def forget(self) -> None:
         """Believe nothing that was read before."""
-        self._read_at = None
-        self._asked_at.clear()
+        self._age.forget()
+        self._age_of_name.clear()
+
+    @property
+    def as_of(self) -> float:
+        """The moment (monotonic seconds) at which the datasets were last listed."""
+        return self._age.as_of
 
     async def _leave_catalogue(self, record: DatasetRecord, about: str) -> None:
         note = json.dumps({"id": record.identifier, "name": record.name})
@@ -220,24 +247,38 @@ class DatasetRegistry:
         )
         await self._api.create_entry(entry, about, replay=True)
 
-    def _known(self, segment: str) -> DatasetRecord | None:
+    def known(self, segment: str) -> DatasetRecord | None:
+        """Give a dataset by its segment in paths, without asking for it."""
+        identifier = id_of(segment, Root.DATASETS)
+        if identifier is not None:
+            return self._by_id.get(identifier)
         return self._by_segment.get(segment) or self._by_segment.get(_segment(unescape(segment)))
 
-    def _believed(self, record: DatasetRecord) -> bool:
-        own = record.identifier in self._own
-        return own or not self._stale() or self._fresh(self._asked_at.get(record.name))
+    def _is_current(self, record: DatasetRecord, *, within: bool) -> bool:
+        """Say whether a dataset need not be asked for anew.
 
-    def _stale(self) -> bool:
-        return not self._fresh(self._read_at)
-
-    def _fresh(self, moment: float | None) -> bool:
-        return moment is not None and time.monotonic() - moment <= self._expiry
+        One that the user named is not asked for, and one that was made here not for what it holds:
+        what it holds tells whether it is there.
+        """
+        if record.identifier in self._named:
+            return True
+        if self._changes.is_deleted(record.identifier):
+            self._own.pop(record.identifier, None)
+            return False
+        ages = [self._age, self._age_of_name.get(record.name, self._age)]
+        if any(not age.is_expired(within=within) for age in ages):
+            return True
+        if not within or record.identifier not in self._own:
+            return False
+        made_at = self._made_at.get(record.identifier, NEVER)
+        return self._changes.is_newest(max(made_at, *(age.as_of for age in ages)))
 
     async def _by_identifier(self, identifier: str, location: Location) -> DatasetRecord:
         found = (await self._api.dataset(identifier, location.path)).dataset
         record = _record(found)
         record.segment = f"@{identifier}"
         self._by_id[identifier] = record
+        self._age_of_name.setdefault(record.name, self._ages()).read(time.monotonic())
         return record
 
     async def _read(self, name: str | None, *, others: bool = False) -> None:
@@ -251,20 +292,38 @@ class DatasetRegistry:
             Search for one of this name that another client created, where none is known.
         """
         async with self._locks.get("read"):
+            began = time.monotonic()
             if await self._api.announced():
                 found = {item.id: _record(item) for item in await self._api.listing(name)}
+                gone = [identifier for identifier in self._own if identifier not in found]
             else:
                 found = await self._catalogued()
                 known = {record.name for record in (*found.values(), *self._own.values())}
                 if others and name is not None and name not in known:
                     found |= await self._of_other_clients(name)
+                gone = await self._gone(name)
                 name = None
-            if name is None:
-                self._read_at = time.monotonic()
-                self._arrange(found)
-            else:
-                self._asked_at[name] = time.monotonic()
-                self._arrange({**self._without(name), **found})
+            self._drop({i for i in gone if self._made_at.get(i, NEVER) < began}, name)
+            age = self._age if name is None else self._age_of_name.setdefault(name, self._ages())
+            age.read(began)
+            self._arrange(found if name is None else {**self._without(name), **found})
+
+    def _drop(self, gone: set[str], name: str | None) -> None:
+        """Forget what was made here, has this name and is gone."""
+        for identifier in gone - self._named:
+            if name in {None, self._own[identifier].name}:
+                del self._own[identifier]
+
+    async def _gone(self, name: str | None) -> list[str]:
+        """Ask for the datasets of a name that were made here: search does not tell of all."""
+        own = [r for i, r in self._own.items() if r.name == name and i not in self._named]
+        gone = []
+        for record in own:
+            try:
+                await self._api.dataset(record.identifier, record.location.path)
+            except NotFoundError:
+                gone.append(record.identifier)
+        return gone
 
     def _without(self, name: str) -> dict[str, DatasetRecord]:
         return {i: known for i, known in self._by_id.items() if known.name != name}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,6 +24,7 @@ from synapsefs.location import Location, Root, unescape
 from synapsefs.objects import Content, object_size
 from synapsefs.services.base import (
     Entry,
+    Staged,
     measured_as,
     none_of_them,
     write_options,
@@ -45,6 +46,7 @@ from synapsefs.services.datasets.removing import EntryRemover
 from synapsefs.services.datasets.search import EntrySearch
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
+from synapsefs.services.shared import SharedChanges
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -66,9 +68,10 @@ class DatasetsService:
     named
         Dataset ids by name, as the user configured them.
     expiry
-        Seconds for which a listing is believed.
+        Seconds for which a listing is believed; longer where it took long, unless the
+        caller chose the expiry.
     chosen_expiry
-        Whether the user chose that: then it holds for slow listings, too.
+        True when the caller chose it.
     """
 
     root = Root.DATASETS
@@ -80,13 +83,18 @@ class DatasetsService:
         named: Mapping[str, str],
         expiry: float,
         *,
-        chosen_expiry: bool = True,
+        chosen_expiry: bool,
     ) -> None:
         self.present = self.send_together = none_of_them
         self._transport = transport
         self.api = DatasetsApi(transport, endpoint)
-        self._registry = DatasetRegistry(self.api, named, expiry)
-        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry)
+        self._changes = SharedChanges(self.root, endpoint)
+        self._registry = DatasetRegistry(
+            self.api, named, expiry, chosen_expiry=chosen_expiry, changes=self._changes
+        )
+        self._indexes = Indexes(
+            self.api, expiry, chosen_expiry=chosen_expiry, changes=self._changes
+        )
         self._listing = Listing(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
@@ -96,14 +104,13 @@ class DatasetsService:
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
         )
-        self.publish = self._publisher.publish
-        self.remove = EntryRemover(
+        self._remover = EntryRemover(
             self.api,
             self._registry,
             self._folders,
             self._indexes,
             transport.options.max_concurrency,
-        ).remove
+        )
         self.annotations = EntryAnnotations(self.api, self._indexes)
         self.history = EntryHistory(self.api, self._indexes)
         self.searching = EntrySearch(self.api, self._registry, self._indexes)
@@ -267,6 +274,22 @@ class DatasetsService:
         if index.at(location.inner) is not None:
             raise AlreadyExistsError("there is a file already", location.path)
 
+    async def publish(
+        self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Make files visible, each new or as the next revision of what is there."""
+        try:
+            await self._publisher.publish(staged, then)
+        finally:
+            self._note([item.location for item in staged])
+
+    def _note(self, locations: Sequence[Location]) -> None:
+        """Tell the other instances of this process what was changed."""
+        for container in {location.container for location in locations}:
+            dataset = self._registry.known(container)
+            if dataset is not None:
+                self._changes.note(dataset.identifier)
+
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Note links and other sources without bytes anew; the service binds no bytes twice.
 
@@ -319,7 +342,10 @@ class DatasetsService:
             return
         checked_place(location)
         notes = Notes.of(write_options(options), location.path)
-        await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
+        try:
+            await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
+        finally:
+            self._note([location])
 
     async def _make_folder(
         self, location: Location, notes: Notes, *, exist_ok: bool, parents: bool
@@ -346,8 +372,35 @@ class DatasetsService:
         """Say no: the service cannot."""
         return False
 
+    async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
+        """Delete entries, deepest first: what a directory holds goes before the directory."""
+        try:
+            await self._remover.remove(entries, unchanged=unchanged)
+        finally:
+            self._note([entry.location for entry in entries if entry.location.inner])
+
     async def aclose(self) -> None:
         """Do nothing: no work is deferred."""
+
+    async def renewed(self, location: Location, since: float) -> bool:
+        """List anew what shows a place; of the root, the datasets."""
+        if not location.container:
+            if self._registry.as_of < since:
+                await self._registry.all(refresh=True)
+                return True
+            return False
+        dataset = self._registry.known(location.container)
+        if dataset is None or self._indexes.as_of(dataset.identifier) >= since:
+            return False
+        try:
+            await self._indexes.get(dataset, refresh=True)
+        except NotFoundError as error:
+            return error.status == 404
+        return True
+
+    def expire(self) -> None:
+        """Let what is known be listed anew at its next use."""
+        self._changes.expire()
 
     def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
         """Forget listings."""
