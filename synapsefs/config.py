@@ -225,9 +225,10 @@ def _datasets(
     collections = settings.collections
     if url and not url.startswith("file:"):
         base = _base_url(url, "datasets_endpoint_url")
+        key = key or (stored_key if base == DATASETS_DEFAULT_URL else "")
         if collections and not key and base == collections.url:
             return Endpoint(base, collections.secret, assumed=True)
-        return Endpoint(base, key or (stored_key if base == DATASETS_DEFAULT_URL else ""))
+        return Endpoint(base, key)
     if settings.embedded is None and stored_key and not key:
         return Endpoint(DATASETS_DEFAULT_URL, stored_key)
     if collections:

@@ -416,6 +416,33 @@ def test_the_same_arguments_give_the_same_instance(monkeypatch: pytest.MonkeyPat
     assert SynapseFileSystem() is not one
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"endpoint_url": ANYWHERE},
+        {"endpoint_url": ANYWHERE, "token": "t"},
+        {"endpoint_url": ANYWHERE, "datasets_token": "k"},
+        {"endpoint_url": ANYWHERE, "datasets_endpoint_url": "http://127.0.0.1:2"},
+        {"datasets_endpoint_url": ANYWHERE},
+        {"endpoint_url": "https://api.platform.edisonscientific.com"},
+        {"endpoint_url": "file:///tmp/none", "datasets_endpoint_url": ANYWHERE},
+    ],
+)
+@pytest.mark.parametrize(
+    "environ", [{}, {"EDISON_PLATFORM_API_KEY": "e"}, {"SYNAPSE_ACCESS_TOKEN": "s"}]
+)
+def test_an_instance_is_found_again_by_its_own_options(
+    options: Options, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+    fs = SynapseFileSystem(**options)
+    assert SynapseFileSystem(**options) is fs
+    assert pickle.loads(pickle.dumps(fs)) is fs
+    assert pickle.loads(pickle.dumps(fs)).settings == fs.settings
+
+
 def test_the_datasets_service_is_the_same_in_a_process_with_a_key_of_its_own(
     elsewhere: Elsewhere,
 ) -> None:
