@@ -408,12 +408,18 @@ async def only_unchanged(
     """Pick the entries that still have the same id and version; name the others in an error."""
     now = await service.entries([entry.location for entry in entries], refresh=True)
     pairs = list(zip(entries, now, strict=True))
-    same = [e for e, n in pairs if n is None or (n.key, n.version) == (e.key, e.version)]
+    same = [entry for entry, there in pairs if there is None or _unchanged(entry, there)]
     changed = [entry.location.path for entry in entries if entry not in same]
     if not changed:
         return same, None
     more = f", and so were {len(changed) - 1} more" if len(changed) > 1 else ""
     return same, ChangedError(f"it was changed meanwhile and is left{more}", changed[0])
+
+
+def _unchanged(entry: Entry, now: Entry) -> bool:
+    """Compare versions; where a listing tells less of them than before, times of change."""
+    moment = entry.modified is not None and entry.modified == now.modified
+    return entry.key == now.key and (entry.version == now.version or moment)
 
 
 async def none_of_them(sources: Sequence[LocalSource], *_: object) -> dict[Location, Staged]:  # noqa: ARG001
