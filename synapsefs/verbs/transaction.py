@@ -10,7 +10,7 @@ from typing import Any
 from fsspec.transaction import Transaction
 
 from synapsefs import bridge
-from synapsefs.errors import InvalidRequestError
+from synapsefs.errors import InvalidRequestError, UnsupportedError
 from synapsefs.location import Location
 from synapsefs.services.base import Staged
 from synapsefs.verbs.resolving import plain, require_separate
@@ -50,7 +50,12 @@ class SynapseTransaction(Transaction):
         ------
         InvalidRequestError
             Inside of another transaction of this filesystem.
+        UnsupportedError
+            On an asynchronous instance: its end could not be awaited.
         """
+        if self.fs.asynchronous:
+            rule = "an asynchronous filesystem has no transactions: pipe or put files together"
+            raise UnsupportedError(rule)
         if transaction_of(self.fs) is not None:
             raise InvalidRequestError("a transaction is open already: they do not nest")
         self.files = deque()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from synapsefs.location import Location
 from tests.support.observed import ObservedServer, Seen, observed_server
 
 ROOTS = {"collections": "collections/c/data_1", "datasets": "datasets/d"}
+PATIENCE = 20
 LISTINGS = ("/data_units/", "/v0.1/data-storage/datasets/")
 
 
@@ -272,3 +274,48 @@ def test_attributes_that_cannot_be_set_leave_nothing_pending(server, refusing, f
     with pytest.raises(ServiceError):
         fs.setxattrs(f"{base}/a.bin", colour="red")
     assert pending(client(server), base) == []
+
+
+@pytest.mark.parametrize("how", ["cp", "put", "put that goes on"])
+def test_a_call_that_is_cancelled_leaves_nothing_pending(server, rival, base, tmp_path, how):
+    """Files that had arrived by then go again, and the one on its way."""
+    names = [f"{number}.bin" for number in range(3)]
+    for name in names:
+        (tmp_path / name).write_bytes(b"\xff" + name.encode())
+    local = [f"{tmp_path}/{name}" for name in names]
+    sources, targets = [[f"{base}/{to}{name}" for name in names] for to in ("", "to/")]
+    rival.put(local, sources)
+    reached, release = threading.Event(), threading.Event()
+    left = [2]
+
+    async def hold(seen: Seen) -> None:
+        if seen.method == "POST" and seen.path.endswith(("complete", "/data_files/")):
+            left[0] -= 1
+            if left[0] < 0:
+                reached.set()
+                await asyncio.to_thread(release.wait, PATIENCE)
+
+    async def work() -> None:
+        given = server.options | {"retries": 0, "max_concurrency": 1, "asynchronous": True}
+        async with SynapseFileSystem(**given, skip_instance_cache=True) as fs:
+            calls = {
+                "cp": lambda: fs._copy(sources, targets),
+                "put": lambda: fs._put(local, targets),
+                "put that goes on": lambda: fs._put(local, targets, on_error="return"),
+            }
+            task = asyncio.create_task(calls[how]())
+            assert await asyncio.to_thread(reached.wait, PATIENCE)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    if base.startswith("collections"):
+        pytest.skip("nothing waits there to be seen")
+    server.hook = hold
+    try:
+        asyncio.run(work())
+    finally:
+        release.set()
+        server.hook = None
+    assert pending(client(server), base) == []
+    assert sorted(contents(server, base)) == names
