@@ -216,6 +216,12 @@ def test_verbs_see_what_others_have_just_done(server, fs, rival, base, tmp_path)
     (tmp_path / "got").write_bytes(b"four")
     fs.get(path, str(tmp_path / "got"), sync=True)
     assert (tmp_path / "got").read_bytes() == b"six"
+    assert fs.exists(path)
+    rival.rm_file(path)
+    rival.pipe_file(path, b"another file of that name")
+    assert fs.setxattrs(path, colour="red")["colour"] == "red"
+    assert client(server).getxattr(path, "colour") == "red"
+    assert client(server).cat_file(path) == b"another file of that name"
     outdated(b"seven")
     fs.rm_file(path)
     assert "a.bin" not in contents(server, base)
