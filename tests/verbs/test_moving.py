@@ -177,6 +177,14 @@ def test_a_file_that_comes_into_a_directory_that_is_removed_stays(server, moment
     assert client(server).isdir(f"{base}/dir/one") is False
 
 
+def test_a_container_and_what_is_in_it_are_removed_together(server, fs, rival, base):
+    container = "/".join(base.split("/")[:2])
+    rival.pipe({f"{base}/a.bin": b"a", f"{base}/dir/b.bin": b"b"})
+    fs.rm([f"{base}/dir", container, f"{base}/a.bin"], recursive=True)
+    assert not client(server).exists(container)
+    client(server).mkdir(container)
+
+
 @pytest.mark.parametrize("inner", ["", "/dir"])
 def test_rmdir_of_what_is_no_longer_empty(server, fs, rival, base, inner):
     folder = base + inner
