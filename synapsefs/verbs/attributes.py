@@ -84,8 +84,8 @@ class AttributeVerbs(StagingVerbs):
         entry, annotations = await self._annotated(path, refresh=True)
         with concerning(entry.location.path):
             options = await annotations.change(entry, changes)
-            if options is not None:
-                await self._rewrite(entry, options)
+            if options is not None:  # of the version that was just read, or a newer one
+                await self._rewrite(await self._entry(path), options)
         return await self._getxattrs(path)
 
     async def _rewrite(self, entry: Entry, options: Mapping[str, Any]) -> None:

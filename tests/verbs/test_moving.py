@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,12 +13,13 @@ import pytest
 from aiohttp import web
 
 from synapsefs import SynapseFileSystem, bridge
-from synapsefs.errors import ChangedError, NotEmptyError, ServiceError
+from synapsefs.errors import ChangedError, NotEmptyError, NotFoundError, ServiceError
 from synapsefs.location import Location
 from tests.support.observed import ObservedServer, Seen, observed_server
 
 ROOTS = {"collections": "collections/c/data_1", "datasets": "datasets/d"}
 PATIENCE = 20
+ID = "0123456789abcdef"
 LISTINGS = ("/data_units/", "/v0.1/data-storage/datasets/")
 
 
@@ -233,6 +235,22 @@ def test_verbs_see_what_others_have_just_done(server, fs, rival, base, tmp_path)
     outdated(b"seven")
     fs.rm_file(path)
     assert "a.bin" not in contents(server, base)
+
+
+@pytest.mark.parametrize("suffix", ["bin", "txt"])
+def test_attributes_put_no_old_content_back(server, moment, fs, rival, base, suffix):
+    """Somebody replaces the file after it was listed, before its attributes are read."""
+    path = f"{base}/a.{suffix}"
+    rival.pipe_file(path, b"one")
+    routes = ("/data_units/", "/v0.1/data-storage/data-entries/")
+    moment.at(
+        lambda: rival.pipe_file(path, b"two"),
+        lambda seen: seen.method == "GET" and seen.path.startswith(routes) and seen.path[-2] in ID,
+    )
+    with contextlib.suppress(ChangedError, NotFoundError):
+        fs.setxattrs(path, colour="red")
+    assert moment.work is None
+    assert contents(server, base) == {f"a.{suffix}": b"two"}
 
 
 # --- copies that fail ----------------------------------------------------------------------------
