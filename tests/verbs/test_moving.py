@@ -19,7 +19,6 @@ from tests.support.observed import ObservedServer, Seen, observed_server
 
 ROOTS = {"collections": "collections/c/data_1", "datasets": "datasets/d"}
 PATIENCE = 20
-ID = "0123456789abcdef"
 LISTINGS = ("/data_units/", "/v0.1/data-storage/datasets/")
 
 
@@ -142,8 +141,9 @@ def test_a_file_that_is_replaced_while_it_moves_stays(server, moment, fs, rival,
 def test_the_others_are_moved(server, moment, fs, rival, base):
     rival.pipe({f"{base}/{name}": name.encode() for name in ("x.bin", "y.bin", "z.bin")})
     moment.after_writing(lambda: rival.pipe({f"{base}/x.bin": b"2", f"{base}/y.bin": b"2"}))
-    with pytest.raises(ChangedError, match="1 more"):
+    with pytest.raises(ChangedError) as caught:
         fs.mv(f"{base}/*.bin", f"{base}/to/")
+    assert caught.value.filename == f"{base}/x.bin"
     copies = {f"to/{name}": name.encode() for name in ("x.bin", "y.bin", "z.bin")}
     assert contents(server, base) == {**copies, "x.bin": b"2", "y.bin": b"2"}
 
@@ -240,12 +240,14 @@ def test_verbs_see_what_others_have_just_done(server, fs, rival, base, tmp_path)
 @pytest.mark.parametrize("suffix", ["bin", "txt"])
 def test_attributes_put_no_old_content_back(server, moment, fs, rival, base, suffix):
     """Somebody replaces the file after it was listed, before its attributes are read."""
+    if base.startswith("collections"):
+        pytest.skip("no byte moves for them")
     path = f"{base}/a.{suffix}"
     rival.pipe_file(path, b"one")
-    routes = ("/data_units/", "/v0.1/data-storage/data-entries/")
+    route = "/v0.1/data-storage/data-entries/"
     moment.at(
         lambda: rival.pipe_file(path, b"two"),
-        lambda seen: seen.method == "GET" and seen.path.startswith(routes) and seen.path[-2] in ID,
+        lambda seen: seen.method == "GET" and seen.path.startswith(route),
     )
     with contextlib.suppress(ChangedError, NotFoundError):
         fs.setxattrs(path, colour="red")
