@@ -209,7 +209,7 @@ def test_neighbouring_ranges_travel_together(server, place, fs):
 
 
 def test_copying_in_a_collection_moves_no_bytes(server, fs):
-    """What is copied is what is there now: collection and units are listed anew, once a call."""
+    """What is copied is what is there now, and so is what the copy joins: listed once a call each."""
     container = f"collections/t-{uuid.uuid4().hex[:12]}"
     fs.mkdir(container)
     fs.pipe_file(f"{container}/data_1/a.bin", b"bytes")
@@ -217,7 +217,7 @@ def test_copying_in_a_collection_moves_no_bytes(server, fs):
         server, fs, lambda: fs.cp_file(f"{container}/data_1/a.bin", f"{container}/data_1/b.bin")
     )
     assert [seen.path for seen in copied.seen if seen.is_object] == []
-    assert copied.requests <= 3, str(copied)
+    assert copied.requests <= 4, str(copied)
 
 
 def listings(found: Cost) -> int:
