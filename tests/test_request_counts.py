@@ -209,7 +209,7 @@ def test_neighbouring_ranges_travel_together(server, place, fs):
 
 
 def test_copying_in_a_collection_moves_no_bytes(server, fs):
-    """What is copied is what is there now, and so is what the copy joins: listed once a call each."""
+    """What is copied is what is there now, and so is what it joins: listed once a call each."""
     container = f"collections/t-{uuid.uuid4().hex[:12]}"
     fs.mkdir(container)
     fs.pipe_file(f"{container}/data_1/a.bin", b"bytes")
