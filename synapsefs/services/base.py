@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from synapsefs.errors import ChangedError
 from synapsefs.journal import Journal
 from synapsefs.location import Location
 from synapsefs.objects import Content
@@ -409,20 +408,6 @@ class Service(Protocol):
 def measured_as(entry: Entry, size: int | None) -> Entry:
     """Give the entry with its size filled in."""
     return replace(entry, size=size)
-
-
-async def only_unchanged(
-    service: Service, entries: Sequence[Entry]
-) -> tuple[list[Entry], ChangedError | None]:
-    """Pick the entries that still have the same id and version; name the others in an error."""
-    now = await service.entries([entry.location for entry in entries], refresh=True)
-    pairs = list(zip(entries, now, strict=True))
-    same = [e for e, n in pairs if n is None or (n.key, n.version) == (e.key, e.version)]
-    changed = [entry.location.path for entry in entries if entry not in same]
-    if not changed:
-        return same, None
-    more = f", and so were {len(changed) - 1} more" if len(changed) > 1 else ""
-    return same, ChangedError(f"it was changed meanwhile and is left{more}", changed[0])
 
 
 async def none_of_them(sources: Sequence[LocalSource], *_: object) -> dict[Location, Staged]:  # noqa: ARG001

@@ -91,24 +91,20 @@ class ArrangingVerbs(ResolvingVerbs):
         NotEmptyError
             When a unit would lose a required file but keep others.
         """
-        paths = listed(path)
+        paths = self._strip_protocol(listed(path))
         fresh = any(map(has_magic, paths))
         if fresh:
             await self._refresh(paths)
-        roots = await self._expand_path(path)
+        roots = await self._expand_path(paths)
         doomed: dict[Hashable, Entry] = {}
         for root in await self._require(roots, refresh=not fresh):
             for entry in await self._doomed(root, recursive=recursive, maxdepth=maxdepth):
                 doomed[entry.key] = entry
-        folders = [e for e in doomed.values() if e.kind == "directory" and e.location.inner]
-        ids = {entry.details.get("id") for entry in folders}
-        await self._remove(
-            entry
-            for entry in doomed.values()
-            if (entry.kind == "file" or not entry.location.inner)
-            and (entry.details.get("id") is None or entry.details["id"] not in ids)
-        )
-        kept = await self._remove_folders(folders)
+        whole = [e for e in doomed.values() if e.kind == "directory" and not e.location.inner]
+        gone = {entry.location for entry in whole}
+        left = [e for e in doomed.values() if Location(e.location.segments[:2]) not in gone]
+        await self._remove(whole)
+        kept = await self._remove_tree(left)
         if kept:
             raise NotEmptyError("somebody has put something there meanwhile", kept[0])
 
@@ -140,6 +136,14 @@ class ArrangingVerbs(ResolvingVerbs):
         for group in by_root.values():
             service = await self._service(group[0].location)
             await service.remove(group, unchanged=unchanged)
+
+    async def _remove_tree(self, entries: Sequence[Entry], *, unchanged: bool = False) -> list[str]:
+        """Remove files, then directories that hold nothing by now; name those that stay."""
+        folders = [entry for entry in entries if entry.kind == "directory"]
+        ids = {entry.details.get("id") for entry in folders} - {None}
+        alone = [e for e in entries if e.kind == "file" and e.details.get("id") not in ids]
+        await self._remove(alone, unchanged=unchanged)
+        return await self._remove_folders(folders)
 
     async def _remove_folders(self, folders: Sequence[Entry]) -> list[str]:
         """Remove directories that hold nothing but each other, as listed now; name those that stay.

@@ -206,9 +206,7 @@ class CopyingVerbs(ArrangingVerbs, StagingVerbs):
                 path = copy.source.location.path
                 raise ChangedError(f"its copy at {copy.target.path} is not what it was", path)
         left = [copy.source for copy in plan.copies if copy.source.key not in plan.overwritten]
-        await self._remove([entry for entry in left if entry.kind == "file"], unchanged=True)
-        kept = await self._remove_folders([entry for entry in left if entry.kind == "directory"])
-        for path in kept:
+        for path in await self._remove_tree(left, unchanged=True):
             logger.info("%s: kept after the move, as it is not empty", path)
 
     async def _renamed(self, path1: Any, path2: Any) -> bool:

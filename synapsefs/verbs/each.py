@@ -69,22 +69,27 @@ async def send_each(
     """
     failed: dict[Location, Exception] = {}
     good = await _passing(fs, sends, failed)
-    there = await _sent_together(fs, good, callback, manner)
+    staged = await _sent_together(fs, good, callback, manner)
 
-    async def arrive(item: Any) -> Staged | None:
+    async def arrive(item: Any) -> None:
         try:
-            return await fs._stage_counted(item, callback, manner.counter)  # type: ignore[no-any-return]  # noqa: SLF001
+            staged[item.target] = await fs._stage_counted(item, callback, manner.counter)  # noqa: SLF001
         except FAULTS as error:
             failed[item.target] = error
-            return None
 
-    left = [item for item in good if item.target not in there]
-    arrived = await limits.gather(map(arrive, left), fs.options.max_concurrency)
-    staged = there | {item.location: item for item in arrived if item is not None}
-    if failed:
-        good = [item for item in good if item.target in staged]
-        good = await _passing(fs, good, failed)
-    await _publish(fs, [[staged[item.target] for item in group] for group in _units(good)], failed)
+    left = [item for item in good if item.target not in staged]
+    try:
+        await limits.gather(map(arrive, left), fs.options.max_concurrency)
+        if failed:
+            good = [item for item in good if item.target in staged]
+            good = await _passing(fs, good, failed)
+            alone = staged.keys() - {item.target for item in good}
+            await fs.discard([staged.pop(target) for target in alone])
+        groups = [[staged[item.target] for item in group] for group in _units(good)]
+        await _publish(fs, groups, failed)
+    except BaseException as error:
+        await asyncio.shield(fs.discard(list(staged.values()), error))
+        raise
     return {item.target.path: failed.get(item.target) for item in sends}
 
 

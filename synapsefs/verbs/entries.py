@@ -257,7 +257,7 @@ class EntryVerbs(Core):
         UnsupportedError
             For collections, and for datasets themselves.
         """
-        entry = await self._entry(path)
+        entry = await self._entry(path, refresh=True)
         annotations = (await self._service(entry.location)).annotations
         with concerning(entry.location.path):
             accessors = {"users": users, "organizations": organizations}

@@ -40,6 +40,18 @@ class Pairs:
     folders: Sequence[str] = ()
     left_out: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        """Refuse lists of different length, of which fsspec would take the shorter one.
+
+        Raises
+        ------
+        InvalidRequestError
+            Naming the first path.
+        """
+        if len(self.sources) != len(self.targets):
+            rule = f"{len(self.sources)} sources and {len(self.targets)} targets: one for each"
+            raise InvalidRequestError(rule, str(next(iter([*self.sources, *self.targets]))))
+
     def files(self) -> list[tuple[str, str]]:
         """Give sources and targets of files."""
         folders = set(self.folders)
@@ -254,7 +266,7 @@ async def pairs_to_put(
             left_out = await asyncio.to_thread(_directories, sources)
             sources = [item for item in sources if item not in left_out]
         root = fs._strip_protocol(rpath)  # noqa: SLF001
-        into = trailing_sep(rpath) or await fs._isdir(rpath)  # noqa: SLF001
+        into = isinstance(rpath, str) and (trailing_sep(rpath) or await fs._isdir(root))  # noqa: SLF001
         path = make_path_posix(lpath) if isinstance(lpath, str) else lpath
         targets = _targets(lpath, path, sources, root, into=into)
     return Pairs(sources, targets, await asyncio.to_thread(_directories, sources), left_out)
@@ -272,7 +284,7 @@ async def pairs_to_copy(
     if isinstance(path1, str) and (not recursive or maxdepth is not None):
         left_out = [item for item in found if await fs._isdir(item)]  # noqa: SLF001
         found = [item for item in found if item not in left_out]
-    into = trailing_sep(path2) or await fs._isdir(root)  # noqa: SLF001
+    into = isinstance(path2, str) and (trailing_sep(path2) or await fs._isdir(root))  # noqa: SLF001
     return Pairs(found, _targets(path1, source, found, root, into=into), left_out=left_out)
 
 
@@ -280,7 +292,7 @@ def _stripped(fs: Any, paths: Sequence[Any]) -> list[str]:
     return [fs._strip_protocol(path) for path in paths]  # noqa: SLF001
 
 
-def _targets(asked: Any, path: Any, found: Sequence[str], root: str, *, into: bool) -> list[str]:
+def _targets(asked: Any, path: Any, found: Sequence[str], root: Any, *, into: bool) -> list[str]:
     """Give the path below ``root`` that each of what was found goes to.
 
     Parameters
@@ -295,6 +307,8 @@ def _targets(asked: Any, path: Any, found: Sequence[str], root: str, *, into: bo
     inside = len(found) == 1 if pattern else into and named and not trailing_sep(asked)
     if not found:
         return []
+    if not isinstance(root, str):
+        return list(root)
     return list(other_paths(list(found), root, exists=named and inside, flatten=not named))
 
 

@@ -22,7 +22,7 @@ class ResolvingVerbs(Core):
 
     async def _refresh(self, paths: Iterable[str]) -> None:
         """List the collections and datasets that paths lie in anew, each of them once."""
-        places = [Location.parse(path) for path in paths]
+        places = [Location.parse(self._strip_protocol(path)) for path in paths]
         await self._resolved([place for place in places if place.container], refresh=True)
 
     async def _resolved(

@@ -85,6 +85,17 @@ def test_put_of_two_files_to_one_path(fs, base, local):
     assert fs.find(base) == []
 
 
+@pytest.mark.parametrize("verb", ["cp", "mv", "put", "get"])
+def test_as_many_targets_as_sources(fs, another, base, local, verb):
+    content = {f"{base}/a": b"a", f"{base}/b": b"b"}
+    fs.pipe(content)
+    paths = [f"{local}/file", f"{local}/dir/inner"] if verb == "put" else list(content)
+    with pytest.raises(InvalidRequestError, match="one for each"):
+        getattr(fs, verb)(paths, [f"{local}/x" if verb == "get" else f"{base}/x"])
+    assert another.cat(another.find(base)) == content
+    assert not (local / "x").exists()
+
+
 # --- names with brackets, and patterns -----------------------------------------------------------
 
 

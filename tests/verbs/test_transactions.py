@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from synapsefs import SynapseFileSystem
-from synapsefs.errors import InvalidRequestError, NotAFolderError
+from synapsefs.errors import InvalidRequestError, NotAFolderError, UnsupportedError
 
 PATIENCE = 20
 
@@ -114,6 +114,17 @@ def test_two_do_not_nest(fs, base):
         with pytest.raises(InvalidRequestError, match="nest"), fs.transaction:
             pass
     assert fs.cat_file(f"{base}/a.bin") == b"a"
+
+
+def test_not_on_an_asynchronous_instance(options):
+    """It says so before anything is written, not at its end."""
+
+    async def work() -> None:
+        async with SynapseFileSystem(**options, asynchronous=True, skip_instance_cache=True) as fs:
+            with pytest.raises(UnsupportedError, match="asynchronous"), fs.transaction:
+                pytest.fail("it began")
+
+    asyncio.run(work())
 
 
 def test_instances_have_their_own(fs, another, base):
