@@ -153,7 +153,7 @@ def test_local_names_with_brackets(run: Run, call: Callable[..., Any], tmp_path:
     assert run("ls", "synapse://datasets/d") == ["synapse://datasets/d/photo[1].png"]
     code, out, err = call("put", f"{tmp_path}/no[1].png", "synapse://datasets/d/")
     assert (code, out) == (1, b"")
-    assert err == f"synapsefs: {tmp_path}/no[1].png: nothing matches this pattern\n"
+    assert err == f"synapsefs: {tmp_path}/no[1].png: no local file or directory matches\n"
 
 
 def test_telling(run: Run, call: Callable[..., Any], folder: Path) -> None:

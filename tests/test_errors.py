@@ -374,6 +374,10 @@ def test_closing_never_replaces_the_callers_exception(
             async with contextlib.AsyncExitStack() as stack:
                 await stack.enter_async_context(fs)
                 await fs._mkdir("collections/c")
+                writer = SynapseFileSystem(**options, asynchronous=True, skip_instance_cache=True)
+                async with writer:
+                    many = [f"collections/c/data_1/{number}.bin" for number in range(60)]
+                    await writer._pipe(dict.fromkeys(many, b"x"))
                 await fs._pipe_file("collections/c/data_1/a.bin", b"x")
                 server.hook = refuse
                 raise KeyError("the caller's own")

@@ -37,7 +37,7 @@ async def read_json(request: web.Request, most: int | None = None) -> bytes:
         415, when the body does not claim to be JSON: a page of another site can make a browser
         send bodies of other types without asking the server first. 413, when it is too long.
     """
-    if not request.can_read_body:
+    if not request.body_exists:
         return b""
     if request.content_type != "application/json":
         raise Problem(415, "The body must be application/json.")

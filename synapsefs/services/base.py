@@ -39,6 +39,8 @@ class Entry:
     identity
         The service's own id of it, whatever the path it was asked for by; None where only its
         canonical path tells it from others.
+    is_container
+        Whether it is a collection or dataset.
     """
 
     location: Location
@@ -51,6 +53,7 @@ class Entry:
     record: Any = field(default=None, compare=False, repr=False)
     details: Mapping[str, Any] = field(default_factory=dict, compare=False)
     identity: Hashable | None = field(default=None, compare=False)
+    is_container: bool = field(default=False, compare=False)
 
     @property
     def key(self) -> Hashable:

@@ -100,7 +100,7 @@ class ArrangingVerbs(ResolvingVerbs):
         for root in await self._require(roots, refresh=not fresh):
             for entry in await self._doomed(root, recursive=recursive, maxdepth=maxdepth):
                 doomed[entry.key] = entry
-        whole = [e for e in doomed.values() if e.kind == "directory" and not e.location.inner]
+        whole = [entry for entry in doomed.values() if entry.is_container]
         gone = {entry.location for entry in whole}
         left = [e for e in doomed.values() if Location(e.location.segments[:2]) not in gone]
         await self._remove(whole)
@@ -116,7 +116,7 @@ class ArrangingVerbs(ResolvingVerbs):
             raise FolderError("this is a directory: remove it with recursive=True", path)
         if len(entry.location.segments) < 2:
             raise UnsupportedError("a service's root cannot be removed", path)
-        if not entry.location.inner and maxdepth is None:
+        if entry.is_container and maxdepth is None:
             return [entry]
         below = await (await self._service(entry.location)).descendants(entry.location)
         depth = len(Location.parse(path).segments)
@@ -138,10 +138,15 @@ class ArrangingVerbs(ResolvingVerbs):
             await service.remove(group, unchanged=unchanged)
 
     async def _remove_tree(self, entries: Sequence[Entry], *, unchanged: bool = False) -> list[str]:
-        """Remove files, then directories that hold nothing by now; name those that stay."""
+        """Remove files, then directories that hold nothing by now; name those that stay.
+
+        Unless just what was copied is removed, a file goes with a directory of the same name.
+        """
         folders = [entry for entry in entries if entry.kind == "directory"]
         ids = {entry.details.get("id") for entry in folders} - {None}
         alone = [e for e in entries if e.kind == "file" and e.details.get("id") not in ids]
+        if not unchanged:
+            alone += [entry for entry in folders if not entry.details.get("id")]
         await self._remove(alone, unchanged=unchanged)
         return await self._remove_folders(folders)
 
@@ -194,7 +199,7 @@ class ArrangingVerbs(ResolvingVerbs):
         if len(entry.location.segments) < 2:
             raise UnsupportedError("a service's root cannot be removed", path)
         service = await self._service(entry.location)
-        whole = not entry.location.inner
+        whole = entry.is_container
         below = await service.descendants(entry.location, refresh=whole)
         if any(found.kind == "file" or found.identity for found in below):
             raise NotEmptyError("the directory is not empty", path)

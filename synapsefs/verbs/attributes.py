@@ -99,7 +99,7 @@ class AttributeVerbs(StagingVerbs):
         return await self._getxattrs(path)
 
     async def _change_attributes(self, path: str, changes: Mapping[str, Any]) -> None:
-        entry, annotations = await self._annotated(path, refresh=True)
+        entry, annotations = await self._annotated(path)
         with concerning(entry.location.path):
             options = await annotations.change(entry, changes)
             if options is not None:

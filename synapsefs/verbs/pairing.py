@@ -328,7 +328,8 @@ def local_paths(paths: Any, *, recursive: bool = False, maxdepth: int | None = N
             try:
                 found.update(local.expand_path(path, recursive=recursive, maxdepth=maxdepth))
             except FileNotFoundError:
-                raise NotFoundError("nothing matches this pattern", os.fspath(given)) from None
+                rule = "no local file or directory matches"
+                raise NotFoundError(rule, os.fspath(given)) from None
             continue
         path = path.rstrip("/") or "/"
         found.add(path)

@@ -69,6 +69,7 @@ class CollectionRecord:
             record=self,
             details=details,
             identity=("collection", self.identifier),
+            is_container=True,
         )
 
 

@@ -73,6 +73,7 @@ class DatasetRecord:
             record=self,
             details=details,
             identity=("dataset", self.identifier),
+            is_container=True,
         )
 
 

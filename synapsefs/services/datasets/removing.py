@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from synapsefs import limits
 from synapsefs.errors import ChangedError, NotEmptyError, NotFoundError, UnsupportedError
-from synapsefs.location import escape
+from synapsefs.location import Location, Root, escape, id_of
 from synapsefs.services.base import Entry
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.folders import Folders
@@ -92,8 +92,10 @@ class EntryRemover:
         """
         going = {one.identifier for entry in entries for one in self._going(entry, older=False)}
         kept: set[str] = set()
-        for container in {entry.location.container: entry.location for entry in entries}.values():
-            _, index = await self._folders.index(container, time.monotonic())
+        for location in {_dataset_of(entry) for entry in entries}:
+            if location is None:
+                continue
+            _, index = await self._folders.index(location, time.monotonic())
             kept |= index.holding_others(going)
         by_depth: dict[int, list[Entry]] = {}
         for entry in entries:
@@ -135,13 +137,24 @@ class EntryRemover:
         index = self._indexes.holding(record)
         found = [record, *index.doubles(record)]
         place = index.paths.get(record.identifier)
-        plain = place is not None and place[-1] == escape(record.entry.name)
+        plain = place is not None and place[-1] == escape(record.entry.name, Root.DATASETS)
         if plain and not record.by_id and entry.kind == "file":
             found += index.namesakes(record)
         if older:
             mine = creation_order(record)
             found = [one for one in found if creation_order(one) <= mine]
         return list({one.identifier: one for one in found}.values())
+
+
+def _dataset_of(entry: Entry) -> Location | None:
+    """Give the dataset that a directory lies in; None where it lies in none.
+
+    A directory may be named by its id alone, in place of a dataset.
+    """
+    if entry.location.inner or id_of(entry.location.container, Root.DATASETS) is None:
+        return Location(entry.location.segments[:2])
+    dataset = entry.record.entry.dataset_id
+    return Location((Root.DATASETS.value, f"@{dataset}")) if dataset else None
 
 
 def _owned(entries: Sequence[Entry]) -> list[Entry]:

@@ -344,8 +344,21 @@ class DatasetsService:
         notes = Notes.of(write_options(options), location.path)
         try:
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
+        except NotFoundError:
+            if not parents or await self._is_there(location):
+                raise
+            await self._registry.create(Location(location.segments[:2]), {})
+            await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
         finally:
             self._note([location])
+
+    async def _is_there(self, location: Location) -> bool:
+        """Say whether the dataset that a path lies in is there at this moment."""
+        try:
+            await self._registry.find(location, refresh=True)
+        except NotFoundError:
+            return False
+        return True
 
     async def _make_folder(
         self, location: Location, notes: Notes, *, exist_ok: bool, parents: bool
