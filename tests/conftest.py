@@ -47,6 +47,24 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HeavyTogethe
     return HeavyTogether(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Use more workers than processors: tests wait for sockets and retries half of their time."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, against the strictest server, what does not meet the session's server at all."""
+    if os.environ.get("SYNAPSEFS_TEST_SERVER") != "strict":
+        return
+    meeting = [item for item in items if {"server_options", "strict"} & set(_fixtures(item))]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(meeting)])
+    items[:] = meeting
+
+
+def _fixtures(item: pytest.Item) -> list[str]:
+    return getattr(item, "fixturenames", [])
+
+
 def pytest_collection_finish() -> None:
     """Leave all that was imported out of later garbage collections, of which tests make many."""
     gc.collect()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.running import environment
+from tests.support.sizing import sized
 
-RUNS = 100 if os.environ.get("SYNAPSEFS_TEST_SCALE") == "full" else 10
+RUNS = sized(10, 100)
 
 SCRIPT = """
 import sys

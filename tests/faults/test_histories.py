@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import uuid
 
@@ -12,9 +11,9 @@ from tests.faults.actors import Actor, Answer, Call, actors, call
 from tests.faults.bench import Bench
 from tests.faults.histories import ABSENT, ANY, History, Read, Write
 from tests.faults.report import COUNTS
+from tests.support.sizing import sized
 
-FULL = os.environ.get("SYNAPSEFS_TEST_SCALE") == "full"
-PROCESSES, THREADS, CALLS = 3, 2, 600 if FULL else 60
+PROCESSES, THREADS, CALLS = 3, 2, sized(60, 600)
 NAMES = [f"k{number}" for number in range(4)]
 SLACK = 1.0
 """Seconds that a listing may take on a busy machine: it is as old as the request for it."""

@@ -6,7 +6,6 @@ has it, for a client that knows nothing. An error is a clear one, and then nothi
 
 from __future__ import annotations
 
-import os
 import random
 import time
 import uuid
@@ -29,12 +28,12 @@ from tests.faults.pairs import (
     pairs,
 )
 from tests.faults.report import COUNTS
+from tests.support.sizing import sized
 
-FULL = os.environ.get("SYNAPSEFS_TEST_SCALE") == "full"
 SELECTED = 16
 """Pairs of each kind in the default suite."""
 TOGETHER = 120
-DELAYS = (0.3, 1.5, 3.0) if FULL else (0.3,)
+DELAYS = sized((0.3,), (0.3, 1.5, 3.0))
 MAY_REFUSE: frozenset[str] = frozenset()
 """Pairs of which the second may be refused although it could be done."""
 

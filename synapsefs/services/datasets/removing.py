@@ -129,7 +129,9 @@ class EntryRemover:
             fresh = await self._indexes.look(record, entry.location.path)
         except NotFoundError:
             return False
-        return entry.version not in {fresh.version, fresh.revision, fresh.moment}
+        if record.revision is not None and fresh.revision is not None:
+            return bool(record.revision != fresh.revision)
+        return bool(record.moment != fresh.moment)
 
     def _going(self, entry: Entry, *, older: bool) -> list[EntryRecord]:
         """Give the entries to delete for one: itself, those shown as one with it, its namesakes."""
