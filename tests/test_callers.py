@@ -5,22 +5,17 @@ from __future__ import annotations
 import functools
 import logging
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dask.dataframe
-import duckdb
 import fsspec
 import fsspec.generic
 import pandas as pd
-import polars as pl
 import pyarrow.dataset
 import pyarrow.fs
 import pyarrow.parquet
 import pytest
-import upath
-import zarr
 
 from synapsefs import SynapseFileSystem
 
@@ -108,6 +103,8 @@ def with_pyarrow(url: str, options: Options, _: Path) -> None:
 
 
 def with_dask(url: str, options: Options, _: Path) -> None:
+    dask = pytest.importorskip("dask")
+    pytest.importorskip("dask.dataframe")
     kept = {"storage_options": options}
     with dask.config.set(scheduler="synchronous"):
         parts = dask.dataframe.from_pandas(FRAME, npartitions=2)
@@ -119,6 +116,7 @@ def with_dask(url: str, options: Options, _: Path) -> None:
 
 
 def with_zarr(url: str, options: Options, _: Path) -> None:
+    zarr = pytest.importorskip("zarr")
     store = zarr.storage.FsspecStore.from_url(f"{url}/z.zarr", storage_options=options)
     group = zarr.group(store=store, overwrite=True)
     array = group.create_array("x", shape=(8,), chunks=(4,), dtype="i4")
@@ -133,6 +131,7 @@ def with_zarr(url: str, options: Options, _: Path) -> None:
 
 
 def with_upath(url: str, options: Options, _: Path) -> None:
+    upath = pytest.importorskip("upath")
     folder = upath.UPath(f"{url}/u", **options)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "a.txt").write_text("x", encoding="utf-8")
@@ -147,15 +146,16 @@ def with_upath(url: str, options: Options, _: Path) -> None:
 
 
 def with_duckdb_and_polars(url: str, options: Options, _: Path) -> None:
+    duckdb, polars = pytest.importorskip("duckdb"), pytest.importorskip("polars")
     fs = fsspec.filesystem("synapse", **options)
     connection = duckdb.connect()
     connection.register_filesystem(fs)
     connection.execute(f"COPY (SELECT 1 AS a) TO '{url}/d.parquet'")
     assert connection.execute(f"SELECT a FROM read_parquet('{url}/*.parquet')").fetchone() == (1,)
     with fs.open(f"{url}/p.parquet", "wb") as file:
-        pl.DataFrame({"a": [1]}).write_parquet(file)
+        polars.DataFrame({"a": [1]}).write_parquet(file)
     with fs.open(f"{url}/p.parquet") as file:
-        assert pl.read_parquet(file).height == 1
+        assert polars.read_parquet(file).height == 1
 
 
 def with_fsspec(url: str, options: Options, here: Path) -> None:
@@ -194,14 +194,14 @@ def with_fsspec(url: str, options: Options, here: Path) -> None:
         file.write("x")
 
 
-CALLERS: list[Callable[[str, Options, Path], None]] = [
+CALLERS = [
     with_pandas,
     with_pyarrow,
-    with_dask,
-    with_zarr,
-    with_upath,
-    with_duckdb_and_polars,
     with_fsspec,
+    pytest.param(with_dask, marks=pytest.mark.slow),
+    pytest.param(with_zarr, marks=pytest.mark.slow),
+    pytest.param(with_upath, marks=pytest.mark.slow),
+    pytest.param(with_duckdb_and_polars, marks=pytest.mark.slow),
 ]
 
 

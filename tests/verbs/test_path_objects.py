@@ -8,7 +8,6 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-import upath
 
 from synapsefs import SynapseFileSystem
 
@@ -152,8 +151,10 @@ def test_asynchronous_verbs_take_path_objects(options: dict[str, Any], base: str
     assert asyncio.run(work()) == b"y"
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:UPath 'synapse' filesystem not explicitly implemented")
 def test_paths_of_universal_pathlib(options: dict[str, Any], base: str, tmp_path: Path) -> None:
+    upath = pytest.importorskip("upath")
     folder = upath.UPath(f"synapse://{base}", **options)
     (folder / "a.bin").write_bytes(b"x")
     (folder / "b.txt").write_text("y")
