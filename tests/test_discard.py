@@ -80,7 +80,12 @@ OPENERS: dict[str, Opener] = {
 }
 openers = pytest.mark.parametrize("opener", OPENERS.values(), ids=OPENERS.keys())
 FILLED = [
-    pytest.param(opener, size, id=f"{name}-{size}")
+    pytest.param(
+        opener,
+        size,
+        id=f"{name}-{size}",
+        marks=[pytest.mark.slow] if size == LONG and name != "binary" else [],
+    )
     for name, opener in OPENERS.items()
     for size in (100, LONG)
     if size == 100 or name in {"binary", "text", "url gzip"}

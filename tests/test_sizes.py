@@ -17,13 +17,14 @@ from tests.support.sizing import sized
 
 MIB = 2**20
 SMALL = [0, 1, 65_537]
-PARTS = [3 * MIB, 10 * MIB, 11 * MIB + 7]
-"""Exact multiples of the parts of one root or both, and one that is of neither."""
+PARTS = [3 * MIB, 5 * MIB + 7]
+MANY = [10 * MIB, 11 * MIB + 7]
+"""Exact multiples of the parts of one root or both, and some that are of neither."""
 LARGE = [50 * MIB, 50 * MIB + 1, sized(101 * MIB, 300 * MIB)]
 WAYS = ["open", "pipe_file", "put_file"]
 
 sizes = pytest.mark.parametrize(
-    "size", [*SMALL, *PARTS, *(pytest.param(size, marks=pytest.mark.slow) for size in LARGE)]
+    "size", [*SMALL, *PARTS, *(pytest.param(size, marks=pytest.mark.slow) for size in MANY + LARGE)]
 )
 
 
@@ -129,7 +130,9 @@ def test_bytes_come_back(
     check(another, f"{base}/f.bin", data, tmp_path)
 
 
-@pytest.mark.parametrize("size", [*SMALL, 9 * MIB + 1, 10 * MIB])
+@pytest.mark.parametrize(
+    "size", [*SMALL, 10 * MIB, pytest.param(9 * MIB + 1, marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("way", WAYS)
 def test_text_comes_back_byte_for_byte(
     fs: SynapseFileSystem,
@@ -231,7 +234,7 @@ def frame(rows: int) -> pd.DataFrame:
     )
 
 
-ROWS = [0, 1, 1000, 300_000, pytest.param(1_500_000, marks=pytest.mark.slow)]
+ROWS = [0, 1, 1000, *(pytest.param(rows, marks=pytest.mark.slow) for rows in (300_000, 1_500_000))]
 
 
 @pytest.mark.parametrize("rows", ROWS)
