@@ -41,7 +41,7 @@ SURVIVED = sorted(
 )
 HARMFUL = ["answer shortened", "URL expired", "500 although done"]
 EXAMPLES, STEPS = 3, 12
-LONG_EXAMPLES, LONG_STEPS = sized(8, 40), 30
+LONG_EXAMPLES, LONG_STEPS = sized(5, 40), 30
 
 names, contents = st.sampled_from(NAMES), st.sampled_from(sorted(CONTENTS))
 clients = st.integers(0, 1)

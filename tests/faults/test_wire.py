@@ -67,8 +67,8 @@ QUICK = [
 
 WHOLE_MATRIX = 9000
 """Cases that the whole matrix has at least, counting each status at each request."""
-STRIDE = sized(5, 1)
-"""In a sample a fault strikes every fifth request of a verb, each fault others."""
+STRIDE = sized(7, 1)
+"""In a sample a fault strikes every seventh request of a verb, each fault others."""
 
 
 def rehearse(bench: Bench, root: str, operation: Operation) -> Outcome:
@@ -94,7 +94,7 @@ def study(
     """Do an operation once for each fault at each of its requests: fault, request, outcome.
 
     With ``in_turns`` a request gets just one of the statuses of a failing server. With
-    ``sampled`` and without the full scale, a fault strikes every fifth request only.
+    ``sampled`` and without the full scale, a fault strikes every seventh request only.
     """
     clean = rehearse(bench, root, operation)
     containers = {name: bench.container(root, operation) for name in faults}
