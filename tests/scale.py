@@ -18,7 +18,8 @@ from synapsefs import SynapseFileSystem, bridge
 from synapsefs.location import Location
 from synapsefs.services.collections.service import CollectionsService
 from synapsefs.services.datasets.service import DatasetsService
-from synapsefs.wire import collections, datasets
+from synapsefs.wire.collections import v1
+from synapsefs.wire.datasets import requests
 from tests.support.running import python, server_process
 
 BATCH = 1000
@@ -82,12 +83,12 @@ def fill_collection(fs: SynapseFileSystem, name: str, count: int) -> str:
     return f"collections/{name}"
 
 
-def _unit(collection: int, checksum: str, number: int) -> collections.UnitToCreate:
+def _unit(collection: int, checksum: str, number: int) -> v1.UnitToCreate:
     folder = f"f{number // PER_FOLDER:03}"
     key = f"{folder}/{number:06}"
     meta = {"data_unit_key": key, "origin_file_stem": f"{number:06}", "weight": number / 7}
-    binding = collections.FileBinding(checksum=checksum, path=f"{key}.bin")
-    return collections.UnitToCreate(
+    binding = v1.FileBinding(checksum=checksum, path=f"{key}.bin")
+    return v1.UnitToCreate(
         data_collection=collection, files={"data_1": binding}, meta=meta, groups=[folder]
     )
 
@@ -101,15 +102,15 @@ def fill_dataset(fs: SynapseFileSystem, name: str, count: int) -> str:
         api = cast("DatasetsService", await fs._service(Location.parse("datasets"))).api
         gate = asyncio.Semaphore(32)
 
-        async def create(entry: datasets.EntryCreate) -> str:
+        async def create(entry: requests.EntryCreate) -> str:
             async with gate:
                 return (await api.create_entry(entry, name, replay=True)).data_storage.id
 
         for first in range(0, count, PER_FOLDER):
-            folder = datasets.EntryCreate(name=f"f{first // PER_FOLDER:03}", dataset_id=number)
+            folder = requests.EntryCreate(name=f"f{first // PER_FOLDER:03}", dataset_id=number)
             parent = await create(folder)
             files = (
-                datasets.EntryCreate(
+                requests.EntryCreate(
                     name=f"{n:06}.txt", content="text", dataset_id=number, parent_id=parent
                 )
                 for n in range(first, min(first + PER_FOLDER, count))

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from synapsefs.services.datasets.records import looked_at
 from synapsefs.services.datasets.sources import connection, pieces_of, without_secrets
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers
 
 MOMENT = "2026-01-01T00:00:00"
 UUID = "11111111-1111-1111-1111-111111111111"
 
 
-def answer(*configs: dict[str, Any], collection: bool = True) -> wire.EntryResponse:
+def answer(*configs: dict[str, Any], collection: bool = True) -> answers.EntryResponse:
     entry = {
         "id": UUID,
         "name": "r",
@@ -34,7 +34,7 @@ def answer(*configs: dict[str, Any], collection: bool = True) -> wire.EntryRespo
         }
         for config in configs
     ]
-    return wire.EntryResponse.model_validate(
+    return answers.EntryResponse.model_validate(
         {"data_storage": entry, "storage_locations": locations}
     )
 
@@ -106,7 +106,7 @@ def test_any_metadata_is_borne(metadata: Any) -> None:
 
 
 def test_credentials_are_covered() -> None:
-    config = wire.StorageConfig(
+    config = answers.StorageConfig(
         storage_type="link",
         content_type="text",
         location="https://x",

@@ -14,7 +14,7 @@ from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.server.signing import SIGNER
 from synapsefs.wire import BLOB_PREFIX, OWN_PREFIX
-from synapsefs.wire.collections import ACCESS_TOKEN_HEADER, TENANT_HEADER
+from synapsefs.wire.collections.constants import ACCESS_TOKEN_HEADER, TENANT_HEADER
 
 if TYPE_CHECKING:
     from synapsefs.server.problems import Handler

@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from synapsefs.server.objects import origin
 from synapsefs.server.problems import invalid, not_found
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.collections import PAGE_SIZE, PER_PAGE
+from synapsefs.wire.collections.constants import PAGE_SIZE, PER_PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,7 +12,7 @@ import pytest
 
 from synapsefs.server.app import Running, serve
 from synapsefs.server.settings import ServerSettings
-from synapsefs.wire.datasets import LOGIN_PATH
+from synapsefs.wire.datasets.constants import LOGIN_PATH
 from tests.support.victim import KEYS, SECRET_TOKEN, Victim
 
 if TYPE_CHECKING:

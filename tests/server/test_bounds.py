@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import aiohttp
 import pytest
 
-from synapsefs.wire.datasets import ENTRIES_PATH
+from synapsefs.wire.datasets.constants import ENTRIES_PATH
 
 PRESIGN = "/data_files/presigned_upload/upload/"
 TIB = 2**40

@@ -13,7 +13,7 @@ import pytest
 
 from synapsefs.server import garbage, housekeeping
 from synapsefs.server.blobs import BLOBS
-from synapsefs.wire.datasets import ENTRIES_PATH, LOGIN_PATH
+from synapsefs.wire.datasets.constants import ENTRIES_PATH, LOGIN_PATH
 from tests.support.running import python
 
 DATA = bytes(range(256)) * 40

@@ -11,11 +11,7 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 import aiohttp
 import pytest
 
-from synapsefs.wire.datasets import (
-    DATASETS_PATH,
-    ENTRIES_PATH,
-    SEARCH_PATH,
-)
+from synapsefs.wire.datasets.constants import DATASETS_PATH, ENTRIES_PATH, SEARCH_PATH
 
 # --- paths ---------------------------------------------------------------------------------
 

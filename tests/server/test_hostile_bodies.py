@@ -16,7 +16,7 @@ from urllib.parse import quote
 import aiohttp
 import pytest
 
-from synapsefs.wire.datasets import (
+from synapsefs.wire.datasets.constants import (
     DATASETS_PATH,
     ENTRIES_PATH,
     LOGIN_PATH,

@@ -15,11 +15,7 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from synapsefs.wire.datasets import (
-    ENTRIES_PATH,
-    LOGIN_PATH,
-    SEARCH_PATH,
-)
+from synapsefs.wire.datasets.constants import ENTRIES_PATH, LOGIN_PATH, SEARCH_PATH
 from tests.support.victim import FILE_BEGINS, SECRET_TOKEN
 from tests.support.wire import answer_of, connected, head, say
 

@@ -9,7 +9,7 @@ from random import Random
 
 import pytest
 
-from synapsefs.wire.collections import metadata_checker
+from synapsefs.wire.collections.metadata import metadata_checker
 
 DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 COLLECTION = {

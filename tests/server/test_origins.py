@@ -10,7 +10,7 @@ from aiohttp import ClientSession, web
 
 from synapsefs.server.app import serve
 from synapsefs.server.settings import ServerSettings
-from synapsefs.wire.datasets import LOGIN_PATH
+from synapsefs.wire.datasets.constants import LOGIN_PATH
 
 EVIL = "https://evil.example"
 COLLECTION = {

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from synapsefs.wire import SERVER_HEADER
-from synapsefs.wire.datasets import ENTRIES_PATH, LISTING_PATH, LOGIN_PATH, SEARCH_PATH
+from synapsefs.wire.datasets.constants import ENTRIES_PATH, LISTING_PATH, LOGIN_PATH, SEARCH_PATH
 
 DATA = bytes(range(256)) * 40
 MD5 = hashlib.md5(DATA).hexdigest()

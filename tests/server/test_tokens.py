@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from synapsefs.wire.datasets import ENTRIES_PATH, LOGIN_PATH
+from synapsefs.wire.datasets.constants import ENTRIES_PATH, LOGIN_PATH
 from tests.server.conftest import API_KEY, TENANT, TOKEN
 
 

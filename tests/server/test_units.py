@@ -7,13 +7,8 @@ import hashlib
 
 import pytest
 
-from synapsefs.wire.collections import (
-    CollectionPage,
-    DataFile,
-    ErrorEnvelope,
-    Unit,
-    UnitPage,
-)
+from synapsefs.wire.collections.v1 import CollectionPage, DataFile, Unit, UnitPage
+from synapsefs.wire.collections.v2 import ErrorEnvelope
 
 
 def binding(checksum, path=None):

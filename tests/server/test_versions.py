@@ -11,7 +11,7 @@ import uuid
 import pytest
 
 from synapsefs import SynapseFileSystem
-from synapsefs.wire.datasets import ENTRIES_PATH, LOGIN_PATH
+from synapsefs.wire.datasets.constants import ENTRIES_PATH, LOGIN_PATH
 from tests.support.running import environment
 
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from synapsefs.wire.datasets import ENTRIES_PATH
+from synapsefs.wire.datasets.constants import ENTRIES_PATH
 
 SECRET_TOKEN = "syn_hostile-token"
 KEYS = ("key_hostile-one", "key_hostile-two")

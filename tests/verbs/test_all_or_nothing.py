@@ -15,7 +15,7 @@ from aiohttp import web
 from synapsefs import SynapseFileSystem
 from synapsefs.errors import InvalidRequestError, ServiceError, StorageFullError, TooLargeError
 from synapsefs.services.collections import index
-from synapsefs.wire import collections
+from synapsefs.wire.collections import constants
 from tests.support.observed import ObservedServer, observed_server
 
 SPECS = [
@@ -106,7 +106,7 @@ def tree(count: int, content: bytes = b"same") -> dict[str, bytes]:
 @pytest.fixture
 def ten(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let ten units be the most in one call."""
-    monkeypatch.setattr(collections, "UNIT_BATCH", 10)
+    monkeypatch.setattr(constants, "UNIT_BATCH", 10)
 
 
 @pytest.mark.slow

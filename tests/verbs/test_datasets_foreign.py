@@ -13,7 +13,7 @@ import pytest
 from synapsefs import SynapseFileSystem, bridge
 from synapsefs.errors import InvalidPathError
 from synapsefs.location import Location
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import requests
 from tests.support.observed import TOKEN, ObservedServer, observed_server
 
 Work = Callable[[Any], Any]
@@ -31,7 +31,9 @@ def with_api(fs: SynapseFileSystem, work: Work) -> Any:
 
 def add(fs: SynapseFileSystem, dataset: str, name: str, content: str, **more: Any) -> str:
     """Add a text entry; give its id."""
-    entry = wire.EntryCreate(name=name, content=content, dataset_id=dataset, file_path=name, **more)
+    entry = requests.EntryCreate(
+        name=name, content=content, dataset_id=dataset, file_path=name, **more
+    )
     made = with_api(fs, lambda api: api.create_entry(entry, name, replay=False))
     return str(made.data_storage.id)
 

@@ -136,16 +136,16 @@ async def test_the_next_write_removes_what_a_killed_process_left(server, base):
     dataset = (await fs._info(base))["id"]
     foreign = {"name": "foreign.bin", "file_path": "foreign.bin", "dataset_id": dataset}
     killed = {"tags": ["synapsefs-internal"], "metadata": {"synapsefs": {"target": identifier}}}
-    from synapsefs.wire import datasets as wire  # noqa: PLC0415 - the test's own helper
+    from synapsefs.wire.datasets import requests  # noqa: PLC0415 - the test's own helper
 
     for name in ("young.bin", "old.bin"):
-        entry = wire.EntryCreate(name=name, file_path=name, dataset_id=dataset, **killed)
+        entry = requests.EntryCreate(name=name, file_path=name, dataset_id=dataset, **killed)
         await api.create_entry(entry, base, replay=False)
-    text = wire.EntryCreate(
+    text = requests.EntryCreate(
         name="old.txt", content="x", file_path="x", dataset_id=dataset, **killed
     )
     await api.create_entry(text, base, replay=False)
-    await api.create_entry(wire.EntryCreate(**foreign), base, replay=False)
+    await api.create_entry(requests.EntryCreate(**foreign), base, replay=False)
     for name in ("old.bin", "old.txt", "foreign.bin"):
         age(server, name, "2024-01-01T00:00:00.000000+00:00")
     await fs._pipe_file(f"{base}/other.txt", b"x")

@@ -15,7 +15,8 @@ from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.service import CollectionsService
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.service import DatasetsService
-from synapsefs.wire import collections, datasets
+from synapsefs.wire.collections import v1
+from synapsefs.wire.datasets import requests
 
 ABOUT = "what a test prepares"
 
@@ -43,8 +44,8 @@ def prepared(fs: SynapseFileSystem, work: Callable[[], Coroutine[Any, Any, Any]]
 async def bind(api: CollectionsApi, collection: int, name: str, data: bytes, **more: Any) -> int:
     """Create a unit as other clients do: nothing of ours in its metadata."""
     file = await api.upload_file(data, name, ABOUT)
-    binding = collections.FileBinding(checksum=file.checksum, path=name)
-    unit = collections.UnitToCreate(data_collection=collection, files={"data_1": binding}, **more)
+    binding = v1.FileBinding(checksum=file.checksum, path=name)
+    unit = v1.UnitToCreate(data_collection=collection, files={"data_1": binding}, **more)
     return (await api.create_units([unit], ABOUT))[0].id
 
 
@@ -121,7 +122,7 @@ def test_datasets_and_entries_of_one_name(fs: SynapseFileSystem, name: str) -> N
         return (await api.create_dataset(name, None, str(uuid.uuid4()), ABOUT)).id
 
     async def text(api: DatasetsApi, dataset: str, content: str) -> str:
-        entry = datasets.EntryCreate(name="same.txt", content=content, dataset_id=dataset)
+        entry = requests.EntryCreate(name="same.txt", content=content, dataset_id=dataset)
         return (await api.create_entry(entry, ABOUT, replay=False)).data_storage.id
 
     async def work() -> tuple[str, str, str]:
@@ -147,7 +148,7 @@ def test_odd_names_are_one_segment(fs: SynapseFileSystem, name: str, odd: str) -
     number = fs.info(f"datasets/{name}")["id"]
 
     async def work() -> None:
-        entry = datasets.EntryCreate(name=odd, content="odd", dataset_id=number)
+        entry = requests.EntryCreate(name=odd, content="odd", dataset_id=number)
         await (await entries_api(fs)).create_entry(entry, ABOUT, replay=False)
 
     prepared(fs, work)

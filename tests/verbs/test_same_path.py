@@ -15,7 +15,7 @@ from synapsefs import SynapseFileSystem, bridge
 from synapsefs.cli import main
 from synapsefs.errors import InvalidRequestError
 from synapsefs.location import Location
-from synapsefs.wire import datasets
+from synapsefs.wire.datasets import requests
 
 CONTENT = {"a.csv": b"a", "b.csv": b"b", "deep/c.csv": b"c"}
 
@@ -142,7 +142,7 @@ def test_one_name_of_two_entries(fs, another, base):
 
 def twin(fs: SynapseFileSystem, dataset: str, text: str) -> str:
     """Make an entry by the service's own route, whatever is there; give its id."""
-    entry = datasets.EntryCreate(
+    entry = requests.EntryCreate(
         name="t.txt", content=text, file_path="t.txt", dataset_id=fs.info(dataset)["id"]
     )
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable, Sequence
 
-    from synapsefs.wire.collections import CollectionChanges, SpecificationToCreate
+    from synapsefs.wire.collections.v2 import CollectionChanges, SpecificationToCreate
 
 _COLUMNS = ("name", "category", "description", "caution", "access_level")
 MAX_LEVELS = 100

@@ -30,7 +30,8 @@ from synapsefs.server.formdata import form_parts, is_form
 from synapsefs.server.objects import check_name, object_url, origin
 from synapsefs.server.problems import Problem, invalid, not_found
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.collections import COMPLETE, EXPIRED, UPLOADING, Finalise
+from synapsefs.wire.collections.constants import COMPLETE, EXPIRED, UPLOADING
+from synapsefs.wire.collections.v1 import Finalise
 
 if TYPE_CHECKING:
     import sqlite3

@@ -12,11 +12,8 @@ from synapsefs.server.collections.intake import receive_form
 from synapsefs.server.database import DATABASE
 from synapsefs.server.formdata import is_form
 from synapsefs.server.problems import invalid
-from synapsefs.wire.collections import (
-    CHECKSUM_BATCH,
-    ChecksumQuery,
-    DataFileFromChunks,
-)
+from synapsefs.wire.collections.constants import CHECKSUM_BATCH
+from synapsefs.wire.collections.v1 import ChecksumQuery, DataFileFromChunks
 
 if TYPE_CHECKING:
     import sqlite3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synapsefs.server.digests import Blob
 from synapsefs.server.problems import Problem
-from synapsefs.wire.collections import CHECKSUM_ALGORITHMS
+from synapsefs.wire.collections.constants import CHECKSUM_ALGORITHMS
 
 if TYPE_CHECKING:
     import sqlite3

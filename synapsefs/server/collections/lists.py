@@ -14,7 +14,8 @@ from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import numbered
 from synapsefs.server.problems import invalid, not_found
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.collections import UNIT_BATCH, UnitToCreate
+from synapsefs.wire.collections.constants import UNIT_BATCH
+from synapsefs.wire.collections.v1 import UnitToCreate
 
 if TYPE_CHECKING:
     import sqlite3

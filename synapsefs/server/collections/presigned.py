@@ -20,7 +20,8 @@ from synapsefs.server.database import DATABASE
 from synapsefs.server.objects import check_name
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.collections import ConfirmQuery, FinaliseQuery, PresignQuery, UploadQuery
+from synapsefs.wire.collections.v1 import ConfirmQuery, PresignQuery
+from synapsefs.wire.collections.v2 import FinaliseQuery, UploadQuery
 
 if TYPE_CHECKING:
     import sqlite3
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from synapsefs.server.digests import Blob
     from synapsefs.server.parts import Part
     from synapsefs.server.settings import ServerSettings
-    from synapsefs.wire.collections import FileToConfirm, FileToPresign
+    from synapsefs.wire.collections.v1 import FileToConfirm, FileToPresign
 
 KEPT = 2
 """Upload lifetimes for which a confirmation may be repeated."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from synapsefs.server.bodies import answer_data
 from synapsefs.server.problems import invalid
-from synapsefs.wire.collections import CATEGORIES, EXTENSIONS, FUNCTION_TYPES
+from synapsefs.wire.collections.constants import CATEGORIES, EXTENSIONS, FUNCTION_TYPES
 
 if TYPE_CHECKING:
     from aiohttp import web

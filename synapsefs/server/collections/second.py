@@ -14,7 +14,7 @@ from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import cursor
 from synapsefs.server.problems import invalid, not_found
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.collections import CollectionChanges, CollectionToCreate, GroupToCreate
+from synapsefs.wire.collections.v2 import CollectionChanges, CollectionToCreate, GroupToCreate
 
 if TYPE_CHECKING:
     import sqlite3

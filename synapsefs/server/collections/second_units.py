@@ -14,7 +14,7 @@ from synapsefs.server.collections.validation import write_checked
 from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import cursor
 from synapsefs.server.problems import Problem, invalid
-from synapsefs.wire.collections import BareUnit, BulkQuery, UnitChanges
+from synapsefs.wire.collections.v2 import BareUnit, BulkQuery, UnitChanges
 
 if TYPE_CHECKING:
     import sqlite3

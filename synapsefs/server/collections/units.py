@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from synapsefs.server.collections.validation import Checked
-    from synapsefs.wire.collections import BulkUnit, FileBinding, FileReference, UnitToCreate
+    from synapsefs.wire.collections.v1 import FileBinding, UnitToCreate
+    from synapsefs.wire.collections.v2 import BulkUnit, FileReference
 
 
 @dataclass(frozen=True, slots=True)

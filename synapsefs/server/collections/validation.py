@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from synapsefs.server.auth import identity
 from synapsefs.server.database import DATABASE
 from synapsefs.server.problems import Problem, invalid
-from synapsefs.wire.collections import metadata_checker, schema_in, schema_problem
+from synapsefs.wire.collections.metadata import metadata_checker, schema_in, schema_problem
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from synapsefs.wire.collections import CollectionChanges
+    from synapsefs.wire.collections.v2 import CollectionChanges
 
 T = TypeVar("T")
 

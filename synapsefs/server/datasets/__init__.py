@@ -20,7 +20,7 @@ from synapsefs.server.datasets.effort import SEARCHES, SEARCHES_AT_ONCE
 from synapsefs.server.datasets.schema import IN_USE, SCHEMA
 from synapsefs.server.parts import OPEN, remove_files
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.datasets import (
+from synapsefs.wire.datasets.constants import (
     DATASETS_PATH,
     ENTRIES_PATH,
     LISTING_PATH,

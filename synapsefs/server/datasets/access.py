@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import sqlite3
 
-    from synapsefs.wire.datasets import PermittedAccessors
+    from synapsefs.wire.datasets.requests import PermittedAccessors
 
 VISIBLE: Final = """(
     e.user_id = :user OR e.share_status = 'public'

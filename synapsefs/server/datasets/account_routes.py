@@ -10,13 +10,8 @@ from synapsefs.server.database import DATABASE
 from synapsefs.server.datasets import datasets
 from synapsefs.server.datasets.context import answered, caller_of, number, received
 from synapsefs.server.problems import Problem
-from synapsefs.wire.datasets import (
-    LoginAnswer,
-    LoginRequest,
-    Organization,
-    Project,
-    ProjectCreate,
-)
+from synapsefs.wire.datasets.answers import LoginAnswer, Organization, Project
+from synapsefs.wire.datasets.requests import LoginRequest, ProjectCreate
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 from synapsefs.server.datasets.faults import unprocessable
 from synapsefs.server.datasets.records import decoded
 from synapsefs.server.datasets.schema import SEARCHABLE_FIELDS
-from synapsefs.wire.datasets import Operator
+from synapsefs.wire.datasets.constants import Operator
 
 if TYPE_CHECKING:
-    from synapsefs.wire.datasets import Criterion
+    from synapsefs.wire.datasets.requests import Criterion
 
 Scalar = str | bool | float | int | None
 Predicate = Callable[[Any], bool]

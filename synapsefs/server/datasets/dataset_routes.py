@@ -19,7 +19,8 @@ from synapsefs.server.datasets.context import (
 from synapsefs.server.datasets.faults import unprocessable
 from synapsefs.server.parts import remove_files
 from synapsefs.server.problems import not_found
-from synapsefs.wire.datasets import DatasetCreate, DatasetCreated
+from synapsefs.wire.datasets.answers import DatasetCreated
+from synapsefs.wire.datasets.requests import DatasetCreate
 
 if TYPE_CHECKING:
     import sqlite3

@@ -16,7 +16,7 @@ from synapsefs.server.datasets.faults import unprocessable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from synapsefs.wire.datasets import SearchRequest
+    from synapsefs.wire.datasets.requests import SearchRequest
 
 SECONDS: Final = 5.0
 """Seconds that a search may take."""

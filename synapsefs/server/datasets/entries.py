@@ -14,7 +14,8 @@ from synapsefs.server.datasets.access import VISIBLE
 from synapsefs.server.datasets.faults import forbidden, not_found, unprocessable
 from synapsefs.server.datasets.records import encoded, insert, new_id, now
 from synapsefs.server.parts import delete_parts
-from synapsefs.wire.datasets import ContentType, EntryCreate, ShareStatus, Status, StorageType
+from synapsefs.wire.datasets.constants import ContentType, ShareStatus, Status, StorageType
+from synapsefs.wire.datasets.requests import EntryCreate
 
 if TYPE_CHECKING:
     import sqlite3

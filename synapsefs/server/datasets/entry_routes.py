@@ -20,16 +20,9 @@ from synapsefs.server.objects import check_name
 from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of, remove_files
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.datasets import (
-    REVISIONS_LIMIT_MAX,
-    EntryCreate,
-    EntryPatch,
-    EntryState,
-    StorageType,
-    UploadComplete,
-    UploadInitiate,
-    UploadInitiated,
-)
+from synapsefs.wire.datasets.answers import EntryState, UploadInitiated
+from synapsefs.wire.datasets.constants import REVISIONS_LIMIT_MAX, StorageType
+from synapsefs.wire.datasets.requests import EntryCreate, EntryPatch, UploadComplete, UploadInitiate
 
 if TYPE_CHECKING:
     import sqlite3

@@ -6,14 +6,14 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from synapsefs.server.datasets.criteria import words
-from synapsefs.wire.datasets import Operator
+from synapsefs.wire.datasets.constants import Operator
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
     from synapsefs.server.datasets.effort import Effort
-    from synapsefs.wire.datasets import SearchRequest
+    from synapsefs.wire.datasets.requests import SearchRequest
 
 DEFAULT_FIELDS: Final = ("name", "description", "content")
 

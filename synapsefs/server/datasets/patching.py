@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 from synapsefs.server.datasets import access, entries, index, revisions, uploads
 from synapsefs.server.datasets.faults import conflict, unprocessable
 from synapsefs.server.datasets.records import encoded, now, update
-from synapsefs.wire.datasets import ShareStatus, Status
+from synapsefs.wire.datasets.constants import ShareStatus, Status
 
 if TYPE_CHECKING:
     import sqlite3
 
     from synapsefs.server.datasets.access import Caller
-    from synapsefs.wire.datasets import EntryPatch
+    from synapsefs.wire.datasets.requests import EntryPatch
 
 
 def apply(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from synapsefs.server.datasets.records import decoded
 from synapsefs.server.digests import Blob
-from synapsefs.wire.datasets import ContentType, StorageType
+from synapsefs.wire.datasets.constants import ContentType, StorageType
 
 if TYPE_CHECKING:
     import sqlite3

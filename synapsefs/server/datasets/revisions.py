@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from synapsefs.server.datasets import entries, index, uploads
 from synapsefs.server.datasets.faults import conflict, not_found, unprocessable
 from synapsefs.server.datasets.records import insert, now, update
-from synapsefs.wire.datasets import ContentType, StorageType
+from synapsefs.wire.datasets.constants import ContentType, StorageType
 
 if TYPE_CHECKING:
     import sqlite3
 
     from synapsefs.server.datasets.access import Caller
-    from synapsefs.wire.datasets import EntryPatch
+    from synapsefs.wire.datasets.requests import EntryPatch
 
 
 def apply(

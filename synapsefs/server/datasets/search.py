@@ -13,7 +13,7 @@ from synapsefs.server.datasets.effort import MOST_DIMENSIONS, check_size
 from synapsefs.server.datasets.entries import COLUMNS
 from synapsefs.server.datasets.faults import unprocessable
 from synapsefs.server.datasets.records import decoded, encoded
-from synapsefs.wire.datasets import INLINE_LISTING_LIMIT, FilterLogic
+from synapsefs.wire.datasets.constants import INLINE_LISTING_LIMIT, FilterLogic
 
 if TYPE_CHECKING:
     import sqlite3
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from synapsefs.server.datasets.access import Caller
     from synapsefs.server.datasets.effort import Effort
-    from synapsefs.wire.datasets import SearchRequest, SimilarityRequest
+    from synapsefs.wire.datasets.requests import SearchRequest, SimilarityRequest
 
 CONTENT: Final = f"CASE WHEN r.size <= {INLINE_LISTING_LIMIT} THEN r.content END AS content"
 """The text of an entry in lists, unless it is long."""

@@ -15,7 +15,7 @@ from synapsefs.server.datasets.context import (
 )
 from synapsefs.server.datasets.effort import BODY_LIMIT, SEARCHES, Effort
 from synapsefs.server.datasets.records import now
-from synapsefs.wire.datasets import SearchRequest, SimilarityRequest
+from synapsefs.wire.datasets.requests import SearchRequest, SimilarityRequest
 
 if TYPE_CHECKING:
     import sqlite3

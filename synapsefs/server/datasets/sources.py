@@ -12,13 +12,13 @@ from synapsefs.server.datasets.entries import ObjectInSource, Registered
 from synapsefs.server.datasets.faults import unprocessable
 from synapsefs.server.datasets.tables import RowNotFoundError, read_row
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.datasets import ContentType, StorageType
+from synapsefs.wire.datasets.constants import ContentType, StorageType
 
 if TYPE_CHECKING:
     from aiohttp import web
 
     from synapsefs.server.settings import ServerSettings
-    from synapsefs.wire.datasets import EntryCreate
+    from synapsefs.wire.datasets.requests import EntryCreate
 
 log = logging.getLogger(__name__)
 

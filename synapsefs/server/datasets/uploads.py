@@ -11,7 +11,7 @@ from synapsefs.server.datasets.faults import conflict, not_found
 from synapsefs.server.datasets.records import decoded, encoded, insert, now, update
 from synapsefs.server.parts import touch_parts
 from synapsefs.server.problems import Problem
-from synapsefs.wire.datasets import Status
+from synapsefs.wire.datasets.constants import Status
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from synapsefs.server.datasets.access import Caller
     from synapsefs.server.digests import Blob
     from synapsefs.server.parts import Part
-    from synapsefs.wire.datasets import PartDone
+    from synapsefs.wire.datasets.requests import PartDone
 
 KEPT = 7
 """Upload lifetimes for which a part may be sent to its URL, as in object storage: a week."""

@@ -18,7 +18,7 @@ from synapsefs.server.datasets.context import (
 from synapsefs.server.datasets.faults import not_found
 from synapsefs.server.datasets.records import decoded, now, update
 from synapsefs.server.parts import remove_files
-from synapsefs.wire.datasets import EntryCreate, WorkspaceUpdate
+from synapsefs.wire.datasets.requests import EntryCreate, WorkspaceUpdate
 
 if TYPE_CHECKING:
     import sqlite3

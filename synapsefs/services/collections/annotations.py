@@ -12,7 +12,7 @@ from synapsefs.services.collections.metadata import changed_metadata
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.records import BoundFile
 from synapsefs.services.shared import SharedChanges
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import metadata
 
 SETTABLE = ("access_level", "category", "description", "meta")
 """What can be changed of a collection. Its specifications cannot: those left out would go."""
@@ -108,8 +108,8 @@ def _settable(changes: Mapping[str, Any], about: str) -> dict[str, Any]:
     lasting = [name for name in ("category", "access_level") if changes.get(name, "") is None]
     if lasting:
         raise InvalidRequestError(f"a collection always has {' and '.join(lasting)}", about)
-    schema = wire.schema_in(changes.get("meta"))
-    if schema is not None and (problem := wire.schema_problem(schema, checkable=False)):
+    schema = metadata.schema_in(changes.get("meta"))
+    if schema is not None and (problem := metadata.schema_problem(schema, checkable=False)):
         raise InvalidRequestError(f"meta: {problem}", about)
     return {
         name: "" if (name, value) == ("description", None) else value

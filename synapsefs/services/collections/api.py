@@ -11,44 +11,44 @@ from synapsefs.errors import NotFoundError
 from synapsefs.services.collections.calls import JSON_HEADERS
 from synapsefs.services.collections.sending import SendingApi
 from synapsefs.services.wireio import parsed
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import v1, v2
 
 UNITS_PER_PAGE = 1000
 
-_COLLECTIONS = TypeAdapter(wire.CollectionPage)
-_UNITS = TypeAdapter(wire.UnitPage)
-_CREATED_UNITS = TypeAdapter(list[wire.Unit])
-_STORED_FILES = TypeAdapter(wire.ListEnvelope[wire.StoredFile])
-_GROUPS = TypeAdapter(wire.ListEnvelope[wire.Group])
-_DETAIL = TypeAdapter(wire.Envelope[wire.CollectionDetail])
+_COLLECTIONS = TypeAdapter(v1.CollectionPage)
+_UNITS = TypeAdapter(v1.UnitPage)
+_CREATED_UNITS = TypeAdapter(list[v1.Unit])
+_STORED_FILES = TypeAdapter(v2.ListEnvelope[v2.StoredFile])
+_GROUPS = TypeAdapter(v2.ListEnvelope[v2.Group])
+_DETAIL = TypeAdapter(v2.Envelope[v2.CollectionDetail])
 
 
 class CollectionsApi(SendingApi):
     """Typed calls to one collections service."""
 
-    async def collections(self) -> list[wire.Collection]:
+    async def collections(self) -> list[v1.Collection]:
         """List all collections the token may see (v1)."""
-        found: dict[int, wire.Collection] = {}
+        found: dict[int, v1.Collection] = {}
         params = {"page_size": str(UNITS_PER_PAGE), "expand": "file_specifications"}
         async for page in self._pages("data_collections/", params, _COLLECTIONS, "collections"):
             found.update((item.id, item) for item in page.results)
         return list(found.values())
 
-    async def collection(self, identifier: int, about: str) -> wire.Collection:
+    async def collection(self, identifier: int, about: str) -> v1.Collection:
         """Get one collection with its specifications (v1)."""
         route = f"data_collections/{identifier}/"
         reply = await self._get(route, about, {"expand": "file_specifications"})
-        return parsed(TypeAdapter(wire.Collection), reply, about)
+        return parsed(TypeAdapter(v1.Collection), reply, about)
 
     async def create_collection(
         self, settings: Mapping[str, Any], about: str
-    ) -> wire.CollectionDetail:
+    ) -> v2.CollectionDetail:
         """Create a collection (v2)."""
-        body = wire.CollectionToCreate.model_validate(settings)
+        body = v2.CollectionToCreate.model_validate(settings)
         reply = await self._send("POST", "v2/data-collections/", about, body, replay=False)
         return parsed(_DETAIL, reply, about).data
 
-    async def detail(self, identifier: int, about: str) -> wire.CollectionDetail:
+    async def detail(self, identifier: int, about: str) -> v2.CollectionDetail:
         """Get what the second generation tells of a collection."""
         return parsed(_DETAIL, await self._get(_collection(identifier), about, {}), about).data
 
@@ -56,7 +56,7 @@ class CollectionsApi(SendingApi):
         self, identifier: int, changes: Mapping[str, Any], about: str
     ) -> None:
         """Change what is named of a collection (v2)."""
-        body = wire.CollectionChanges.model_validate(changes)
+        body = v2.CollectionChanges.model_validate(changes)
         content = body.model_dump_json(exclude_unset=True).encode()
         await self._call("PATCH", _collection(identifier), about, content, headers=JSON_HEADERS)
 
@@ -64,7 +64,7 @@ class CollectionsApi(SendingApi):
         """Delete a collection with everything in it (v2)."""
         await self._send("DELETE", _collection(identifier), about, replay=True)
 
-    async def unit_pages(self, collection: int, about: str) -> AsyncIterator[wire.Page[wire.Unit]]:
+    async def unit_pages(self, collection: int, about: str) -> AsyncIterator[v1.Page[v1.Unit]]:
         """Go through a collection's units, page by page in no certain order (v1).
 
         A unit may be on two pages.
@@ -73,17 +73,17 @@ class CollectionsApi(SendingApi):
         async for page in self._pages("data_units/", params, _UNITS, about):
             yield page
 
-    async def newest_units(self, collection: int, about: str, most: int) -> wire.Page[wire.Unit]:
+    async def newest_units(self, collection: int, about: str, most: int) -> v1.Page[v1.Unit]:
         """Get a collection's newest units, newest first where the service can do that (v1)."""
         params = {"data_collection": str(collection), "ordering": "-id", "page_size": str(most)}
         return parsed(_UNITS, await self._get("data_units/", about, params), about)
 
-    async def unit(self, identifier: int, about: str) -> wire.Unit:
+    async def unit(self, identifier: int, about: str) -> v1.Unit:
         """Get one unit with its files and fresh signed URLs (v1)."""
         reply = await self._get(f"data_units/{identifier}/", about, {"expand": "files"})
-        return parsed(TypeAdapter(wire.Unit), reply, about)
+        return parsed(TypeAdapter(v1.Unit), reply, about)
 
-    async def create_units(self, units: Sequence[wire.UnitToCreate], about: str) -> list[wire.Unit]:
+    async def create_units(self, units: Sequence[v1.UnitToCreate], about: str) -> list[v1.Unit]:
         """Create at most a thousand units, all or none (v1).
 
         Raises
@@ -96,7 +96,7 @@ class CollectionsApi(SendingApi):
             "POST", "data_units/", about, content, replay=False, headers=JSON_HEADERS
         )
         if reply.body.lstrip().startswith(b"{"):
-            return [parsed(TypeAdapter(wire.Unit), reply, about)]
+            return [parsed(TypeAdapter(v1.Unit), reply, about)]
         return parsed(_CREATED_UNITS, reply, about)
 
     async def set_metadata(self, identifier: int, meta: Mapping[str, Any], about: str) -> None:

@@ -15,7 +15,7 @@ from synapsefs.errors import NotFoundError
 from synapsefs.services.collections.pages import SMALLEST_OVERLAPPING, Repeats, overlapping
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Body, Reply, Transport
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import constants, v1
 
 PAGES_AT_A_TIME = 8
 PER_PAGE = 200
@@ -30,9 +30,9 @@ class AccessToken:
         self.missing = "" if endpoint.secret else "token"
         self._headers: dict[str, str] = {}
         if endpoint.secret:
-            self._headers[wire.ACCESS_TOKEN_HEADER] = prefix + endpoint.secret
+            self._headers[constants.ACCESS_TOKEN_HEADER] = prefix + endpoint.secret
         if endpoint.tenant:
-            self._headers[wire.TENANT_HEADER] = prefix + endpoint.tenant
+            self._headers[constants.TENANT_HEADER] = prefix + endpoint.tenant
 
     async def headers(self) -> Mapping[str, str]:
         """Give the token, in the form of the generation asked."""
@@ -102,7 +102,7 @@ class Caller:
             try:
                 reply = await self._get(route, about, asked)
             except NotFoundError:
-                return wire.Page[Any]()
+                return v1.Page[Any]()
             return parsed(adapter, reply, about)
 
         while batch := list(itertools.islice(sizes, PAGES_AT_A_TIME)):
@@ -111,7 +111,7 @@ class Caller:
             for (_, size), page in zip(batch, pages, strict=True):
                 if size and page.next and len(page.results) != size:
                     self._takes_size = False
-                    yield wire.Page[Any](next=f"?{urlencode({**query, 'page': '2'})}")
+                    yield v1.Page[Any](next=f"?{urlencode({**query, 'page': '2'})}")
                     return
                 yield page
                 if not page.results:

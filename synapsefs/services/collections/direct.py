@@ -16,7 +16,7 @@ from synapsefs.localfile import look, require_unchanged
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.wireio import slice_of
 from synapsefs.transport import Transport
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import v1
 
 logger = logging.getLogger("synapsefs")
 Progress = Callable[[int], None]
@@ -91,7 +91,7 @@ class DirectRoute:
         self._transport = transport
         self._offered: bool | None = None
 
-    async def send(self, files: Sequence[Outgoing]) -> list[wire.DataFile | None]:
+    async def send(self, files: Sequence[Outgoing]) -> list[v1.DataFile | None]:
         """Send whole local files.
 
         Returns
@@ -138,7 +138,7 @@ class _Delivery:
         self._slots = asyncio.Semaphore(transport.options.max_concurrency)
         self.failure: SynapseError | None = None
 
-    async def send(self, files: Sequence[Outgoing]) -> list[wire.DataFile | None]:
+    async def send(self, files: Sequence[Outgoing]) -> list[v1.DataFile | None]:
         """Send a batch, or nothing of it."""
         try:
             if self.failure is None:
@@ -150,10 +150,10 @@ class _Delivery:
                 file.take_back()
         return [None] * len(files)
 
-    async def _send(self, files: Sequence[Outgoing]) -> list[wire.DataFile | None]:
+    async def _send(self, files: Sequence[Outgoing]) -> list[v1.DataFile | None]:
         about = files[0].about
         wanted = [
-            wire.FileToPresign(filename=file.name, size=file.size, content_type=file.content_type)
+            v1.FileToPresign(filename=file.name, size=file.size, content_type=file.content_type)
             for file in files
         ]
         targets = await self._api.presign(wanted, about)
@@ -173,12 +173,12 @@ class _Delivery:
         ]
 
     async def _deliver_all(
-        self, pairs: Sequence[tuple[Outgoing, wire.PresignedFile]]
-    ) -> list[wire.FileToConfirm | None]:
+        self, pairs: Sequence[tuple[Outgoing, v1.PresignedFile]]
+    ) -> list[v1.FileToConfirm | None]:
         """Send some files; None for each that is not what it was, or cannot be read."""
         looked = await asyncio.to_thread(lambda: [_Looked.at(file) for file, _ in pairs])
 
-        async def deliver(number: int) -> wire.FileToConfirm | None:
+        async def deliver(number: int) -> v1.FileToConfirm | None:
             found = looked[number]
             if found is None:
                 return None
@@ -190,8 +190,8 @@ class _Delivery:
         return await limits.gather(map(deliver, range(len(pairs))), len(pairs))
 
     async def _deliver(
-        self, file: Outgoing, target: wire.PresignedFile, looked: _Looked
-    ) -> wire.FileToConfirm:
+        self, file: Outgoing, target: v1.PresignedFile, looked: _Looked
+    ) -> v1.FileToConfirm:
         """Send one file; give what the service wants to hear of it."""
         if looked.data is not None and target.presigned_url is not None:
             await self._put(target.presigned_url, looked.data, file)
@@ -210,9 +210,7 @@ class _Delivery:
         headers = {"Content-Type": kind} if kind else {}
         await self._transport.put_object(url, data, headers, file.about)
 
-    async def _put_parts(
-        self, file: Outgoing, target: wire.PresignedFile
-    ) -> list[wire.UploadedPart]:
+    async def _put_parts(self, file: Outgoing, target: v1.PresignedFile) -> list[v1.UploadedPart]:
         """Send one part to each URL; of a single URL, the whole file."""
         spread = target.multipart
         size = spread.part_size if spread else file.size
@@ -225,13 +223,13 @@ class _Delivery:
         headers = {"Content-Type": kind} if kind else {}
         with await asyncio.to_thread(open, file.path, "rb") as opened:
 
-            async def send(number: int, url: str) -> wire.UploadedPart:
+            async def send(number: int, url: str) -> v1.UploadedPart:
                 start = (number - 1) * size
                 length = min(size, file.size - start)
                 body = slice_of(opened.fileno(), start, length, file.about)
                 reply = await self._transport.put_object(url, body, headers, file.about)
                 file.tell(length)
-                return wire.UploadedPart(part_number=number, etag=reply.headers.get("ETag") or '""')
+                return v1.UploadedPart(part_number=number, etag=reply.headers.get("ETag") or '""')
 
             work = (send(number, url) for number, url in sorted(urls.items()))
             return await limits.gather(work, PARTS_AT_A_TIME)
@@ -267,26 +265,26 @@ def _sha1(file: Outgoing) -> str:
 
 def _to_confirm(
     file: Outgoing,
-    target: wire.PresignedFile,
+    target: v1.PresignedFile,
     checksum: str,
-    parts: list[wire.UploadedPart] | None,
-) -> wire.FileToConfirm:
+    parts: list[v1.UploadedPart] | None,
+) -> v1.FileToConfirm:
     multipart = None
     if target.multipart is not None:
-        multipart = wire.UploadedParts(upload_id=target.multipart.upload_id, parts=parts or [])
-    return wire.FileToConfirm(
+        multipart = v1.UploadedParts(upload_id=target.multipart.upload_id, parts=parts or [])
+    return v1.FileToConfirm(
         file_key=target.file_key, checksum=checksum, size=file.size, multipart=multipart
     )
 
 
 def _registered(
-    file: Outgoing, sent: wire.FileToConfirm, result: wire.ConfirmedFile
-) -> wire.DataFile | None:
+    file: Outgoing, sent: v1.FileToConfirm, result: v1.ConfirmedFile
+) -> v1.DataFile | None:
     """Give the data file that a confirmed one has become; None where the service refuses it."""
     checksum = result.checksum or sent.checksum
     same = len(checksum) != len(sent.checksum) or checksum.lower() == sent.checksum
     if result.success and result.data_file_id is not None and same:
-        return wire.DataFile(id=result.data_file_id, checksum=checksum)
+        return v1.DataFile(id=result.data_file_id, checksum=checksum)
     logger.info("%s: not confirmed by the service: %s", file.about, result.error)
     file.take_back()
     return None

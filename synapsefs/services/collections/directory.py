@@ -19,7 +19,7 @@ from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.metadata import MetadataRule
 from synapsefs.services.collections.plan import specification_of
 from synapsefs.services.shared import CATALOG, CatalogAge, SharedChanges
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import metadata, v1, v2
 
 DEFAULT_SPECIFICATION = {
     "name": "data_1",
@@ -41,7 +41,7 @@ class CollectionRecord:
     identifier: int
     name: str
     segment: str
-    specifications: list[wire.FileSpecification]
+    specifications: list[v1.FileSpecification]
     created: datetime | None
     details: dict[str, Any]
     rule: MetadataRule | None = None
@@ -73,7 +73,7 @@ class CollectionRecord:
         )
 
 
-def _specification_info(spec: wire.FileSpecification) -> dict[str, Any]:
+def _specification_info(spec: v1.FileSpecification) -> dict[str, Any]:
     return {
         "name": spec.name,
         "type": spec.file_type,
@@ -151,7 +151,7 @@ class CollectionDirectory:
         """Read what the list of collections leaves out."""
         full = await self._api.collection(record.identifier, about)
         record.specifications = full.specifications or []
-        record.rule = MetadataRule(wire.schema_in(full.meta))
+        record.rule = MetadataRule(metadata.schema_in(full.meta))
 
     async def replaced(self, record: CollectionRecord, location: Location) -> bool:
         """Look whether another collection has the name by now.
@@ -180,9 +180,9 @@ class CollectionDirectory:
             "name": unescape(location.container),
         }
         with _saying_rules(location.path):
-            wanted = wire.CollectionToCreate.model_validate(settings).file_specifications
+            wanted = v2.CollectionToCreate.model_validate(settings).file_specifications
             if location.inner:
-                specification_of(location, [wire.FileSpecification(name=s.name) for s in wanted])
+                specification_of(location, [v1.FileSpecification(name=s.name) for s in wanted])
             record = await self._create(settings, location)
         self._by_segment[record.segment] = self._by_id[record.identifier] = record
         self._own_changes[record.identifier] = (time.monotonic(), record)
@@ -220,7 +220,7 @@ class CollectionDirectory:
     async def settings(self, record: CollectionRecord, about: str) -> dict[str, Any]:
         """Give the options that :meth:`create` makes a collection like this one with."""
         full = await self._api.collection(record.identifier, about)
-        known = set(wire.SpecificationToCreate.model_fields)
+        known = set(v2.SpecificationToCreate.model_fields)
         if not await self._api.announces_extras():
             known.remove("extensions")
         specifications = [
@@ -308,7 +308,7 @@ class CollectionDirectory:
             self._by_segment[record.segment] = self._by_id[identifier] = record
 
 
-def _record(item: wire.Collection) -> CollectionRecord:
+def _record(item: v1.Collection) -> CollectionRecord:
     return CollectionRecord(
         identifier=item.id,
         name=item.name,
@@ -316,11 +316,13 @@ def _record(item: wire.Collection) -> CollectionRecord:
         specifications=item.specifications or [],
         created=aware(item.created_at or item.created),
         details=_details(item.description, item.category, item.project),
-        rule=MetadataRule(wire.schema_in(item.meta)) if "meta" in item.model_fields_set else None,
+        rule=MetadataRule(metadata.schema_in(item.meta))
+        if "meta" in item.model_fields_set
+        else None,
     )
 
 
-def _whole_specifications(made: wire.CollectionDetail) -> list[wire.FileSpecification]:
+def _whole_specifications(made: v2.CollectionDetail) -> list[v1.FileSpecification]:
     """Take specifications from the answer to a creation, if it tells their extensions.
 
     Otherwise none, so that they are read when they are needed.

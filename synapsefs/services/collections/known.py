@@ -15,7 +15,7 @@ from synapsefs.location import Location
 from synapsefs.services.base import Staged
 from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.plan import StagedFile, Wish
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import constants
 
 logger = logging.getLogger("synapsefs")
 HASHED_AT_A_TIME = 2
@@ -64,8 +64,8 @@ class KnownContent:
     async def _known(self, checksums: Sequence[str], about: str) -> set[str]:
         known: set[str] = set()
         try:
-            for start in range(0, len(checksums), wire.CHECKSUM_BATCH):
-                batch = checksums[start : start + wire.CHECKSUM_BATCH]
+            for start in range(0, len(checksums), constants.CHECKSUM_BATCH):
+                batch = checksums[start : start + constants.CHECKSUM_BATCH]
                 known.update(await self._api.existing_checksums(batch, about))
         except SynapseError as error:
             logger.info("%s: the service does not tell what it has: %s", about, error)

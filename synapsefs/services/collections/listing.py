@@ -13,7 +13,7 @@ from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.records import BoundFile
 from synapsefs.services.tree import Folder
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import v1
 
 
 class Listing:
@@ -198,9 +198,7 @@ def _shown(
     return (*above, with_id(name, str(file.unit.identifier)))
 
 
-def _specification(
-    collection: CollectionRecord, location: Location
-) -> wire.FileSpecification | None:
+def _specification(collection: CollectionRecord, location: Location) -> v1.FileSpecification | None:
     name = location.specification
     return next((spec for spec in collection.specifications if spec.name == name), None)
 

@@ -15,7 +15,7 @@ from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.indexes import Indexes
 from synapsefs.services.collections.plan import Draft
 from synapsefs.services.collections.records import BoundFile, UnitRecord, record_of
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import constants, v1
 
 logger = logging.getLogger("synapsefs")
 UNDO_PATIENCE = 0.3
@@ -71,8 +71,8 @@ class UnitMaker:
         made: list[UnitRecord] = []
         fresh: list[UnitRecord] = []
         try:
-            for start in range(0, len(drafts), wire.UNIT_BATCH):
-                batch = drafts[start : start + wire.UNIT_BATCH]
+            for start in range(0, len(drafts), constants.UNIT_BATCH):
+                batch = drafts[start : start + constants.UNIT_BATCH]
                 units = await self._create_batch_or_undo(collection, batch, about)
                 made += units
                 fresh += made_for(units, batch)
@@ -246,7 +246,7 @@ def _require_place(unit: UnitRecord, draft: Draft, about: str) -> None:
         )
 
 
-def _complete(unit: UnitRecord, draft: Draft, request: wire.UnitToCreate) -> None:
+def _complete(unit: UnitRecord, draft: Draft, request: v1.UnitToCreate) -> None:
     """Fill in what a creation's answer may leave out, from what was asked for."""
     if not unit.meta:
         unit.meta = request.meta or {}

@@ -9,10 +9,10 @@ from functools import cached_property
 from typing import Any
 
 from synapsefs.services.collections.records import MARK
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import constants, metadata
 
 logger = logging.getLogger("synapsefs")
-NAMING_KEYS = (wire.META_KEY, wire.META_STEM, wire.META_EXTENSION)
+NAMING_KEYS = (constants.META_KEY, constants.META_STEM, constants.META_EXTENSION)
 """Metadata that follows from a unit's files, so that nobody sets it."""
 
 
@@ -27,14 +27,14 @@ class MetadataRule:
     """
 
     def __init__(self, schema: dict[str, Any] | None) -> None:
-        if schema is not None and (problem := wire.schema_problem(schema)):
+        if schema is not None and (problem := metadata.schema_problem(schema)):
             logger.warning("unit metadata is not checked before it is sent: %s", problem)
             schema = None
         self.schema = schema
 
     @cached_property
-    def _check(self) -> wire.MetadataChecker | None:
-        return None if self.schema is None else wire.metadata_checker(self.schema)
+    def _check(self) -> metadata.MetadataChecker | None:
+        return None if self.schema is None else metadata.metadata_checker(self.schema)
 
     def problems(self, meta: Mapping[str, Any]) -> list[str]:
         """Say what in a unit's metadata breaks the schema."""

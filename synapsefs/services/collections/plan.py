@@ -15,7 +15,7 @@ from synapsefs.errors import FolderError, InvalidPathError, InvalidRequestError,
 from synapsefs.location import Location, Root, escape_key, id_of, split_suffix, unescape
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.records import MARK, UnitRecord, folders_of, name_below
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import constants, v1
 
 MOST_REPLACED = 8
 """How many of the writes before it a unit names."""
@@ -179,14 +179,14 @@ class Draft:
 
     def request(
         self, collection: int, primary: str | None, *, marked: bool = True
-    ) -> wire.UnitToCreate:
+    ) -> v1.UnitToCreate:
         """Write the unit as the service wants it; ``marked`` with our own note in its metadata."""
         key, suffix = split_suffix(self.names.get(primary or "") or next(iter(self.names.values())))
         folders = folders_of(key)
         own: dict[str, Any] = {
-            wire.META_KEY: key,
-            wire.META_STEM: key.rsplit("/", 1)[-1],
-            wire.META_EXTENSION: suffix.lower(),
+            constants.META_KEY: key,
+            constants.META_STEM: key.rsplit("/", 1)[-1],
+            constants.META_EXTENSION: suffix.lower(),
         }
         mark: dict[str, Any] = {"write": self.write, "names": self.names}
         if self.carries:
@@ -198,10 +198,10 @@ class Draft:
         if self.groups is not None and self.groups != folders:
             mark["groups"] = list(self.groups)
         groups = folders if self.groups is None else self.groups
-        return wire.UnitToCreate(
+        return v1.UnitToCreate(
             data_collection=collection,
             files={
-                spec: wire.FileBinding(checksum=checksum, path=self.names[spec])
+                spec: v1.FileBinding(checksum=checksum, path=self.names[spec])
                 for spec, checksum in self.checksums.items()
             },
             meta={**self.metadata(), **own, **({MARK: mark} if marked else {})},
@@ -272,7 +272,7 @@ def _draft_for(file: NewFile, drafts: list[Draft]) -> Draft:
 
 
 def require_complete(
-    drafts: Iterable[Draft], specifications: Sequence[wire.FileSpecification], about: str
+    drafts: Iterable[Draft], specifications: Sequence[v1.FileSpecification], about: str
 ) -> None:
     """Refuse units that lack a required specification.
 
@@ -320,7 +320,7 @@ def require_free(files: Sequence[NewFile], index: CollectionIndex | None = None)
                 raise NotAFolderError(f"{path} is a file, not a directory", file.location.path)
 
 
-def check_place(location: Location, specifications: Sequence[wire.FileSpecification]) -> None:
+def check_place(location: Location, specifications: Sequence[v1.FileSpecification]) -> None:
     """Refuse a path where no file can be.
 
     Raises
@@ -341,8 +341,8 @@ def check_place(location: Location, specifications: Sequence[wire.FileSpecificat
 
 
 def specification_of(
-    location: Location, specifications: Sequence[wire.FileSpecification]
-) -> wire.FileSpecification:
+    location: Location, specifications: Sequence[v1.FileSpecification]
+) -> v1.FileSpecification:
     """Find the file specification that a path lies in.
 
     Raises
@@ -360,10 +360,10 @@ def specification_of(
 
 def _broken_lengths(location: Location) -> Iterable[str]:
     name = name_below(location.inner)
-    if len(name) > wire.PATH_MAX:
-        yield f"a path below its specification has at most {wire.PATH_MAX} characters"
-    if any(len(unescape(segment)) > wire.GROUP_NAME_MAX for segment in location.inner[1:]):
-        yield f"each name has at most {wire.GROUP_NAME_MAX} characters"
+    if len(name) > constants.PATH_MAX:
+        yield f"a path below its specification has at most {constants.PATH_MAX} characters"
+    if any(len(unescape(segment)) > constants.GROUP_NAME_MAX for segment in location.inner[1:]):
+        yield f"each name has at most {constants.GROUP_NAME_MAX} characters"
     written = escape_key(name, Root.COLLECTIONS)
     addressing = [one for one in location.inner[1:] if id_of(one, Root.COLLECTIONS) is not None]
     for segment in addressing:
@@ -372,7 +372,7 @@ def _broken_lengths(location: Location) -> Iterable[str]:
         yield f"slashes of a key are folders here; write it {'/'.join(written)}"
 
 
-def _broken_extension(location: Location, spec: wire.FileSpecification) -> Iterable[str]:
+def _broken_extension(location: Location, spec: v1.FileSpecification) -> Iterable[str]:
     allowed = {extension.lower().lstrip(".") for extension in spec.extensions or ()}
     suffix = split_suffix(unescape(location.name))[1].lower().lstrip(".")
     if allowed and suffix not in allowed:

@@ -14,7 +14,7 @@ from synapsefs.integrity import ALGORITHMS
 from synapsefs.location import Root, escape, escape_key, split_suffix, unescape_key, with_id
 from synapsefs.services.base import aware
 from synapsefs.services.collections.order import Version
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import constants, v1
 
 MARK = "synapsefs"
 """Key of a unit's metadata under which this package keeps what it must know again:
@@ -110,7 +110,7 @@ class UnitRecord:
     @property
     def key(self) -> str:
         """Its key: what its metadata says, else the name of its first file without suffix."""
-        noted = self.meta.get(wire.META_KEY)
+        noted = self.meta.get(constants.META_KEY)
         if isinstance(noted, str) and noted.strip("/"):
             return noted
         names = [file.name for file in self.files.values()]
@@ -171,7 +171,7 @@ class BoundFile:
         return (*folders, with_id(last, str(self.unit.identifier)))
 
 
-def record_of(unit: wire.Unit, seen: float = float("-inf")) -> UnitRecord:
+def record_of(unit: v1.Unit, seen: float = float("-inf")) -> UnitRecord:
     """Read a unit off the wire; ``seen`` says when it was asked for."""
     meta = unit.meta if isinstance(unit.meta, dict) else {}
     record = UnitRecord(unit.id, meta, aware(unit.created_at), unit.checksum, unit.group)
@@ -189,9 +189,9 @@ def record_of(unit: wire.Unit, seen: float = float("-inf")) -> UnitRecord:
     return record
 
 
-def _name_of(record: UnitRecord, specification: str, file: wire.UnitFile) -> str:
+def _name_of(record: UnitRecord, specification: str, file: v1.UnitFile) -> str:
     """Find a file's path: our own note, the unit's key, the uploader's name, or the unit's id."""
-    key = record.meta.get(wire.META_KEY) or record.meta.get(wire.META_STEM)
+    key = record.meta.get(constants.META_KEY) or record.meta.get(constants.META_STEM)
     noted = record.mark.get("names")
     own = noted.get(specification) if isinstance(noted, dict) else None
     if isinstance(own, str) and own and (not key or split_suffix(own)[0] == key):

@@ -11,7 +11,7 @@ from synapsefs.errors import IntegrityError
 from synapsefs.services.collections.calls import JSON_HEADERS, Caller
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Body, body_of
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import v1
 
 CHUNKED_ROUTE = "chunked_upload/"
 _FORM_ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
@@ -20,35 +20,35 @@ _FORM_ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 class SendingApi(Caller):
     """Typed calls that send content: whole, in chunks, or straight to the storage."""
 
-    async def storages(self, about: str) -> list[wire.Storage]:
+    async def storages(self, about: str) -> list[v1.Storage]:
         """List the storages that files go to (v1)."""
         reply = await self._get("storages/", about, {"category": "internal"})
-        return parsed(TypeAdapter(wire.StoragePage), reply, about).results
+        return parsed(TypeAdapter(v1.StoragePage), reply, about).results
 
     async def presign(
-        self, files: Sequence[wire.FileToPresign], about: str
-    ) -> list[wire.PresignedFile]:
+        self, files: Sequence[v1.FileToPresign], about: str
+    ) -> list[v1.PresignedFile]:
         """Ask for signed URLs that take at most a thousand files, in their order (v1)."""
-        body = wire.PresignQuery(files=list(files)).model_dump_json().encode()
+        body = v1.PresignQuery(files=list(files)).model_dump_json().encode()
         route = "data_files/presigned_upload/upload/"
         reply = await self._call("POST", route, about, body, headers=JSON_HEADERS)
-        targets = parsed(TypeAdapter(wire.PresignAnswer), reply, about).files
+        targets = parsed(TypeAdapter(v1.PresignAnswer), reply, about).files
         keys = {target.file_key for target in targets}
         if not len(keys) == len(targets) == len(files):
             raise IntegrityError("the service gave no place for each file", about)
         return targets
 
     async def confirm(
-        self, files: Sequence[wire.FileToConfirm], about: str
-    ) -> dict[str, wire.ConfirmedFile]:
+        self, files: Sequence[v1.FileToConfirm], about: str
+    ) -> dict[str, v1.ConfirmedFile]:
         """Say that files have arrived in the storage (v1); twice gives the same answer.
 
         The answer is by key; it may refuse some.
         """
-        body = wire.ConfirmQuery(files=list(files))
+        body = v1.ConfirmQuery(files=list(files))
         route = "data_files/presigned_upload/confirm_upload/"
         reply = await self._send("POST", route, about, body, replay=True)
-        answer = parsed(TypeAdapter(wire.ConfirmAnswer), reply, about)
+        answer = parsed(TypeAdapter(v1.ConfirmAnswer), reply, about)
         results = {result.file_key: result for result in answer.results}
         if results.keys() != {file.file_key for file in files}:
             raise IntegrityError("the service did not confirm the files", about)
@@ -56,27 +56,25 @@ class SendingApi(Caller):
 
     async def existing_checksums(self, checksums: Sequence[str], about: str) -> list[str]:
         """Ask which of at most a thousand MD5 checksums the service has files of (v1)."""
-        body = wire.ChecksumQuery(checksums=list(checksums))
+        body = v1.ChecksumQuery(checksums=list(checksums))
         reply = await self._send("POST", "data_files/verify_checksums/", about, body, replay=True)
-        return parsed(TypeAdapter(wire.ChecksumAnswer), reply, about).existing_checksums
+        return parsed(TypeAdapter(v1.ChecksumAnswer), reply, about).existing_checksums
 
-    async def upload_file(
-        self, content: bytes | memoryview, name: str, about: str
-    ) -> wire.DataFile:
+    async def upload_file(self, content: bytes | memoryview, name: str, about: str) -> v1.DataFile:
         """Send a whole file as a form (v1); twice gives the same content-addressed file."""
         form = file_form(content, name)
         reply = await self._call("POST", "data_files/", about, form, replay=True)
-        return parsed(TypeAdapter(wire.DataFile), reply, about)
+        return parsed(TypeAdapter(v1.DataFile), reply, about)
 
-    async def register_chunks(self, upload: int | str, about: str) -> wire.DataFile:
+    async def register_chunks(self, upload: int | str, about: str) -> v1.DataFile:
         """Turn a finished chunked upload into a data file (v1)."""
-        body = wire.DataFileFromChunks(chunked_upload=upload)
+        body = v1.DataFileFromChunks(chunked_upload=upload)
         reply = await self._send("POST", "data_files/", about, body, replay=True)
-        return parsed(TypeAdapter(wire.DataFile), reply, about)
+        return parsed(TypeAdapter(v1.DataFile), reply, about)
 
     async def put_chunk(
         self, url: str, chunk: bytes | memoryview, name: str, first: int, total: int, about: str
-    ) -> wire.ChunkedUpload:
+    ) -> v1.ChunkedUpload:
         """Send the chunk that begins at byte ``first``; not sent again by itself.
 
         At :data:`CHUNKED_ROUTE` a new upload begins; its answer has the URL of the next chunks.
@@ -84,17 +82,17 @@ class SendingApi(Caller):
         headers = {"Content-Range": f"bytes {first}-{first + len(chunk) - 1}/{total}"}
         form = file_form(chunk, "file", filename=name)
         reply = await self._call("PUT", url, about, form, replay=False, headers=headers)
-        return parsed(TypeAdapter(wire.ChunkedUpload), reply, about)
+        return parsed(TypeAdapter(v1.ChunkedUpload), reply, about)
 
-    async def chunk_state(self, upload: int | str, about: str) -> wire.ChunkedUpload:
+    async def chunk_state(self, upload: int | str, about: str) -> v1.ChunkedUpload:
         """Ask how far a chunked upload has come."""
         reply = await self._get(f"chunked_upload/{upload}/", about, {})
-        return parsed(TypeAdapter(wire.ChunkedUpload), reply, about)
+        return parsed(TypeAdapter(v1.ChunkedUpload), reply, about)
 
-    async def finalise_chunks(self, url: str, md5: str, about: str) -> wire.ChunkedUpload:
+    async def finalise_chunks(self, url: str, md5: str, about: str) -> v1.ChunkedUpload:
         """Finish a chunked upload with the MD5 of the whole file, in hex."""
-        reply = await self._send("POST", url, about, wire.Finalise(md5=md5), replay=False)
-        return parsed(TypeAdapter(wire.ChunkedUpload), reply, about)
+        reply = await self._send("POST", url, about, v1.Finalise(md5=md5), replay=False)
+        return parsed(TypeAdapter(v1.ChunkedUpload), reply, about)
 
 
 def file_form(content: bytes | memoryview, name: str, *, filename: str | None = None) -> Body:

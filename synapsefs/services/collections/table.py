@@ -32,7 +32,7 @@ from synapsefs.services.collections.groups import group_names
 from synapsefs.services.collections.order import Shown, Version, Versions
 from synapsefs.services.collections.pages import KEPT_CHANGING, LISTING_ATTEMPTS, PageCheck
 from synapsefs.services.collections.records import BoundFile, UnitRecord, record_of
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import v1
 
 FIXED = ("id", "key", "groups", "created", "checksum")
 IN_MEMORY = 8 * 2**20
@@ -62,7 +62,7 @@ class UnitListing:
     _several: dict[int, dict[int, Version]] = field(default_factory=dict)
     _spool: IO[bytes] = field(default_factory=partial(tempfile.SpooledTemporaryFile, IN_MEMORY))
 
-    def add(self, units: Iterable[wire.Unit]) -> None:
+    def add(self, units: Iterable[v1.Unit]) -> None:
         """Take one page; units that an earlier page had are passed over."""
         fresh = {unit.id: unit for unit in units if unit.id not in self._seen}
         self._seen.update(fresh)

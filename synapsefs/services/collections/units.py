@@ -18,7 +18,7 @@ from synapsefs.services.collections.metadata import NAMING_KEYS, settable_proble
 from synapsefs.services.collections.plan import StagedFile, Wish, check_place
 from synapsefs.services.collections.records import UnitRecord
 from synapsefs.services.collections.table import unit_batches
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import constants, v1
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,7 @@ def plan_unit(
 
 
 def _specification_problems(
-    sources: Mapping[str, str | None], specs: Mapping[str, wire.FileSpecification]
+    sources: Mapping[str, str | None], specs: Mapping[str, v1.FileSpecification]
 ) -> Iterator[str]:
     if not sources:
         yield "a unit needs a file"
@@ -176,8 +176,8 @@ def _group_problems(groups: Sequence[str] | None) -> Iterator[str]:
         yield "groups is a list of names, outermost first"
         return
     for name in groups or ():
-        if not isinstance(name, str) or not 0 < len(name) <= wire.GROUP_NAME_MAX:
-            yield f"a group's name has 1 to {wire.GROUP_NAME_MAX} characters: {name!r}"
+        if not isinstance(name, str) or not 0 < len(name) <= constants.GROUP_NAME_MAX:
+            yield f"a group's name has 1 to {constants.GROUP_NAME_MAX} characters: {name!r}"
 
 
 def _metadata_problems(meta: Any, collection: CollectionRecord) -> Iterable[str]:
@@ -203,7 +203,7 @@ def _key_of(
     groups: Sequence[str] | None,
 ) -> str:
     """Name a unit: by its metadata, else by its groups and its primary file."""
-    given = meta.get(wire.META_KEY) if isinstance(meta, Mapping) else None
+    given = meta.get(constants.META_KEY) if isinstance(meta, Mapping) else None
     if isinstance(given, str) and given.strip("/"):
         return given
     names = [sources.get(collection.primary or ""), *sources.values()]
@@ -212,7 +212,7 @@ def _key_of(
     return "/".join([*folders, stem or f"unit-{uuid.uuid4().hex[:12]}"])
 
 
-def _usual_suffix(spec: wire.FileSpecification) -> str:
+def _usual_suffix(spec: v1.FileSpecification) -> str:
     """Give bytes the first suffix that their specification lists."""
     listed = [extension.lstrip(".") for extension in spec.extensions or ()]
     return f".{listed[0]}" if listed else ""

@@ -34,12 +34,12 @@ from synapsefs.services.collections.api import CollectionsApi
 from synapsefs.services.collections.direct import DirectRoute, Outgoing
 from synapsefs.services.collections.plan import StagedFile, Wish
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
-from synapsefs.wire import collections as wire
+from synapsefs.wire.collections import constants, v1
 
 logger = logging.getLogger("synapsefs")
 RESYNC_ATTEMPTS = 4
 HOPELESS = (NotFoundError, ExpiredError, InvalidRequestError)
-_REFUSAL = TypeAdapter(wire.OffsetRefused)
+_REFUSAL = TypeAdapter(v1.OffsetRefused)
 
 
 class _Earlier(BaseModel):
@@ -100,7 +100,7 @@ class CollectionUpload:
         self._size = size
         self._sent = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
-        self._file: wire.DataFile | None = None
+        self._file: v1.DataFile | None = None
         self._chunks: Chunks | None = None
         self._first: bytes | memoryview | None = None
         self._spool: IO[bytes] | None = None
@@ -314,7 +314,7 @@ class Chunks:
             raise IntegrityError(words, self._about)
         return offset
 
-    async def finish(self, md5: str) -> wire.DataFile:
+    async def finish(self, md5: str) -> v1.DataFile:
         """Finalise with the MD5 of the whole and turn the upload into a data file."""
         state = await self._api.once(lambda: self._finalise(md5), self._finalised)
         file = await self._api.register_chunks(state.id, self._about)
@@ -322,7 +322,7 @@ class Chunks:
             raise ChecksumError("the service stored other bytes than were sent", self._about)
         return file
 
-    async def _finalise(self, md5: str) -> wire.ChunkedUpload:
+    async def _finalise(self, md5: str) -> v1.ChunkedUpload:
         try:
             return await self._api.finalise_chunks(self._url, md5, self._about)
         except InvalidRequestError:
@@ -331,7 +331,7 @@ class Chunks:
                 raise
             return state
 
-    async def _finalised(self) -> wire.ChunkedUpload | None:
+    async def _finalised(self) -> v1.ChunkedUpload | None:
         """Look whether the upload is complete already."""
         if self.identifier is None:
             return None
@@ -350,7 +350,7 @@ async def _compare(
     checksum: str, md5: str, content: bytes | memoryview, location: Location
 ) -> None:
     """Compare what the service says it stored with what was sent."""
-    algorithm = wire.CHECKSUM_ALGORITHMS.get(len(checksum))
+    algorithm = constants.CHECKSUM_ALGORITHMS.get(len(checksum))
     own = md5
     if algorithm in {"sha1", "sha256"}:
         own = (await asyncio.to_thread(hashlib.new, algorithm, content)).hexdigest()

@@ -13,7 +13,7 @@ from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import Notes, checked_tags
 from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import constants
 
 DESCRIPTION = "description"
 
@@ -95,11 +95,11 @@ class EntryAnnotations:
     async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:
         """Say who may read an entry besides its owner."""
         about = entry.location.path
-        if status not in set(wire.ShareStatus):
-            known = ", ".join(wire.ShareStatus)
+        if status not in set(constants.ShareStatus):
+            known = ", ".join(constants.ShareStatus)
             raise InvalidRequestError(f"status is one of {known}, not {status!r}", about)
         named = {name: list(found) for name, found in accessors.items() if found is not None}
-        if named and status != wire.ShareStatus.SHARED:
+        if named and status != constants.ShareStatus.SHARED:
             raise InvalidRequestError("only what is 'shared' names users or organizations", about)
         record = self._tagged(entry)
         changes = {"share_status": status, "permitted_accessors": named}

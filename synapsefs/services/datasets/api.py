@@ -16,20 +16,20 @@ from synapsefs.errors import IntegrityError
 from synapsefs.limits import Locks
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Reply, Transport
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants, requests
 
 T = TypeVar("T")
 ANNOUNCEMENT = "X-Synapsefs-Server"
 YOUNG_SECONDS = 60.0
 
-_LOGIN = TypeAdapter(wire.LoginAnswer)
-_DATASET = TypeAdapter(wire.DatasetWithEntries)
-_CREATED = TypeAdapter(wire.DatasetCreated)
-_LISTING = TypeAdapter(wire.DatasetListing)
-_RESPONSE = TypeAdapter(wire.EntryResponse)
-_REVISIONS = TypeAdapter(wire.RevisionList)
-_INITIATED = TypeAdapter(wire.UploadInitiated)
-_HITS = TypeAdapter(list[wire.SearchHit])
+_LOGIN = TypeAdapter(answers.LoginAnswer)
+_DATASET = TypeAdapter(answers.DatasetWithEntries)
+_CREATED = TypeAdapter(answers.DatasetCreated)
+_LISTING = TypeAdapter(answers.DatasetListing)
+_RESPONSE = TypeAdapter(answers.EntryResponse)
+_REVISIONS = TypeAdapter(answers.RevisionList)
+_INITIATED = TypeAdapter(answers.UploadInitiated)
+_HITS = TypeAdapter(list[answers.SearchHit])
 
 
 @dataclass(slots=True)
@@ -73,7 +73,7 @@ class BearerToken:
     async def headers(self) -> Mapping[str, str]:
         """Give the current token; the first time, log in."""
         session = await self._session()
-        return {"Authorization": f"Bearer {session.token}", wire.CLIENT_HEADER: "sdk"}
+        return {"Authorization": f"Bearer {session.token}", constants.CLIENT_HEADER: "sdk"}
 
     async def renew(self, refused: Mapping[str, str], status: int) -> bool:
         """Log in again, unless somebody did or a young token was refused for lack of rights."""
@@ -97,11 +97,11 @@ class BearerToken:
         return found
 
     async def _login(self) -> _Session:
-        body = wire.LoginRequest(api_key=self._endpoint.secret)
+        body = requests.LoginRequest(api_key=self._endpoint.secret)
         about = "datasets"
         reply = await self._transport.api(
             "POST",
-            self._endpoint.url + wire.LOGIN_PATH,
+            self._endpoint.url + constants.LOGIN_PATH,
             auth=_NoAuth(self.missing),
             about=about,
             replay=True,
@@ -138,40 +138,40 @@ class DatasetsApi:
         """Say whether the server lists datasets on a route of its own."""
         return await self._auth.announced()
 
-    async def listing(self, name: str | None = None) -> list[wire.Dataset]:
+    async def listing(self, name: str | None = None) -> list[answers.Dataset]:
         """List datasets, newest first; only where the server announces it."""
         params = {"name": name} if name is not None else None
-        reply = await self._call("GET", wire.LISTING_PATH, "datasets", params=params)
+        reply = await self._call("GET", constants.LISTING_PATH, "datasets", params=params)
         return parsed(_LISTING, reply, "datasets").datasets
 
-    async def dataset(self, identifier: str, about: str) -> wire.DatasetWithEntries:
+    async def dataset(self, identifier: str, about: str) -> answers.DatasetWithEntries:
         """Get a dataset with its entries of every depth."""
-        reply = await self._call("GET", f"{wire.DATASETS_PATH}/{_segment(identifier)}", about)
+        reply = await self._call("GET", f"{constants.DATASETS_PATH}/{_segment(identifier)}", about)
         return parsed(_DATASET, reply, about)
 
     async def create_dataset(
         self, name: str, description: str | None, identifier: str, about: str
-    ) -> wire.DatasetCreated:
+    ) -> answers.DatasetCreated:
         """Create a dataset under an id of our choice, so that a repeat shows as a conflict."""
-        body = wire.DatasetCreate(name=name, description=description, id=identifier)
-        reply = await self._call("POST", wire.DATASETS_PATH, about, body, replay=False)
+        body = requests.DatasetCreate(name=name, description=description, id=identifier)
+        reply = await self._call("POST", constants.DATASETS_PATH, about, body, replay=False)
         return parsed(_CREATED, reply, about)
 
     async def delete_dataset(self, identifier: str, about: str) -> None:
         """Delete a dataset with all its entries."""
-        await self._call("DELETE", f"{wire.DATASETS_PATH}/{_segment(identifier)}", about)
+        await self._call("DELETE", f"{constants.DATASETS_PATH}/{_segment(identifier)}", about)
 
-    async def entry(self, identifier: str, about: str, **query: str) -> wire.EntryResponse:
+    async def entry(self, identifier: str, about: str, **query: str) -> answers.EntryResponse:
         """Get an entry with its locations; ``version`` or ``revision_id`` for an older one."""
-        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}"
+        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}"
         reply = await self._call("GET", route, about, params=query or None)
         return parsed(_RESPONSE, reply, about)
 
     async def revisions(
         self, identifier: str, about: str, *, limit: int, offset: int, drafts: bool
-    ) -> wire.RevisionList:
+    ) -> answers.RevisionList:
         """List revisions of an entry, newest first; with ``drafts`` what is not published too."""
-        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}/revisions"
+        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}/revisions"
         params = {
             "limit": str(limit),
             "offset": str(offset),
@@ -180,47 +180,51 @@ class DatasetsApi:
         return parsed(_REVISIONS, await self._call("GET", route, about, params=params), about)
 
     async def create_entry(
-        self, entry: wire.EntryCreate, about: str, *, replay: bool
-    ) -> wire.EntryResponse:
+        self, entry: requests.EntryCreate, about: str, *, replay: bool
+    ) -> answers.EntryResponse:
         """Create an entry; which members are set decides what it becomes."""
-        reply = await self._call("POST", wire.ENTRIES_PATH, about, entry, replay=replay)
+        reply = await self._call("POST", constants.ENTRIES_PATH, about, entry, replay=replay)
         return parsed(_RESPONSE, reply, about)
 
     async def patch_entry(
         self, identifier: str, changes: Mapping[str, Any], about: str
-    ) -> wire.EntryResponse:
+    ) -> answers.EntryResponse:
         """Change an entry: its status, its tags, or by a revision."""
-        body = wire.EntryPatch.model_validate(changes)
-        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}"
+        body = requests.EntryPatch.model_validate(changes)
+        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}"
         reply = await self._call("PATCH", route, about, body, unset=False)
         return parsed(_RESPONSE, reply, about)
 
     async def delete_entry(self, identifier: str, about: str) -> None:
         """Delete an entry."""
-        await self._call("DELETE", f"{wire.ENTRIES_PATH}/{_segment(identifier)}", about)
+        await self._call("DELETE", f"{constants.ENTRIES_PATH}/{_segment(identifier)}", about)
 
     async def initiate(
         self, identifier: str, part_hashes: Sequence[str], about: str
-    ) -> wire.UploadInitiated:
+    ) -> answers.UploadInitiated:
         """Announce the base64 MD5 of every part; the answer has a signed URL for each."""
-        body = wire.UploadInitiate(part_hashes=list(part_hashes))
-        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/initiate"
+        body = requests.UploadInitiate(part_hashes=list(part_hashes))
+        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/initiate"
         return parsed(_INITIATED, await self._call("POST", route, about, body), about)
 
-    async def complete(self, identifier: str, done: wire.UploadComplete, about: str) -> None:
+    async def complete(self, identifier: str, done: requests.UploadComplete, about: str) -> None:
         """Put the parts together; doing it again gives the same."""
-        route = f"{wire.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/complete"
+        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/complete"
         await self._call("POST", route, about, done)
 
     async def search(
-        self, query: wire.SearchRequest, about: str = "datasets"
-    ) -> list[wire.SearchHit]:
+        self, query: requests.SearchRequest, about: str = "datasets"
+    ) -> list[answers.SearchHit]:
         """Search entries."""
-        return parsed(_HITS, await self._call("POST", wire.SEARCH_PATH, about, query), about)
+        return parsed(_HITS, await self._call("POST", constants.SEARCH_PATH, about, query), about)
 
-    async def similar(self, query: wire.SimilarityRequest, about: str) -> list[wire.SearchHit]:
+    async def similar(
+        self, query: requests.SimilarityRequest, about: str
+    ) -> list[answers.SearchHit]:
         """Search entries by their embeddings."""
-        return parsed(_HITS, await self._call("POST", wire.SIMILARITY_PATH, about, query), about)
+        return parsed(
+            _HITS, await self._call("POST", constants.SIMILARITY_PATH, about, query), about
+        )
 
     async def _call(
         self,

@@ -17,7 +17,7 @@ from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.notes import HELPER_NAME, HIDDEN_TAG, MARK, TARGET, marks_in
 from synapsefs.services.datasets.records import looked_at
 from synapsefs.services.datasets.sources import told_by
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants
 
 T = TypeVar("T")
 logger = logging.getLogger("synapsefs")
@@ -65,7 +65,7 @@ async def delete_quietly(api: DatasetsApi, identifier: str, about: str) -> None:
         logger.info("%s: the entry %s stays: %s", about, identifier, error)
 
 
-def shares_content(source: wire.EntryResponse, revised: wire.EntryResponse) -> bool:
+def shares_content(source: answers.EntryResponse, revised: answers.EntryResponse) -> bool:
     """Say whether a file's content may go with the source that it was taken from.
 
     The protocol does not say whether a revision gets a copy of the source's object. Where the
@@ -77,14 +77,14 @@ def shares_content(source: wire.EntryResponse, revised: wire.EntryResponse) -> b
     return own is None or own == mine
 
 
-def _object_of(response: wire.EntryResponse) -> str | None:
+def _object_of(response: answers.EntryResponse) -> str | None:
     configs = [location.storage_config for location in response.storage_locations]
     return configs[0].location if configs else None
 
 
-def _is_text(response: wire.EntryResponse) -> bool:
+def _is_text(response: answers.EntryResponse) -> bool:
     configs = [location.storage_config for location in response.storage_locations]
-    return not configs or configs[0].storage_type != wire.StorageType.GCS
+    return not configs or configs[0].storage_type != constants.StorageType.GCS
 
 
 class Sweeper:
@@ -115,7 +115,7 @@ class Sweeper:
         self._seen.update(entry.id for entry in old)
         await limits.gather((self._remove(entry, about) for entry in old), AT_A_TIME)
 
-    async def _remove(self, listed: wire.Entry, about: str) -> None:
+    async def _remove(self, listed: answers.Entry, about: str) -> None:
         with contextlib.suppress(SynapseError):
             found = await self._api.entry(listed.id, about)
             if found.data_storage.status == listed.status and _is_ours(found):
@@ -123,16 +123,16 @@ class Sweeper:
                 await remove_source(self._api, found, about)
 
 
-async def remove_source(api: DatasetsApi, found: wire.EntryResponse, about: str) -> None:
+async def remove_source(api: DatasetsApi, found: answers.EntryResponse, about: str) -> None:
     """Delete an entry that only brought content, or disable it where a file may have it there."""
     entry = found.data_storage
-    if entry.status == wire.Status.ACTIVE and await _is_needed(api, found, about):
-        await api.patch_entry(entry.id, {"status": wire.Status.DISABLED.value}, about)
+    if entry.status == constants.Status.ACTIVE and await _is_needed(api, found, about):
+        await api.patch_entry(entry.id, {"status": constants.Status.DISABLED.value}, about)
     else:
         await api.delete_entry(entry.id, about)
 
 
-async def _is_needed(api: DatasetsApi, found: wire.EntryResponse, about: str) -> bool:
+async def _is_needed(api: DatasetsApi, found: answers.EntryResponse, about: str) -> bool:
     if looked_at(found).text is not None:
         return False
     target = _marks(found).get(TARGET)
@@ -144,24 +144,27 @@ async def _is_needed(api: DatasetsApi, found: wire.EntryResponse, about: str) ->
         return False
 
 
-def _may_be_left(entry: wire.Entry, latest: datetime) -> bool:
+def _may_be_left(entry: answers.Entry, latest: datetime) -> bool:
     changed = aware(entry.modified_at)
     if changed is None:
         return False
-    if entry.status == wire.Status.PENDING:
+    if entry.status == constants.Status.PENDING:
         return latest - changed > PENDING_AGE
     hidden = HIDDEN_TAG in (entry.tags or ())
     source = entry.name == HELPER_NAME or bool(entry.file_path)
     return (
-        entry.status == wire.Status.ACTIVE and hidden and source and latest - changed > SOURCE_AGE
+        entry.status == constants.Status.ACTIVE
+        and hidden
+        and source
+        and latest - changed > SOURCE_AGE
     )
 
 
-def _is_ours(found: wire.EntryResponse) -> bool:
+def _is_ours(found: answers.EntryResponse) -> bool:
     return HIDDEN_TAG in (found.data_storage.tags or ()) or bool(_marks(found))
 
 
-def _marks(found: wire.EntryResponse) -> dict[str, Any]:
+def _marks(found: answers.EntryResponse) -> dict[str, Any]:
     configs = [location.storage_config for location in found.storage_locations]
     metadata = found.data_storage.metadata or {}
     if MARK not in metadata and configs:

@@ -23,7 +23,7 @@ from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.tree import Folder
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import requests
 
 T = TypeVar("T")
 
@@ -179,7 +179,7 @@ class Folders:
         about: str,
         notes: Notes,
     ) -> str:
-        entry = wire.EntryCreate(
+        entry = requests.EntryCreate(
             name=unescape(segments[-1]),
             dataset_id=dataset.identifier,
             parent_id=parent,

@@ -12,9 +12,9 @@ from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import is_size, marks_in, unmarked
 from synapsefs.services.datasets.records import EntryRecord
 from synapsefs.services.datasets.sources import told_by
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants
 
-PAGE = wire.REVISIONS_LIMIT_MAX
+PAGE = constants.REVISIONS_LIMIT_MAX
 
 
 class EntryHistory:
@@ -35,7 +35,7 @@ class EntryHistory:
     async def revisions(self, entry: Entry, *, drafts: bool) -> list[dict[str, Any]]:
         """List the revisions of a file, newest first, page by page."""
         record, about = _filed(entry), entry.location.path
-        found: list[wire.Revision] = []
+        found: list[answers.Revision] = []
         while True:
             page = await self._api.revisions(
                 record.identifier, about, limit=PAGE, offset=len(found), drafts=drafts
@@ -83,7 +83,7 @@ def _filed(entry: Entry) -> EntryRecord:
     return entry.record
 
 
-def _described(entry: Entry, revision: wire.Revision, current: bool) -> dict[str, Any]:
+def _described(entry: Entry, revision: answers.Revision, current: bool) -> dict[str, Any]:
     snapshot, config = revision.snapshot, revision.snapshot.storage_location
     kept = {**(snapshot.metadata or {}), **(told_by(config) if config else {})}
     marks = marks_in(kept)

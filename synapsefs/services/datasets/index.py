@@ -12,7 +12,7 @@ from synapsefs.services.base import aware
 from synapsefs.services.datasets.notes import HIDDEN_TAG
 from synapsefs.services.datasets.records import EntryRecord, keep_known, listed
 from synapsefs.services.tree import Folder
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants
 
 
 class DatasetIndex:
@@ -49,7 +49,7 @@ class DatasetIndex:
         self.loaded_at: float | None = None
         self.read_at = float("-inf")
         self.load_seconds = 0.0
-        self.internal: list[wire.Entry] = []
+        self.internal: list[answers.Entry] = []
         self.latest: datetime | None = None
         self._aliases: dict[str, str] | None = None
         self._namesakes: dict[str, list[EntryRecord]] = {}
@@ -80,7 +80,7 @@ class DatasetIndex:
         """Seconds since the listing was read; infinite while it was not."""
         return float("inf") if self.loaded_at is None else time.monotonic() - self.loaded_at
 
-    def fill(self, entries: Iterable[wire.Entry], began: float) -> None:
+    def fill(self, entries: Iterable[answers.Entry], began: float) -> None:
         """Take a whole listing that was begun at ``began`` (monotonic seconds)."""
         listing = list(entries)
         shown = [entry for entry in listing if _shown(entry)]
@@ -108,7 +108,7 @@ class DatasetIndex:
 
     def put(self, record: EntryRecord) -> None:
         """Add an entry, or take what was learnt about one."""
-        if record.entry.status != wire.Status.ACTIVE:
+        if record.entry.status != constants.Status.ACTIVE:
             return
         record.dataset = self.dataset
         self._aliases = None
@@ -264,8 +264,8 @@ class DatasetIndex:
         return self.tree.file(segments) or self.tree.folder(segments)
 
 
-def _shown(entry: wire.Entry) -> bool:
-    return entry.status == wire.Status.ACTIVE and HIDDEN_TAG not in (entry.tags or ())
+def _shown(entry: answers.Entry) -> bool:
+    return entry.status == constants.Status.ACTIVE and HIDDEN_TAG not in (entry.tags or ())
 
 
 def _cut_cycles(

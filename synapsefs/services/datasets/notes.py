@@ -15,7 +15,7 @@ from typing import Any
 
 from synapsefs.errors import InvalidRequestError
 from synapsefs.services.base import ARCHIVE
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers
 
 HIDDEN_TAG = "synapsefs-internal"
 """Tag of entries that this package keeps for itself: the catalogue, and sources of revisions."""
@@ -188,7 +188,7 @@ def marks_in(metadata: Any) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def claimed(metadata: Any, response: wire.EntryResponse) -> dict[str, Any]:
+def claimed(metadata: Any, response: answers.EntryResponse) -> dict[str, Any]:
     """Give ``size`` and ``md5`` of the content, as far as a writer noted them of this revision.
 
     A size without an MD5 is another client's claim.

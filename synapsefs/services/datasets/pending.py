@@ -27,7 +27,7 @@ from synapsefs.services.datasets.records import EntryRecord
 from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.sources import told_by
 from synapsefs.services.datasets.upload import Purpose
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants, requests
 
 
 class PendingEntries:
@@ -70,10 +70,10 @@ class PendingEntries:
         self._since: float | None = None
         self.purpose = Purpose()
 
-    async def create(self, marks: dict[str, Any]) -> wire.EntryResponse:
+    async def create(self, marks: dict[str, Any]) -> answers.EntryResponse:
         """Create one, given what this package notes of its content."""
 
-        async def make(dataset: DatasetRecord) -> wire.EntryResponse:
+        async def make(dataset: DatasetRecord) -> answers.EntryResponse:
             try:
                 return await self._create(dataset, marks)
             except (NotFoundError, InvalidRequestError, ConflictError) as error:
@@ -84,16 +84,16 @@ class PendingEntries:
 
         return await self._folders.in_dataset(self._location, make)
 
-    async def _create(self, dataset: DatasetRecord, marks: dict[str, Any]) -> wire.EntryResponse:
+    async def _create(self, dataset: DatasetRecord, marks: dict[str, Any]) -> answers.EntryResponse:
         about = self._location.path
         wanted = await self._wanted(dataset, marks)
 
-        async def undo(made: wire.EntryResponse) -> None:
+        async def undo(made: answers.EntryResponse) -> None:
             await delete_quietly(self._api, made.data_storage.id, about)
 
         return await finished(self._api.create_entry(wanted, about, replay=True), undo)
 
-    async def again(self, identifier: str, marks: dict[str, Any]) -> wire.EntryResponse | None:
+    async def again(self, identifier: str, marks: dict[str, Any]) -> answers.EntryResponse | None:
         """Find one of an earlier process again; None where it is not what would be made now."""
         try:
             found = await self._api.entry(identifier, self._location.path)
@@ -103,7 +103,7 @@ class PendingEntries:
         entry, wanted = found.data_storage, await self._wanted(dataset, marks)
         told = _told_metadata(found)
         same = (
-            entry.status == wire.Status.PENDING
+            entry.status == constants.Status.PENDING
             and (entry.name, entry.dataset_id, entry.parent_id, bool(entry.is_collection))
             == (wanted.name, wanted.dataset_id, wanted.parent_id, bool(wanted.is_collection))
             and (entry.description or "", sorted(entry.tags or ()))
@@ -120,12 +120,12 @@ class PendingEntries:
                 found = await self._api.entry(identifier, about)
                 entry = found.data_storage
                 hidden = HIDDEN_TAG in (entry.tags or ())
-                if entry.status == wire.Status.PENDING or (
-                    entry.status == wire.Status.ACTIVE and hidden
+                if entry.status == constants.Status.PENDING or (
+                    entry.status == constants.Status.ACTIVE and hidden
                 ):
                     await remove_source(self._api, found, about)
 
-    async def _wanted(self, dataset: DatasetRecord, marks: dict[str, Any]) -> wire.EntryCreate:
+    async def _wanted(self, dataset: DatasetRecord, marks: dict[str, Any]) -> requests.EntryCreate:
         location, notes = self._location, self._notes
         replaced = None if self._new else await self._replaced(dataset)
         own_name = unescape(location.name)
@@ -136,7 +136,7 @@ class PendingEntries:
             notes = notes.over(replaced.said())
         self.purpose = await self._decided(dataset, replaced)
         archive = notes.archive and not own_name.endswith(SUFFIX)
-        return wire.EntryCreate(
+        return requests.EntryCreate(
             name=HELPER_NAME if self.purpose.source else own_name,
             file_path=f"{own_name}{SUFFIX}" if archive else own_name,
             is_collection=notes.archive,
@@ -177,7 +177,7 @@ class PendingEntries:
         return Purpose(parent=parent, metadata=metadata)
 
 
-def _told_metadata(found: wire.EntryResponse) -> Any:
+def _told_metadata(found: answers.EntryResponse) -> Any:
     """Give an entry's metadata, where the answer tells it; the location may tell its size alone."""
     if found.data_storage.metadata is not None:
         return found.data_storage.metadata

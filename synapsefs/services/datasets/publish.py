@@ -39,7 +39,7 @@ from synapsefs.services.datasets.revising import REUSABLE, MetadataChangedError,
 from synapsefs.services.datasets.revising import text_entry as new_text
 from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
 from synapsefs.transport import Transport
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import constants
 
 logger = logging.getLogger("synapsefs")
 ATTEMPTS = 5
@@ -216,7 +216,7 @@ class EntryPublisher:
                 tags = handle.notes.tag_list() or []
                 await self._api.patch_entry(identifier, {"tags": tags}, about)
                 handle.hidden = False
-            active = {"status": wire.Status.ACTIVE.value}
+            active = {"status": constants.Status.ACTIVE.value}
             return looked_at(await self._api.patch_entry(identifier, active, about))
         entry = new_text(dataset, staged, parent)
         known = set(index.records)
@@ -247,7 +247,7 @@ class EntryPublisher:
         about, old = staged.location.path, staged.handle
         identifier = old.response.data_storage.id
         await self._revisions.hide(old, about)
-        await self._api.patch_entry(identifier, {"status": wire.Status.ACTIVE.value}, about)
+        await self._api.patch_entry(identifier, {"status": constants.Status.ACTIVE.value}, about)
         url = looked_at(await self._api.entry(identifier, about)).url
 
         async def locate(renew: bool) -> str:

@@ -20,7 +20,7 @@ from synapsefs.services.datasets.sources import (
     without_secrets,
 )
 from synapsefs.services.tree import Folder
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants
 
 ARCHIVE = ".zip"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:\S+", re.IGNORECASE)
@@ -70,7 +70,7 @@ class EntryRecord:
         Whether it was asked for by its id, so that no other entry of its name is meant.
     """
 
-    entry: wire.Entry
+    entry: answers.Entry
     kind: str | None
     dataset: str = ""
     size: int | None = None
@@ -99,7 +99,7 @@ class EntryRecord:
     @property
     def is_active(self) -> bool:
         """Whether the entry is in service."""
-        return self.entry.status == wire.Status.ACTIVE
+        return self.entry.status == constants.Status.ACTIVE
 
     @property
     def version(self) -> str:
@@ -115,8 +115,8 @@ class EntryRecord:
     @property
     def told(self) -> bool:
         """Whether nothing more is to be known of the entry than this."""
-        own_object = self.storage_type != wire.StorageType.GCS or self.url is not None
-        inside = self.storage_type not in {*EXTERNAL, wire.StorageType.PG_TABLE} and own_object
+        own_object = self.storage_type != constants.StorageType.GCS or self.url is not None
+        inside = self.storage_type not in {*EXTERNAL, constants.StorageType.PG_TABLE} and own_object
         return self.looked or (self.metadata is not None and inside)
 
     def part(self, piece: Piece) -> EntryRecord:
@@ -129,7 +129,7 @@ class EntryRecord:
             md5=None,
             url=piece.url,
             text=None,
-            content_type=wire.ContentType.FILE.value,
+            content_type=constants.ContentType.FILE.value,
             pieces=None,
             piece=piece,
         )
@@ -179,7 +179,7 @@ class EntryRecord:
         more: dict[str, Any] = {}
         if self.connection is not None:
             more["connection"] = without_secrets(self.connection)
-            if self.storage_type == wire.StorageType.LINK:
+            if self.storage_type == constants.StorageType.LINK:
                 more.update(islink=True, destination=self.connection.get("location"))
         if self.number is not None:
             more["revision"] = self.number
@@ -199,7 +199,7 @@ class EntryRecord:
         }
 
 
-def listed(entry: wire.Entry, parents: frozenset[str]) -> EntryRecord:
+def listed(entry: answers.Entry, parents: frozenset[str]) -> EntryRecord:
     """Read an entry of a dataset's list, which may say little.
 
     Parameters
@@ -228,23 +228,23 @@ def listed(entry: wire.Entry, parents: frozenset[str]) -> EntryRecord:
     )
 
 
-def _listed_metadata(entry: wire.Entry) -> dict[str, Any] | None:
+def _listed_metadata(entry: answers.Entry) -> dict[str, Any] | None:
     """Give the user's metadata, where the list tells more of entries than it must."""
     if entry.content_type is None:
         return None
-    return unmarked(entry.metadata, stored=entry.storage_type == wire.StorageType.GCS)
+    return unmarked(entry.metadata, stored=entry.storage_type == constants.StorageType.GCS)
 
 
-def _may_be_link(entry: wire.Entry) -> bool:
+def _may_be_link(entry: answers.Entry) -> bool:
     """Say whether a listing that tells no types may mean a link, whose content is its target."""
     return not entry.file_path and bool(_URL.fullmatch(entry.content or ""))
 
 
-def _kind(entry: wire.Entry, parents: frozenset[str]) -> str | None:
+def _kind(entry: answers.Entry, parents: frozenset[str]) -> str | None:
     if entry.is_collection and not (entry.file_path or "").lower().endswith(ARCHIVE):
         return None
     if entry.content_type is not None:
-        return "directory" if entry.content_type == wire.ContentType.DIRECTORY else "file"
+        return "directory" if entry.content_type == constants.ContentType.DIRECTORY else "file"
     if entry.id in parents:
         return "directory"
     if entry.content is not None or entry.file_path:
@@ -252,17 +252,17 @@ def _kind(entry: wire.Entry, parents: frozenset[str]) -> str | None:
     return None
 
 
-def looked_at(response: wire.EntryResponse) -> EntryRecord:
+def looked_at(response: answers.EntryResponse) -> EntryRecord:
     """Read the whole answer about one entry."""
     entry = response.data_storage
     configs = [location.storage_config for location in response.storage_locations]
     first = configs[0] if configs else None
     text = entry.content if entry.content is not None else response.content
     storage = first.storage_type if first else None
-    inline = text is not None and storage not in {wire.StorageType.GCS, *EXTERNAL}
-    folder = first is None and not inline and entry.status == wire.Status.ACTIVE
+    inline = text is not None and storage not in {constants.StorageType.GCS, *EXTERNAL}
+    folder = first is None and not inline and entry.status == constants.Status.ACTIVE
     pieces = pieces_of(response)
-    if pieces is not None or (first and first.content_type == wire.ContentType.DIRECTORY):
+    if pieces is not None or (first and first.content_type == constants.ContentType.DIRECTORY):
         folder = True
     registered = first is not None and is_registered(first)
     metadata = {**(entry.metadata or {}), **_own_metadata(first)}
@@ -279,7 +279,7 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
         revision=response.revision_id or response.current_revision_id,
         url=first.signed_url if first and pieces is None else None,
         text=text if inline else None,
-        metadata=unmarked(metadata, stored=storage == wire.StorageType.GCS) if tells else None,
+        metadata=unmarked(metadata, stored=storage == constants.StorageType.GCS) if tells else None,
         storage_type=storage,
         content_type=_content_type(first, pieces),
         seen=time.monotonic(),
@@ -291,14 +291,14 @@ def looked_at(response: wire.EntryResponse) -> EntryRecord:
 
 
 def _content_type(
-    config: wire.StorageConfig | None, pieces: tuple[Piece, ...] | None
+    config: answers.StorageConfig | None, pieces: tuple[Piece, ...] | None
 ) -> str | None:
     if pieces is not None:
-        return wire.ContentType.DIRECTORY.value
+        return constants.ContentType.DIRECTORY.value
     return config.content_type if config else None
 
 
-def _own_metadata(config: wire.StorageConfig | None) -> dict[str, Any]:
+def _own_metadata(config: answers.StorageConfig | None) -> dict[str, Any]:
     """Give what a location tells of an entry's own metadata; a registered one describes itself."""
     return {} if config is None or is_registered(config) else told_by(config)
 

@@ -18,7 +18,7 @@ from synapsefs.services.datasets.notes import Notes
 from synapsefs.services.datasets.places import checked_place
 from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.tree import Folder
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import constants, requests, sources
 
 GS = "gs://"
 
@@ -66,9 +66,9 @@ class EntryReferences:
         if parts is None or not (parts.scheme and (parts.netloc or parts.path)):
             raise InvalidRequestError("a link leads to a URL with a scheme", location.path)
         told = {name: value for name, value in known.items() if value is not None}
-        place = wire.LocationPayload(
-            storage_type=wire.StorageType.LINK.value,
-            content_type=wire.ContentType.TEXT.value,
+        place = requests.LocationPayload(
+            storage_type=constants.StorageType.LINK.value,
+            content_type=constants.ContentType.TEXT.value,
             location=target,
             metadata={**(notes.metadata or {}), **told} or None,
         )
@@ -93,14 +93,14 @@ class EntryReferences:
         said: dict[str, Any] = {name: given.pop(name) for name in names}
         notes = Notes.of(said, location.path)
         model = _validated(given, location.path)
-        place = wire.LocationPayload(
+        place = requests.LocationPayload(
             storage_type=model.storage_type,
             content_type=model.content_type.value,
             content_schema=model.content_schema,
             metadata=model.metadata.model_dump(exclude_none=True) or None,
             location=model.location,
         )
-        collection = isinstance(model, wire.GcsSource) and model.location is None
+        collection = isinstance(model, sources.GcsSource) and model.location is None
         await self._create(location, place, notes, content=None, is_collection=collection)
 
     async def repeat(self, record: EntryRecord, location: Location, *, since: float) -> None:
@@ -116,8 +116,8 @@ class EntryReferences:
         known = {**(record.connection or {})}
         names = ("storage_type", "content_type", "location", "content_schema")
         told = {name: known.pop(name, None) for name in names}
-        place = wire.LocationPayload(**told, metadata=known or None)
-        content = told["location"] if record.storage_type == wire.StorageType.LINK else None
+        place = requests.LocationPayload(**told, metadata=known or None)
+        content = told["location"] if record.storage_type == constants.StorageType.LINK else None
         await self._create(
             location, place, record.said(), content=content, is_collection=False, since=since
         )
@@ -125,7 +125,7 @@ class EntryReferences:
     async def _create(
         self,
         location: Location,
-        place: wire.LocationPayload,
+        place: requests.LocationPayload,
         notes: Notes,
         *,
         content: str | None,
@@ -138,7 +138,7 @@ class EntryReferences:
         dataset, index = await self._folders.index(location, since)
         if index.at(location.inner) is not None:
             raise AlreadyExistsError("something is there already", about)
-        entry = wire.EntryCreate(
+        entry = requests.EntryCreate(
             name=unescape(location.name),
             content=content,
             is_collection=is_collection,
@@ -164,14 +164,14 @@ class EntryReferences:
         index.put(looked_at(await self._api.entry(made, about)))
 
 
-def _validated(given: dict[str, Any], about: str) -> wire.Source:
+def _validated(given: dict[str, Any], about: str) -> sources.Source:
     """Read what describes a source, a ``gs://`` location among it."""
     kind = given.get("storage_type")
-    model = wire.SOURCES.get(kind) if isinstance(kind, str) else None
+    model = sources.SOURCES.get(kind) if isinstance(kind, str) else None
     if model is None:
-        known = ", ".join(wire.SOURCES)
+        known = ", ".join(sources.SOURCES)
         raise InvalidRequestError(f"storage_type is one of {known}, not {kind!r}", about)
-    if model is wire.GcsSource:
+    if model is sources.GcsSource:
         given = _of_bucket(given)
     try:
         return model.model_validate(given)
@@ -192,6 +192,10 @@ def _of_bucket(given: dict[str, Any]) -> dict[str, Any]:
     if isinstance(location, str) and location.endswith("/") and isinstance(metadata, dict):
         given = {**given, "location": None, "metadata": {"prefix": location, **metadata}}
     if "content_type" not in given:
-        kind = wire.ContentType.DIRECTORY if not given.get("location") else wire.ContentType.FILE
+        kind = (
+            constants.ContentType.DIRECTORY
+            if not given.get("location")
+            else constants.ContentType.FILE
+        )
         given = {**given, "content_type": kind}
     return given

@@ -34,7 +34,7 @@ from synapsefs.services.base import Entry, aware
 from synapsefs.services.datasets.api import DatasetsApi
 from synapsefs.services.datasets.notes import HIDDEN_TAG
 from synapsefs.services.shared import NEVER, CatalogAge, SharedChanges
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants, requests
 
 logger = logging.getLogger("synapsefs")
 ROOT = Location((Root.DATASETS.value,))
@@ -186,11 +186,11 @@ class DatasetRegistry:
 
     async def _create(
         self, name: str, description: str | None, identifier: str, about: str
-    ) -> wire.Dataset | wire.DatasetCreated:
-        async def create() -> wire.Dataset | wire.DatasetCreated:
+    ) -> answers.Dataset | answers.DatasetCreated:
+        async def create() -> answers.Dataset | answers.DatasetCreated:
             return await self._api.create_dataset(name, description, identifier, about)
 
-        async def look() -> wire.Dataset | wire.DatasetCreated | None:
+        async def look() -> answers.Dataset | answers.DatasetCreated | None:
             try:
                 return (await self._api.dataset(identifier, about)).dataset
             except NotFoundError:
@@ -239,7 +239,7 @@ class DatasetRegistry:
 
     async def _leave_catalogue(self, record: DatasetRecord, about: str) -> None:
         note = json.dumps({"id": record.identifier, "name": record.name})
-        entry = wire.EntryCreate(
+        entry = requests.EntryCreate(
             name=CATALOGUE_NAME,
             content=note,
             description=f"Dataset {record.name}",
@@ -331,8 +331,10 @@ class DatasetRegistry:
 
     async def _catalogued(self) -> dict[str, DatasetRecord]:
         """Read the catalogue entries that search finds; none where search is out of order."""
-        criterion = wire.Criterion(field="tags", operator=wire.Operator.IN, value=[HIDDEN_TAG])
-        query = wire.SearchRequest(criteria=[criterion], limit=CATALOGUE_LIMIT)
+        criterion = requests.Criterion(
+            field="tags", operator=constants.Operator.IN, value=[HIDDEN_TAG]
+        )
+        query = requests.SearchRequest(criteria=[criterion], limit=CATALOGUE_LIMIT)
         try:
             hits = await self._api.search(query)
         except SynapseError as error:
@@ -351,9 +353,9 @@ class DatasetRegistry:
 
         Only those in which this user has entries: other users' public ones never take a name.
         """
-        hits: list[wire.SearchHit] = []
+        hits: list[answers.SearchHit] = []
         for page in range(SEARCH_PAGES):
-            query = wire.SearchRequest(limit=CATALOGUE_LIMIT, offset=page * CATALOGUE_LIMIT)
+            query = requests.SearchRequest(limit=CATALOGUE_LIMIT, offset=page * CATALOGUE_LIMIT)
             try:
                 hits += await self._api.search(query)
             except SynapseError as error:
@@ -361,7 +363,7 @@ class DatasetRegistry:
                 break
             if len(hits) < (page + 1) * CATALOGUE_LIMIT:
                 break
-        own = {hit.user_id for hit in hits if hit.share_status == wire.ShareStatus.PRIVATE}
+        own = {hit.user_id for hit in hits if hit.share_status == constants.ShareStatus.PRIVATE}
         ids = {hit.dataset_id for hit in hits if hit.dataset_id and hit.user_id in own}
         new = [identifier for identifier in ids if identifier not in self._seen]
         await limits.gather(map(self._see, new), AT_A_TIME)
@@ -392,13 +394,13 @@ def _newest_first(record: DatasetRecord) -> tuple[float, str]:
     return (-moment, record.identifier)
 
 
-def _record(item: wire.Dataset) -> DatasetRecord:
+def _record(item: answers.Dataset) -> DatasetRecord:
     return DatasetRecord(
         item.id, item.name, _segment(item.name), item.description or "", aware(item.created_at)
     )
 
 
-def _catalogue_record(hit: wire.SearchHit) -> DatasetRecord | None:
+def _catalogue_record(hit: answers.SearchHit) -> DatasetRecord | None:
     if hit.name != CATALOGUE_NAME or HIDDEN_TAG not in (hit.tags or ()):
         return None
     try:

@@ -24,7 +24,7 @@ from synapsefs.services.datasets.notes import HELPER_NAME, HIDDEN_TAG, TARGET, m
 from synapsefs.services.datasets.records import EntryRecord, looked_at
 from synapsefs.services.datasets.registry import DatasetRecord
 from synapsefs.services.datasets.upload import StagedObject, StagedText
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants, requests
 
 logger = logging.getLogger("synapsefs")
 ATTEMPTS = 5
@@ -56,7 +56,7 @@ class Revisions:
 
     async def publish(
         self, dataset: DatasetRecord, record: EntryRecord, staged: Staged
-    ) -> wire.EntryResponse:
+    ) -> answers.EntryResponse:
         """Publish a file's new content.
 
         The source of the content is gone afterwards, also when that fails or is cancelled.
@@ -72,7 +72,7 @@ class Revisions:
         """
         about = staged.location.path
         changes = _revision(staged)
-        source: wire.EntryResponse | None = None
+        source: answers.EntryResponse | None = None
         try:
             source = await self._source(dataset, record, staged)
             if source is None:
@@ -116,7 +116,7 @@ class Revisions:
 
     async def _revise(
         self, record: EntryRecord, staged: Staged, changes: dict[str, Any]
-    ) -> wire.EntryResponse:
+    ) -> answers.EntryResponse:
         """Publish on the newest base, again when somebody else was faster: the last writer wins.
 
         Unless a certain version is to be replaced: then somebody else wins.
@@ -144,7 +144,7 @@ class Revisions:
 
     async def _source(
         self, dataset: DatasetRecord, record: EntryRecord, staged: Staged
-    ) -> wire.EntryResponse | None:
+    ) -> answers.EntryResponse | None:
         """Give the entry that a revision takes its content from; None where text goes with it.
 
         Text goes by an entry of its own where it says other metadata: a revision cannot.
@@ -161,22 +161,22 @@ class Revisions:
                 }
             )
 
-            async def undo(made: wire.EntryResponse) -> None:
+            async def undo(made: answers.EntryResponse) -> None:
                 await delete_quietly(self._api, made.data_storage.id, about)
 
             return await finished(self._api.create_entry(entry, about, replay=True), undo)
         _require_same_metadata(record, staged)
         await self.hide(handle, about)
         identifier = handle.response.data_storage.id
-        active = {"status": wire.Status.ACTIVE.value}
+        active = {"status": constants.Status.ACTIVE.value}
 
-        async def delete(made: wire.EntryResponse) -> None:
+        async def delete(made: answers.EntryResponse) -> None:
             await delete_quietly(self._api, made.data_storage.id, about)
 
         return await finished(self._api.patch_entry(identifier, active, about), delete)
 
     async def _undo(
-        self, record: EntryRecord, source: wire.EntryResponse, revision: str, about: str
+        self, record: EntryRecord, source: answers.EntryResponse, revision: str, about: str
     ) -> None:
         """Remove the source of a revision that was not published, or may have been."""
         with contextlib.suppress(SynapseError, TimeoutError):
@@ -188,7 +188,7 @@ class Revisions:
         await delete_quietly(self._api, source.data_storage.id, about)
 
     async def _retire(
-        self, source: wire.EntryResponse, revised: wire.EntryResponse, about: str
+        self, source: answers.EntryResponse, revised: answers.EntryResponse, about: str
     ) -> None:
         """Delete the source of a published revision, or disable what holds the content."""
         identifier = source.data_storage.id
@@ -196,16 +196,16 @@ class Revisions:
             await delete_quietly(self._api, identifier, about)
             return
         try:
-            disabled = {"status": wire.Status.DISABLED.value}
+            disabled = {"status": constants.Status.DISABLED.value}
             await self._api.patch_entry(identifier, disabled, about)
         except SynapseError as error:
             logger.info("%s: source %s stays: %s", about, identifier, error)
 
 
-def text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> wire.EntryCreate:
+def text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> requests.EntryCreate:
     """Give the new entry that holds a text."""
     name, notes = unescape(staged.location.name), staged.handle.notes
-    return wire.EntryCreate(
+    return requests.EntryCreate(
         name=name,
         content=staged.handle.text,
         file_path=name,

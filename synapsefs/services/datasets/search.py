@@ -22,13 +22,13 @@ from synapsefs.services.datasets.indexes import Indexes
 from synapsefs.services.datasets.notes import HIDDEN_TAG
 from synapsefs.services.datasets.records import looked_at
 from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants, requests
 
-M = TypeVar("M", wire.SearchRequest, wire.SimilarityRequest)
+M = TypeVar("M", requests.SearchRequest, requests.SimilarityRequest)
 PAGES = 20
 """Pages that are asked for at most, where hits lie outside the place that was asked about."""
 AT_A_TIME = 8
-_LOGIC = {"all": wire.FilterLogic.AND, "any": wire.FilterLogic.OR}
+_LOGIC = {"all": constants.FilterLogic.AND, "any": constants.FilterLogic.OR}
 _HIGHLIGHTING = ("fields", "fragment_size", "num_fragments")
 
 
@@ -64,11 +64,11 @@ class EntrySearch:
         about, size = location.path, _size(wanted, location.path)
         request = _request(wanted, size, about)
         scope = await self._scope(location)
-        if scope and (request.filter_logic is wire.FilterLogic.AND or not request.criteria):
-            one = wire.Criterion(
-                field="dataset_id", operator=wire.Operator.EQUALS, value=scope.identifier
+        if scope and (request.filter_logic is constants.FilterLogic.AND or not request.criteria):
+            one = requests.Criterion(
+                field="dataset_id", operator=constants.Operator.EQUALS, value=scope.identifier
             )
-            both = {"criteria": [*request.criteria, one], "filter_logic": wire.FilterLogic.AND}
+            both = {"criteria": [*request.criteria, one], "filter_logic": constants.FilterLogic.AND}
             request = request.model_copy(update=both)
         place = _place(location, scope)
         found: list[Entry] = []
@@ -100,7 +100,7 @@ class EntrySearch:
             "dataset_id": scope.identifier if scope else None,
             "tags": wanted.get("tags"),
         }
-        request = _built(wire.SimilarityRequest, given, about)
+        request = _built(requests.SimilarityRequest, given, about)
         hits = await self._api.similar(request, about)
         return await self._placed(hits, _place(location, scope))
 
@@ -118,7 +118,7 @@ class EntrySearch:
         await self._registry.all()
         return None
 
-    async def _placed(self, hits: Sequence[wire.SearchHit], place: Location) -> list[Entry]:
+    async def _placed(self, hits: Sequence[answers.SearchHit], place: Location) -> list[Entry]:
         """Give the entries that hits stand for, as far as they are shown below a place."""
         named = {hit.dataset_id for hit in hits if hit.dataset_id}
         datasets = await limits.gather((self._dataset(one) for one in named), AT_A_TIME)
@@ -153,37 +153,37 @@ def _lies_below(location: Location, place: Location) -> bool:
     return location.segments[: len(place.segments)] == place.segments
 
 
-def _missing(hit: wire.SearchHit, indexes: Mapping[str, DatasetIndex]) -> bool:
+def _missing(hit: answers.SearchHit, indexes: Mapping[str, DatasetIndex]) -> bool:
     index = indexes.get(hit.dataset_id or "")
-    shown = hit.status == wire.Status.ACTIVE and HIDDEN_TAG not in (hit.tags or ())
+    shown = hit.status == constants.Status.ACTIVE and HIDDEN_TAG not in (hit.tags or ())
     return index is not None and shown and hit.id not in index.paths
 
 
 def _found(
-    hit: wire.SearchHit, dataset: DatasetRecord, indexes: Mapping[str, DatasetIndex]
+    hit: answers.SearchHit, dataset: DatasetRecord, indexes: Mapping[str, DatasetIndex]
 ) -> Entry | None:
     index = indexes[dataset.identifier]
     segments = index.paths.get(hit.id)
     return index.records[hit.id].entry_at(dataset.location.child(*segments)) if segments else None
 
 
-def _lone(hit: wire.SearchHit) -> Entry | None:
+def _lone(hit: answers.SearchHit) -> Entry | None:
     """Give an entry that lies in no dataset that may be seen: by its id."""
-    if hit.status != wire.Status.ACTIVE or HIDDEN_TAG in (hit.tags or ()):
+    if hit.status != constants.Status.ACTIVE or HIDDEN_TAG in (hit.tags or ()):
         return None
-    response = wire.EntryResponse(data_storage=hit)
+    response = answers.EntryResponse(data_storage=hit)
     record = replace(looked_at(response), kind="file", url=None, text=None, size=None)
     return record.entry_at(ROOT.child(f"@{hit.id}"))
 
 
 def _size(wanted: Mapping[str, Any], about: str) -> int:
     size = wanted.get("size")
-    if not isinstance(size, int) or not 1 <= size <= wire.SEARCH_LIMIT_MAX:
-        raise InvalidRequestError(f"size is from 1 to {wire.SEARCH_LIMIT_MAX}", about)
+    if not isinstance(size, int) or not 1 <= size <= constants.SEARCH_LIMIT_MAX:
+        raise InvalidRequestError(f"size is from 1 to {constants.SEARCH_LIMIT_MAX}", about)
     return size
 
 
-def _request(wanted: Mapping[str, Any], size: int, about: str) -> wire.SearchRequest:
+def _request(wanted: Mapping[str, Any], size: int, about: str) -> requests.SearchRequest:
     logic = _LOGIC.get(wanted.get("match", "all"))
     if logic is None:
         raise InvalidRequestError(f"match is 'all' or 'any', not {wanted['match']!r}", about)
@@ -194,7 +194,7 @@ def _request(wanted: Mapping[str, Any], size: int, about: str) -> wire.SearchReq
         "text_query": wanted.get("query"),
         **_highlighting(wanted.get("highlight", False), about),
     }
-    return _built(wire.SearchRequest, given, about)
+    return _built(requests.SearchRequest, given, about)
 
 
 def _criteria(given: Any, about: str) -> list[Any]:

@@ -9,19 +9,23 @@ from urllib.parse import unquote, urlsplit
 
 from synapsefs.location import Root, escape_key
 from synapsefs.services.datasets.notes import is_size
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants
 
 EXTERNAL = frozenset(
-    {wire.StorageType.BIGQUERY, wire.StorageType.ELASTIC_SEARCH, wire.StorageType.LINK}
+    {
+        constants.StorageType.BIGQUERY,
+        constants.StorageType.ELASTIC_SEARCH,
+        constants.StorageType.LINK,
+    }
 )
 """Storage types whose content the service does not pass on."""
 
 _COVERED = "***"
 _SECRETS = ("key", "token", "secret", "password")
 _INSTEAD = {
-    wire.StorageType.LINK: "open {location} itself, as the entry's instructions say",
-    wire.StorageType.BIGQUERY: "query {project_id}.{dataset_id}.{table_id} with a BigQuery client",
-    wire.StorageType.ELASTIC_SEARCH: "query {location} with an Elasticsearch client",
+    constants.StorageType.LINK: "open {location} itself, as the entry's instructions say",
+    constants.StorageType.BIGQUERY: "query {project_id}.{dataset_id}.{table_id} with a BigQuery client",
+    constants.StorageType.ELASTIC_SEARCH: "query {location} with an Elasticsearch client",
 }
 
 
@@ -47,22 +51,22 @@ class Piece:
     size: int | None
 
 
-def told_by(config: wire.StorageConfig) -> dict[str, Any]:
+def told_by(config: answers.StorageConfig) -> dict[str, Any]:
     """Give what a location says about itself."""
     return dict(config.metadata) if isinstance(config.metadata, Mapping) else {}
 
 
-def is_registered(config: wire.StorageConfig) -> bool:
+def is_registered(config: answers.StorageConfig) -> bool:
     """Say whether a location is a source outside the service."""
-    if config.storage_type == wire.StorageType.GCS:
+    if config.storage_type == constants.StorageType.GCS:
         return "bucket_name" in told_by(config)
-    if config.storage_type == wire.StorageType.PG_TABLE:
+    if config.storage_type == constants.StorageType.PG_TABLE:
         return "table_name" in told_by(config)
     return config.storage_type in EXTERNAL
 
 
 def connection(
-    config: wire.StorageConfig, pieces: tuple[Piece, ...] | None = None
+    config: answers.StorageConfig, pieces: tuple[Piece, ...] | None = None
 ) -> dict[str, Any]:
     """Give what it takes to reach a registered source, as JSON holds it.
 
@@ -81,7 +85,11 @@ def connection(
         **told_by(config),
     }
     if pieces is not None:
-        found |= {"content_type": wire.ContentType.DIRECTORY.value, "location": None, "size": None}
+        found |= {
+            "content_type": constants.ContentType.DIRECTORY.value,
+            "location": None,
+            "size": None,
+        }
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -97,27 +105,27 @@ def instead(details: Mapping[str, Any]) -> str:
     """Say what to do instead of opening a source."""
     known = {name: details.get(name, "?") for name in ("project_id", "dataset_id", "table_id")}
     known["location"] = details.get("location") or "it"
-    way = _INSTEAD[wire.StorageType(details["storage_type"])].format(**known)
+    way = _INSTEAD[constants.StorageType(details["storage_type"])].format(**known)
     kind = details["storage_type"]
     return f"this entry points to {kind}, which has no bytes here: {way} (see info())"
 
 
-def pieces_of(response: wire.EntryResponse) -> tuple[Piece, ...] | None:
+def pieces_of(response: answers.EntryResponse) -> tuple[Piece, ...] | None:
     """Give the objects of a registered collection; None for an entry that is one file."""
     configs = [location.storage_config for location in response.storage_locations]
     registered = bool(configs) and is_registered(configs[0])
-    of_bucket = registered and configs[0].storage_type == wire.StorageType.GCS
+    of_bucket = registered and configs[0].storage_type == constants.StorageType.GCS
     if len(configs) < 2 and not (of_bucket and response.data_storage.is_collection):
         return None
     return tuple(_piece(config, number) for number, config in enumerate(configs) if _holds(config))
 
 
-def _holds(config: wire.StorageConfig) -> bool:
+def _holds(config: answers.StorageConfig) -> bool:
     """Say whether a location is an object: an empty collection may describe itself instead."""
     return bool(config.signed_url) and not (config.location or "").endswith("/")
 
 
-def _piece(config: wire.StorageConfig, number: int) -> Piece:
+def _piece(config: answers.StorageConfig, number: int) -> Piece:
     told = told_by(config)
     bucket, prefix = str(told.get("bucket_name", "")), str(told.get("prefix") or "")
     key = config.location or unquote(urlsplit(config.signed_url or "").path).lstrip("/")

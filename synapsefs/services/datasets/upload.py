@@ -30,7 +30,7 @@ from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
 from synapsefs.services.wireio import slice_of
 from synapsefs.sessions import SLICE
 from synapsefs.transport import Body, Transport, body_of
-from synapsefs.wire import datasets as wire
+from synapsefs.wire.datasets import answers, constants, requests
 
 logger = logging.getLogger("synapsefs")
 PARTS_AT_A_TIME = 4
@@ -81,7 +81,7 @@ class StagedObject:
 
     def __init__(
         self,
-        response: wire.EntryResponse,
+        response: answers.EntryResponse,
         md5: str,
         revision: str,
         notes: Notes,
@@ -100,10 +100,10 @@ class Pending(Protocol):
 
     purpose: Purpose
 
-    async def create(self, marks: dict[str, Any]) -> wire.EntryResponse:
+    async def create(self, marks: dict[str, Any]) -> answers.EntryResponse:
         """Create one, given what this package notes of its content."""
 
-    async def again(self, identifier: str, marks: dict[str, Any]) -> wire.EntryResponse | None:
+    async def again(self, identifier: str, marks: dict[str, Any]) -> answers.EntryResponse | None:
         """Find one of an earlier process again; None where it is not what would be made now."""
 
     async def abandon(self, identifier: str) -> None:
@@ -148,7 +148,7 @@ class DatasetUpload:
         Makes and finds the entry that the parts belong to.
     """
 
-    smallest_part = wire.MIN_PART_SIZE
+    smallest_part = constants.MIN_PART_SIZE
 
     def __init__(
         self,
@@ -175,7 +175,7 @@ class DatasetUpload:
         self._part_hashes: list[str] = []
         self._single: bytes | memoryview | None = None
         self._file: IO[bytes] | None = None
-        self._entry: wire.EntryResponse | None = None
+        self._entry: answers.EntryResponse | None = None
         self._source: Source | None = None
         self._marks: dict[str, Any] = {}
         self._upload_id = ""
@@ -212,7 +212,7 @@ class DatasetUpload:
         """Take a local file of more than one part as it lies: it needs no second copy on disk."""
         if source.size <= self.part_size:
             return 0
-        self.part_size = max(self.part_size, -(-source.size // wire.MAX_PARTS))
+        self.part_size = max(self.part_size, -(-source.size // constants.MAX_PARTS))
         await bridge.in_thread(self._open, source.path)
         whole = asyncio.ensure_future(asyncio.to_thread(self._hash_whole, source))
         try:
@@ -292,10 +292,10 @@ class DatasetUpload:
         else:
             self._report(self._size)
         parts = [
-            wire.PartDone(part_number=number + 1, etag=self._etags[number], checksum=checksum)
+            requests.PartDone(part_number=number + 1, etag=self._etags[number], checksum=checksum)
             for number, checksum in enumerate(self._part_hashes)
         ]
-        done = wire.UploadComplete(upload_id=self._upload_id, parts=parts)
+        done = requests.UploadComplete(upload_id=self._upload_id, parts=parts)
         await self._api.complete(identifier, done, about)
         return StagedObject(
             self._entry,
@@ -305,7 +305,7 @@ class DatasetUpload:
             self._pending.purpose,
         )
 
-    async def _begun(self) -> wire.EntryResponse:
+    async def _begun(self) -> answers.EntryResponse:
         self._marks = {**self._content_marks(), "revision": str(uuid.uuid4())}
         return await self._pending.create(self._marks)
 
@@ -338,7 +338,7 @@ class DatasetUpload:
         work = (send(number, upload.part_urls[number]) for number in missing)
         await limits.gather(work, PARTS_AT_A_TIME)
 
-    async def _taken_up(self) -> wire.EntryResponse | None:
+    async def _taken_up(self) -> answers.EntryResponse | None:
         """Find the entry and the parts of an earlier process, where they are of this content."""
         memory = self._source.memory if self._source else None
         if memory is None:
@@ -383,7 +383,7 @@ class DatasetUpload:
         """Send one part; give its ETag."""
         start, size = number * self.part_size, self._length(number)
         body = body_of(self._single) if self._single is not None else self._slice(start, size)
-        headers = {wire.CONTENT_MD5_HEADER: self._part_hashes[number]}
+        headers = {constants.CONTENT_MD5_HEADER: self._part_hashes[number]}
         reply = await self._transport.put_object(url, body, headers, self._location.path)
         return reply.headers.get("ETag", "")
 
@@ -395,7 +395,8 @@ class DatasetUpload:
 def may_be_text(name: str, size: int) -> bool:
     """Say whether a file's name and size (bytes) allow it to be stored inline."""
     return (
-        split_suffix(name)[1].lower() in wire.SMALL_TEXT_SUFFIXES and size < wire.SMALL_TEXT_LIMIT
+        split_suffix(name)[1].lower() in constants.SMALL_TEXT_SUFFIXES
+        and size < constants.SMALL_TEXT_LIMIT
     )
 
 

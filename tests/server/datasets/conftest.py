@@ -14,7 +14,8 @@ import pytest
 
 from synapsefs.server.app import serve
 from synapsefs.server.settings import ServerSettings
-from synapsefs.wire.datasets import DATASETS_PATH, ENTRIES_PATH, LOGIN_PATH, EntryResponse
+from synapsefs.wire.datasets.answers import EntryResponse
+from synapsefs.wire.datasets.constants import DATASETS_PATH, ENTRIES_PATH, LOGIN_PATH
 
 
 @dataclass(frozen=True)

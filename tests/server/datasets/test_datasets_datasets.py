@@ -6,13 +6,12 @@ import pytest
 
 from synapsefs.server import housekeeping
 from synapsefs.server.datasets import dataset_routes
-from synapsefs.wire.datasets import (
+from synapsefs.wire.datasets.answers import DatasetListing, DatasetWithEntries
+from synapsefs.wire.datasets.constants import (
     DATASETS_PATH,
     ENTRIES_PATH,
     LISTING_PATH,
     PROJECTS_PATH,
-    DatasetListing,
-    DatasetWithEntries,
 )
 
 

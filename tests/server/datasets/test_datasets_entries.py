@@ -2,7 +2,8 @@
 
 import pytest
 
-from synapsefs.wire.datasets import ENTRIES_PATH, EntryResponse
+from synapsefs.wire.datasets.answers import EntryResponse
+from synapsefs.wire.datasets.constants import ENTRIES_PATH
 
 
 async def test_inline_text_is_active_and_kept_byte_for_byte(api):

@@ -2,7 +2,8 @@
 
 import uuid
 
-from synapsefs.wire.datasets import ENTRIES_PATH, EntryResponse, RevisionList
+from synapsefs.wire.datasets.answers import EntryResponse, RevisionList
+from synapsefs.wire.datasets.constants import ENTRIES_PATH
 
 
 async def revise(api, entry, key=None, **members):

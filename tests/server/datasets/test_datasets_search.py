@@ -2,7 +2,8 @@
 
 import pytest
 
-from synapsefs.wire.datasets import SEARCH_PATH, SIMILARITY_PATH, SearchHit
+from synapsefs.wire.datasets.answers import SearchHit
+from synapsefs.wire.datasets.constants import SEARCH_PATH, SIMILARITY_PATH
 
 
 async def search(api, *criteria, **members):

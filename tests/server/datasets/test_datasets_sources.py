@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from synapsefs.wire.datasets import ENTRIES_PATH
+from synapsefs.wire.datasets.constants import ENTRIES_PATH
 
 
 def place(kind, content="file", location=None, **metadata):

@@ -6,7 +6,7 @@ import os
 import pytest
 
 from synapsefs.server import housekeeping
-from synapsefs.wire.datasets import DATASETS_PATH, ENTRIES_PATH
+from synapsefs.wire.datasets.constants import DATASETS_PATH, ENTRIES_PATH
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import sqlite3
 import pytest
 
 from synapsefs import SynapseFileSystem
-from synapsefs.wire.datasets import DATASETS_PATH, LISTING_PATH
+from synapsefs.wire.datasets.constants import DATASETS_PATH, LISTING_PATH
 
 
 @pytest.fixture
