@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from synapsefs import localservers
 from synapsefs.errors import InvalidRequestError
+from synapsefs.local import servers as localservers
 
 logger = logging.getLogger("synapsefs")
 

@@ -263,7 +263,7 @@ def enumerated(problems: Sequence[str]) -> str:
 
 
 @contextmanager
-def concerning(path: str) -> Iterator[None]:
+def error_path(path: str) -> Iterator[None]:
     """Let an error about something above ``path``, such as its listing, name ``path`` itself."""
     try:
         yield

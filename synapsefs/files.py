@@ -14,7 +14,7 @@ from typing import Any, Protocol, Self
 
 from fsspec.spec import AbstractBufferedFile
 
-from synapsefs import bridge
+from synapsefs import sync
 from synapsefs.errors import DiscardedWarning, UnsupportedError
 from synapsefs.services.base import Staged, Upload
 
@@ -127,12 +127,12 @@ class SynapseWriter(AbstractBufferedFile):
 
     def _send(self, part: memoryview, *, last: bool) -> None:
         self._settle()
-        self._flight = bridge.submit(self.fs.loop, self._upload.write(part, last=last))
+        self._flight = sync.submit(self.fs.loop, self._upload.write(part, last=last))
 
     def _settle(self) -> None:
         """Wait for the part on its way; interrupted meanwhile, it is still known and cancelled."""
         if self._flight is not None:
-            bridge.outcome(self._flight)
+            sync.outcome(self._flight)
             self._flight = None
 
     def flush(self, force: bool = False) -> None:  # noqa: ARG002
@@ -194,7 +194,7 @@ class SynapseWriter(AbstractBufferedFile):
         try:
             self._send(self._parts.rest(), last=True)
             self._settle()
-            self.staged = bridge.run(self.fs.loop, self._upload.finish())
+            self.staged = sync.run(self.fs.loop, self._upload.finish())
         except BaseException:
             self.discard()
             raise
@@ -217,7 +217,7 @@ class SynapseWriter(AbstractBufferedFile):
         if self.staged is None:
             raise ValueError(f"{self.path}: the file was discarded")
         try:
-            bridge.run(self.fs.loop, self.fs.publish([self.staged]))
+            sync.run(self.fs.loop, self.fs.publish([self.staged]))
         except BaseException:
             self.discard()
             raise
@@ -230,11 +230,11 @@ class SynapseWriter(AbstractBufferedFile):
         self.staged = None
         self._ground()
         logger.info("%s: the write was discarded", self.path)
-        bridge.run(self.fs.loop, self._upload.abort())
+        sync.run(self.fs.loop, self._upload.abort())
 
     def _lost(self) -> bool:
         """Discard where nobody may wait: the garbage collector closes files in any thread."""
-        if not (self._abandoned or self.closed) and bridge.is_own_thread(self._loop):
+        if not (self._abandoned or self.closed) and sync.is_own_thread(self._loop):
             self._abandoned = True
             self._drop()
             self._warn("by the garbage collector, in a thread that cannot wait")
@@ -251,7 +251,7 @@ class SynapseWriter(AbstractBufferedFile):
     def _drop(self) -> None:
         """Discard without waiting: garbage is collected in any thread, even the loop's own."""
         self._ground()
-        bridge.start(self._loop, self._upload.abort)
+        sync.start(self._loop, self._upload.abort)
 
     def _ground(self) -> None:
         self.closed = True
@@ -361,5 +361,5 @@ class AsyncWriter:
     def __del__(self) -> None:
         if not getattr(self, "closed", True):
             self.closed = True
-            bridge.start(self._loop, self._upload.abort)
+            sync.start(self._loop, self._upload.abort)
             warnings.warn(f"unclosed file {self.path} was discarded", ResourceWarning, stacklevel=2)

@@ -11,21 +11,21 @@ from typing import Any, Self
 from fsspec.asyn import AsyncFileSystem
 from fsspec.utils import tokenize
 
-from synapsefs import bridge
+from synapsefs import sync
 from synapsefs.config import ADDRESSES, MIB, NetworkOptions, addresses, resolve, tls_context
-from synapsefs.errors import UnsupportedError, concerning
+from synapsefs.errors import UnsupportedError, error_path
 from synapsefs.files import AsyncWriter, SynapseWriter
 from synapsefs.location import Location
 from synapsefs.options import SECRETS, configured, named
 from synapsefs.readers import AsyncReader, SynapseReader
 from synapsefs.services.base import write_options
-from synapsefs.verbs.attributes import AttributeVerbs
 from synapsefs.verbs.calls import checked, opening
 from synapsefs.verbs.copying import CopyingVerbs
-from synapsefs.verbs.entries import EntryVerbs
+from synapsefs.verbs.datasets import EntryVerbs
 from synapsefs.verbs.listing import ListingVerbs
 from synapsefs.verbs.reading import ReadingVerbs
 from synapsefs.verbs.units import UnitVerbs
+from synapsefs.verbs.xattrs import AttributeVerbs
 from synapsefs.wrappers import TextFile, byte_order_mark, compressed
 
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
@@ -247,7 +247,7 @@ class SynapseFileSystem(
         _check_mode(mode, path)
         if "r" in mode:
             version = kwargs.pop("version", None)
-            entry, content = bridge.run(self.loop, self._sized_content(path, version))
+            entry, content = sync.run(self.loop, self._sized_content(path, version))
             kwargs.pop("size", None)
             return SynapseReader(
                 self,
@@ -259,7 +259,7 @@ class SynapseFileSystem(
                 **kwargs,
             )
         work = self._upload(path, mode, block_size, lone=autocommit, given=kwargs)
-        upload = bridge.run(self.loop, work)
+        upload = sync.run(self.loop, work)
         return SynapseWriter(self, self._strip_protocol(path), mode, upload, autocommit=autocommit)
 
     async def _upload(
@@ -275,9 +275,9 @@ class SynapseFileSystem(
         service = await self._service(location)
         if not lone and self._transaction is not None:
             self._transaction.require_separate([location])
-        with concerning(location.path):
+        with error_path(location.path):
             options = write_options(given)
-            service.require_options(location, options)
+            service.check_options(location, options)
             await service.validate([location], complete=lone, options={location: options})
             upload = await service.upload(
                 location, size=None, exclusive="x" in mode, options=options

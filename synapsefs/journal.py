@@ -29,7 +29,7 @@ LOCK_NAME = "lock"
 UNREADABLE = (OSError, ValueError, TypeError, RecursionError)
 
 
-class Journal:
+class Checkpoint:
     """How far one transfer has come. While it is claimed nobody else has it.
 
     Attributes
@@ -42,7 +42,7 @@ class Journal:
         What an earlier process noted last; empty where there is nothing to continue.
     """
 
-    def __init__(self, home: Journals, key: Mapping[str, str], name: str) -> None:
+    def __init__(self, home: CheckpointStore, key: Mapping[str, str], name: str) -> None:
         self.key = key
         self.name = name
         self._home = home
@@ -64,7 +64,7 @@ class Journal:
         self._home.release(self.name)
 
 
-class Journals:
+class CheckpointStore:
     """The journals of one folder.
 
     One byte of a lock file stands for each transfer. The system frees it when the process ends, in
@@ -86,7 +86,7 @@ class Journals:
         """Say whether an earlier process left something about a transfer."""
         return os.path.exists(self._path(name_of(key)))
 
-    def claim(self, key: Mapping[str, str]) -> Journal | None:
+    def claim(self, key: Mapping[str, str]) -> Checkpoint | None:
         """Take over a transfer; None when somebody else is at it, or the folder is of no use."""
         name = name_of(key)
         try:
@@ -97,7 +97,7 @@ class Journals:
         except (OSError, ImportError, AttributeError) as error:
             logger.info("interrupted transfers cannot be continued: %s", type(error).__name__)
             return None
-        return Journal(self, key, name)
+        return Checkpoint(self, key, name)
 
     def release(self, name: str) -> None:
         """Let others claim a transfer."""
@@ -236,13 +236,13 @@ def _unlink(path: str) -> None:
         os.unlink(path)
 
 
-_by_folder: dict[str, Journals] = {}
+_by_folder: dict[str, CheckpointStore] = {}
 os.register_at_fork(after_in_child=_by_folder.clear)
 
 
-def journals() -> Journals:
+def journals() -> CheckpointStore:
     """Give the journals in the user's state folder, which ``XDG_STATE_HOME`` may move."""
     import platformdirs  # noqa: PLC0415 - only for large transfers
 
     folder = os.path.join(platformdirs.user_state_dir("synapsefs", appauthor=False), "transfers")
-    return _by_folder.setdefault(folder, Journals(folder))
+    return _by_folder.setdefault(folder, CheckpointStore(folder))

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 from fsspec.asyn import AbstractAsyncStreamedFile
 from fsspec.spec import AbstractBufferedFile
 
-from synapsefs import bridge, integrity
-from synapsefs.caching import SequentialCache, TailCache
+from synapsefs import integrity, sync
+from synapsefs.cache import SequentialCache, TailCache
 from synapsefs.errors import ChangedError, NotFoundError, UnsupportedError
-from synapsefs.objects import Content
+from synapsefs.remote_object import Content
 from synapsefs.services.base import Entry
 from synapsefs.transfer import read_range
 from synapsefs.transport import Transport
@@ -75,7 +75,7 @@ class SynapseReader(AbstractBufferedFile):
         held = self.fs.tails.get(version, start, end)
         if held is not None:
             return bytes(held)
-        data = bridge.run(self.fs.loop, read_range(self.fs.transport, self._content, start, end))
+        data = sync.run(self.fs.loop, read_range(self.fs.transport, self._content, start, end))
         self.fs.tails.put(version, start, data, size)
         return data
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-from synapsefs import bridge, integrity
+from synapsefs import integrity, sync
 from synapsefs.errors import (
     AlreadyExistsError,
     ChangedError,
@@ -22,9 +22,9 @@ from synapsefs.errors import (
     NotFoundError,
     RangeNotSatisfiableError,
 )
-from synapsefs.journal import Journal, journals, partial_path
-from synapsefs.localfile import LocalTarget, temporary_beside
-from synapsefs.objects import Content
+from synapsefs.journal import Checkpoint, journals, partial_path
+from synapsefs.local.files import LocalTarget, temporary_beside
+from synapsefs.remote_object import Content
 
 logger = logging.getLogger("synapsefs")
 
@@ -41,7 +41,7 @@ HOPELESS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
+class TransferKey:
     """Which transfers are remembered, and what they belong to.
 
     Attributes
@@ -67,7 +67,7 @@ class Keeping:
         return {"origin": self.origin, "path": self.path}
 
 
-class Sending:
+class UploadCheckpoint:
     """The memory of one upload; claimed when that turns out to be worth it.
 
     Parameters
@@ -84,11 +84,11 @@ class Sending:
     journal
         None until it is claimed, and where somebody else sends the same file.
     noted, stale
-        As :class:`synapsefs.services.base.Memory` says.
+        As :class:`synapsefs.services.base.UploadState` says.
     """
 
-    def __init__(self, keeping: Keeping | None, source: os.stat_result, local: str) -> None:
-        self.journal: Journal | None = None
+    def __init__(self, keeping: TransferKey | None, source: os.stat_result, local: str) -> None:
+        self.journal: Checkpoint | None = None
         self.noted: Mapping[str, Any] = {}
         self.stale: Mapping[str, Any] = {}
         self._keeping = keeping
@@ -110,7 +110,7 @@ class Sending:
 
     @property
     def lasts(self) -> bool:
-        """Whether what is noted outlives the process."""
+        """Whether a later process may resume."""
         return self.journal is not None
 
     async def note(self, **facts: Any) -> None:
@@ -118,9 +118,9 @@ class Sending:
         if self.journal is not None:
             self._written = True
             async with self._in_order:
-                await bridge.in_thread(self.journal.note, {**facts, "source": self._source})
+                await sync.in_thread(self.journal.note, {**facts, "source": self._source})
 
-    def begins_anew(self, error: BaseException) -> bool:
+    def should_restart(self, error: BaseException) -> bool:
         """Say whether to try once more from the beginning after continuing went wrong."""
         if not self.noted or not isinstance(error, HOPELESS):
             return False
@@ -128,17 +128,17 @@ class Sending:
         self.noted, self.stale = {}, self.noted
         return True
 
-    def outlives(self, error: BaseException) -> bool:
+    def is_resumable(self, error: BaseException) -> bool:
         """Say whether a later process may continue after a failure."""
         return self.journal is not None and self._written and not isinstance(error, HOPELESS)
 
     def end(self, error: BaseException) -> None:
         """Let go of the journal, and of what was noted where it is of no use; it blocks."""
-        left_for_later(self.journal, error if self._written else None)
+        release_or_drop(self.journal, error if self._written else None)
         self.journal = None
 
 
-def left_for_later(journal: Journal | None, error: BaseException | None) -> bool:
+def release_or_drop(journal: Checkpoint | None, error: BaseException | None) -> bool:
     """Let go of a journal; say whether a later process may go on from it. It blocks.
 
     Parameters
@@ -153,7 +153,7 @@ def left_for_later(journal: Journal | None, error: BaseException | None) -> bool
     return kept
 
 
-class Arrival:
+class PartialDownload:
     """A local file that arrives under a temporary name, and is put in place when it is whole.
 
     Of a file longer than one part, journalled, what has arrived is kept when fetching it fails, and
@@ -179,7 +179,7 @@ class Arrival:
     """
 
     def __init__(
-        self, content: Content, target: LocalTarget, part_size: int, keeping: Keeping | None
+        self, content: Content, target: LocalTarget, part_size: int, keeping: TransferKey | None
     ) -> None:
         self.offset = 0
         self.continued = False
@@ -192,7 +192,7 @@ class Arrival:
         self._digest = self._checked or hashlib.md5(usedforsecurity=False)
         self._file: IO[bytes] | None = None
         self._path = ""
-        self._journal: Journal | None = None
+        self._journal: Checkpoint | None = None
         self._noted_at = 0
 
     def begin(self) -> None:
@@ -271,7 +271,7 @@ class Arrival:
         if self._journal is None and self._keeping is not None:
             self._journal = journals().claim(self._keeping.fetching(self._target))
 
-    def _rename(self, journal: Journal) -> None:
+    def _rename(self, journal: Checkpoint) -> None:
         kept = partial_path(self._target, journal.name)
         os.replace(self._path, kept)
         self._path = kept
@@ -288,7 +288,7 @@ class Arrival:
         content = self._content
         return {"version": content.version, "size": content.size, "checksum": content.checksum}
 
-    def _reopen(self, journal: Journal) -> bool:
+    def _reopen(self, journal: Checkpoint) -> bool:
         """Take up what an earlier process fetched, if the journal and the file itself agree."""
         if not journal.noted:
             return False

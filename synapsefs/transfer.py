@@ -12,13 +12,13 @@ from functools import partial
 from stat import S_ISREG
 from typing import IO, Any
 
-from synapsefs import bridge, integrity, limits
+from synapsefs import concurrency, integrity, sync
 from synapsefs.errors import RangeNotSatisfiableError
-from synapsefs.localfile import SMALL, LocalTarget, look, place, require_unchanged, resolve_target
-from synapsefs.localstream import LocalReader, LocalWriter
+from synapsefs.local.files import SMALL, LocalTarget, look, place, require_unchanged, resolve_target
+from synapsefs.local.streams import LocalReader, LocalWriter
 from synapsefs.location import Location
-from synapsefs.objects import Content, Parts, Pieces, fetch, object_size
-from synapsefs.resume import HOPELESS, Arrival, Keeping, Sending
+from synapsefs.remote_object import Content, Parts, Pieces, fetch, object_size
+from synapsefs.resume import HOPELESS, PartialDownload, TransferKey, UploadCheckpoint
 from synapsefs.services.base import Service, Source, Staged, Upload
 from synapsefs.transport import Transport
 
@@ -106,7 +106,7 @@ async def read_ranges(
         bounds = [(span.start or 0, span.end or 0) for span in spans]
     merged = _merged(bounds, MAX_GAP if max_gap is None else max_gap)
     reads = [read_range(transport, content, start, end) for start, end in merged]
-    blocks = await limits.gather(reads, transport.options.max_concurrency)
+    blocks = await concurrency.gather(reads, transport.options.max_concurrency)
     starts = [start for start, _ in merged]
     return [_cut(bound, starts, blocks) for bound in bounds]
 
@@ -148,7 +148,7 @@ async def download(
     content: Content,
     target: str,
     progress: Progress,
-    keeping: Keeping | None = None,
+    keeping: TransferKey | None = None,
 ) -> None:
     """Fetch a whole file to disk: verified under a temporary name, then put in place.
 
@@ -168,7 +168,7 @@ async def download(
     if content.size is not None and content.size <= SMALL:
         data = await read_whole(transport, content)
         progress(len(data))
-        through = await bridge.in_thread(place, data, target)
+        through = await sync.in_thread(place, data, target)
         if through is not None:
             verified = replace(content, inline=data, checksum=None)
             await _stream(transport, verified, through, lambda _: None)
@@ -178,15 +178,15 @@ async def download(
         await _stream(transport, content, resolved, progress)
         return
     while True:
-        arrival = Arrival(content, resolved, transport.options.block_size, keeping)
+        arrival = PartialDownload(content, resolved, transport.options.block_size, keeping)
         try:
-            await bridge.in_thread(arrival.begin)
+            await sync.in_thread(arrival.begin)
             progress(arrival.offset)
             await _receive(transport, content, arrival, progress)
-            await bridge.in_thread(arrival.settle)
+            await sync.in_thread(arrival.settle)
             return
         except BaseException as error:
-            await bridge.in_thread(arrival.give_up, error)
+            await sync.in_thread(arrival.give_up, error)
             if not (arrival.continued and isinstance(error, HOPELESS)):
                 raise
             logger.info("%s: starting over: %s", target, error)
@@ -195,7 +195,7 @@ async def download(
 
 
 async def _receive(
-    transport: Transport, content: Content, arrival: Arrival, progress: Progress
+    transport: Transport, content: Content, arrival: PartialDownload, progress: Progress
 ) -> None:
     pipeline = integrity.Pipeline(arrival.take)
     try:
@@ -218,7 +218,7 @@ async def _stream(
         await hashing.finish()
     finally:
         await hashing.stop()
-        await bridge.in_thread(outlet.writer.close)
+        await sync.in_thread(outlet.writer.close)
     integrity.compare(digest, content.checksum, content.path)
 
 
@@ -239,7 +239,7 @@ class _Outlet:
     async def flush(self) -> None:
         """Write what is held; opens the target even where that is nothing."""
         held, self._held, self._size = self._held, [], 0
-        await bridge.stoppable(partial(self.writer.write, held))
+        await sync.stoppable(partial(self.writer.write, held))
 
 
 class _Reporting:
@@ -258,7 +258,7 @@ async def stage_file(
     exclusive: bool,
     progress: Progress,
     options: Mapping[str, Any],
-    keeping: Keeping | None = None,
+    keeping: TransferKey | None = None,
 ) -> Staged:
     """Send a local file; it is not visible before it is published.
 
@@ -285,21 +285,21 @@ async def stage_file(
         upload = await service.upload(location, size=None, exclusive=exclusive, options=options)
         return await _stage_stream(upload, path, progress)
     counted = _Counted(progress)
-    memory = Sending(keeping, before, path)
+    memory = UploadCheckpoint(keeping, before, path)
     while True:
         upload = await service.upload(
             location, size=before.st_size, exclusive=exclusive, options=options
         )
         try:
             if before.st_size > upload.part_size:
-                await bridge.in_thread(memory.claim)
+                await sync.in_thread(memory.claim)
             source = Source(path, before.st_size, counted, memory)
             staged = await _send_file(upload, source)
             await asyncio.to_thread(require_unchanged, before, path)
             staged.journal = memory.journal
             return staged
         except BaseException as error:
-            anew = memory.begins_anew(error)
+            anew = memory.should_restart(error)
             await asyncio.shield(_stop(upload, memory, error))
             if not anew:
                 raise
@@ -310,12 +310,12 @@ async def _stage_stream(upload: Upload, path: str, progress: Progress) -> Staged
     try:
         source = await asyncio.to_thread(LocalReader, path)
         try:
-            async with limits.shared().buffered.hold(2 * upload.part_size):
+            async with concurrency.shared().buffered.hold(2 * upload.part_size):
                 read = partial(source.read, upload.part_size)
-                part = await bridge.stoppable(read)
+                part = await sync.stoppable(read)
                 while True:
                     full = len(part) == upload.part_size
-                    following = await bridge.stoppable(read) if full else b""
+                    following = await sync.stoppable(read) if full else b""
                     await upload.write(part, last=not following)
                     progress(len(part))
                     if not following:
@@ -333,18 +333,18 @@ async def _send_file(upload: Upload, source: Source) -> Staged:
     start = await upload.adopt(source)
     if start >= source.size > 0:
         return await upload.finish()
-    async with limits.shared().buffered.hold(min(2 * upload.part_size, source.size - start)):
+    async with concurrency.shared().buffered.hold(min(2 * upload.part_size, source.size - start)):
         await _send_parts(upload, source, start)
         return await upload.finish()
 
 
-async def _stop(upload: Upload, memory: Sending, error: BaseException) -> None:
+async def _stop(upload: Upload, memory: UploadCheckpoint, error: BaseException) -> None:
     """End an upload that failed: what is of use to a later process stays."""
-    if memory.outlives(error):
+    if memory.is_resumable(error):
         await upload.pause()
     else:
         await upload.abort()
-    await bridge.in_thread(memory.end, error)
+    await sync.in_thread(memory.end, error)
 
 
 async def _send_parts(upload: Upload, source: Source, start: int) -> None:
@@ -353,7 +353,7 @@ async def _send_parts(upload: Upload, source: Source, start: int) -> None:
         def opened() -> IO[bytes]:
             return closed_at_the_end.enter_context(open(source.path, "rb"))
 
-        file = await bridge.in_thread(opened)
+        file = await sync.in_thread(opened)
         file.seek(start)
         sent = start
         while True:
@@ -416,7 +416,7 @@ async def copy_bytes(
     digest = integrity.hasher(content.checksum)
     pipeline = integrity.Pipeline(*([digest.update] if digest else []))
     try:
-        async with limits.shared().buffered.hold(min(2 * upload.part_size, size)):
+        async with concurrency.shared().buffered.hold(min(2 * upload.part_size, size)):
             await fetch(transport, content, 0, None, _Tee(relay, pipeline))
             await pipeline.finish()
             integrity.compare(digest, content.checksum, content.path)

@@ -17,7 +17,7 @@ import aiohttp
 import tenacity
 from yarl import URL
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.config import NetworkOptions
 from synapsefs.errors import (
     IdleTimeoutError,
@@ -197,7 +197,7 @@ class Transport:
         self.counts["requests"] += 1
         async with (
             translated(about, replay),
-            limits.shared().connections,
+            concurrency.shared().connections,
             session.request(
                 method,
                 _parsed(url, about),
@@ -226,7 +226,7 @@ class Transport:
         """
         target = _parsed(url, about)
         session = self._sessions.get().objects
-        async with translated(about, replay=True), limits.shared().readings:
+        async with translated(about, replay=True), concurrency.shared().readings:
             for _ in range(MAX_REDIRECTS):
                 self.counts["requests"] += 1
                 async with session.get(target, headers=headers, allow_redirects=False) as response:
@@ -247,7 +247,7 @@ class Transport:
             self.counts["requests"] += 1
             async with (
                 translated(about, replay=True),
-                limits.shared().connections,
+                concurrency.shared().connections,
                 session.put(
                     _parsed(url, about),
                     data=data,

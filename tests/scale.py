@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from synapsefs.location import Location
 from synapsefs.services.collections.service import CollectionsService
 from synapsefs.services.datasets.service import DatasetsService
@@ -79,7 +79,7 @@ def fill_collection(fs: SynapseFileSystem, name: str, count: int) -> str:
             units = [_unit(number, checksum, n) for n in range(first, min(first + BATCH, count))]
             await api.create_units(units, name)
 
-    bridge.run(fs.loop, work())
+    sync.run(fs.loop, work())
     return f"collections/{name}"
 
 
@@ -117,7 +117,7 @@ def fill_dataset(fs: SynapseFileSystem, name: str, count: int) -> str:
             )
             await asyncio.gather(*map(create, files))
 
-    bridge.run(fs.loop, work())
+    sync.run(fs.loop, work())
     return f"datasets/{name}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from synapsefs.location import Location
 from synapsefs.services.datasets.upload import ABORT_SECONDS
 from tests.support.clients import Clients, Outcome, clients
@@ -108,7 +108,7 @@ def pending(options: dict[str, Any], base: str) -> list[str]:
         answer = await service.api.dataset(identifier, "test")
         return [e.name for e in answer.data_storage_entries if e.status == "pending"]
 
-    return bridge.run(fs.loop, ask())
+    return sync.run(fs.loop, ask())
 
 
 def part_route() -> tuple[str, str]:

@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from synapsefs import DiscardedWarning, SynapseFileSystem, bridge
+from synapsefs import DiscardedWarning, SynapseFileSystem, sync
 
 BEFORE = b"what was there before"
 LONG = 12 * 2**20
@@ -357,7 +357,7 @@ def test_garbage_collected_by_the_event_loop(fs: SynapseFileSystem, path: str, m
     try:
         with pytest.warns(ResourceWarning, match="discarded"):
             work()
-            bridge.run(fs.loop, collect())
+            sync.run(fs.loop, collect())
     finally:
         gc.enable()
 

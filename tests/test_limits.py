@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from synapsefs import SynapseFileSystem, limits
+from synapsefs import SynapseFileSystem, concurrency
 from tests.support.observed import Seen, observed_server
 
 MIB = 2**20
@@ -39,7 +39,7 @@ class Crowd:
 @pytest.mark.parametrize(("count", "at_a_time"), [(0, 3), (1, 3), (3, 3), (10, 3), (10, 100)])
 async def test_results_come_in_order_of_bounded_work(count: int, at_a_time: int) -> None:
     crowd = Crowd()
-    found = await limits.gather(map(crowd.one, range(count)), at_a_time)
+    found = await concurrency.gather(map(crowd.one, range(count)), at_a_time)
     assert found == list(range(count))
     assert crowd.most == min(count, at_a_time)
 
@@ -50,7 +50,7 @@ async def test_no_more_tasks_than_there_is_work() -> None:
     async def count() -> None:
         seen.append(len(asyncio.all_tasks()))
 
-    await limits.gather([count()], 100)
+    await concurrency.gather([count()], 100)
     assert seen == [2]
 
 
@@ -64,7 +64,7 @@ async def test_the_first_failure_ends_all() -> None:
             yield crowd.one(number, ValueError("bad") if number == 2 else None)
 
     with pytest.raises(ValueError, match="bad"):
-        await limits.gather(work(), 4)
+        await concurrency.gather(work(), 4)
     assert crowd.inside == 0
     assert crowd.begun == crowd.ended < 10
     assert made == list(range(10))
@@ -72,7 +72,7 @@ async def test_the_first_failure_ends_all() -> None:
 
 async def test_cancelled_before_anything_has_begun() -> None:
     crowd = Crowd()
-    whole = asyncio.ensure_future(limits.gather(map(crowd.one, range(5)), 3))
+    whole = asyncio.ensure_future(concurrency.gather(map(crowd.one, range(5)), 3))
     asyncio.get_running_loop().call_soon(whole.cancel)
     with pytest.raises(asyncio.CancelledError):
         await whole
@@ -80,21 +80,21 @@ async def test_cancelled_before_anything_has_begun() -> None:
 
 
 def test_parcels_are_bounded_in_bytes_and_number() -> None:
-    def parcels(sizes: list[int]) -> list[list[int]]:
-        return limits.parcels(sizes, lambda size: size, most=10, count=3)
+    def batched(sizes: list[int]) -> list[list[int]]:
+        return concurrency.batched(sizes, lambda size: size, most=10, count=3)
 
-    assert parcels([]) == []
-    assert parcels([1, 1, 1, 1]) == [[1, 1, 1], [1]]
-    assert parcels([5, 5, 1]) == [[5, 5], [1]]
-    assert parcels([50, 1, 50, 50]) == [[50], [1], [50], [50]]
-    assert parcels([0, 0, 10, 0]) == [[0, 0, 10], [0]]
+    assert batched([]) == []
+    assert batched([1, 1, 1, 1]) == [[1, 1, 1], [1]]
+    assert batched([5, 5, 1]) == [[5, 5], [1]]
+    assert batched([50, 1, 50, 50]) == [[50], [1], [50], [50]]
+    assert batched([0, 0, 10, 0]) == [[0, 0, 10], [0]]
 
 
 async def test_the_budget_holds_until_a_file_has_arrived(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The datasets service wants checksums first, so that a file of one part waits in memory."""
-    monkeypatch.setattr(limits, "MAX_BUFFERED", 2 * MIB)
+    monkeypatch.setattr(concurrency, "MAX_BUFFERED", 2 * MIB)
     (tmp_path / "local").mkdir()
     for number in range(8):
         (tmp_path / "local" / f"{number}.bin").write_bytes(bytes(MIB))

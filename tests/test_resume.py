@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from fsspec.callbacks import Callback
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from synapsefs.journal import KEPT_SECONDS
 from synapsefs.location import Location
 from tests.support.clients import Clients, Outcome, clients
@@ -102,7 +102,7 @@ class Place:
             answer = await service.api.dataset(identifier, "test")
             return [e.id for e in answer.data_storage_entries if e.status == "pending"]
 
-        return bridge.run(self.fs.loop, ask())
+        return sync.run(self.fs.loop, ask())
 
     def assert_complete(self, data: bytes) -> None:
         """Check that the file is there, once and whole, and that nothing is left over."""

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synapsefs.services.datasets.records import looked_at
-from synapsefs.services.datasets.sources import connection, pieces_of, without_secrets
+from synapsefs.services.datasets.entry import from_response
+from synapsefs.services.datasets.sources import connection, pieces_of, redact
 from synapsefs.wire.datasets import answers
 
 MOMENT = "2026-01-01T00:00:00"
@@ -100,7 +100,7 @@ def test_one_own_object_is_a_file_and_several_are_not() -> None:
 )
 def test_any_metadata_is_borne(metadata: Any) -> None:
     own = {"location": "x", "signed_url": "https://s/x", "metadata": metadata}
-    record = looked_at(answer(own, collection=False))
+    record = from_response(answer(own, collection=False))
     assert (record.kind, record.md5, record.metadata) == ("file", None, {})
     assert record.size is None
 
@@ -112,7 +112,7 @@ def test_credentials_are_covered() -> None:
         location="https://x",
         metadata={"api_key": "k", "Password": "p", "access_token": "t", "region": "eu"},
     )
-    assert without_secrets(connection(config)) == {
+    assert redact(connection(config)) == {
         "storage_type": "link",
         "content_type": "text",
         "location": "https://x",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from synapsefs.bridge import SERVER_THREADS
+from synapsefs.sync import SERVER_THREADS
 
 HERE = Path(__file__).parent.parent
 PACKAGE = HERE / "synapsefs"
@@ -20,25 +20,21 @@ NOTEWORTHY_STATEMENTS = 6
 
 LAYERS = [
     {"_version", "errors"},
-    {"ignoring", "localnames", "localservers"},
-    {"localtree"},
+    {"local"},
     {
-        "archive",
-        "manifest",
         "location",
-        "bridge",
-        "limits",
+        "sync",
+        "concurrency",
         "options",
         "config",
         "integrity",
-        "caching",
+        "cache",
         "journal",
-        "localfile",
         "wire",
     },
-    {"sessions", "localstream"},
+    {"sessions"},
     {"transport"},
-    {"objects"},
+    {"remote_object"},
     {"services.base", "services.shared", "services.tree", "services.wireio"},
     {"services.collections", "services.datasets", "resume"},
     {"transfer"},
@@ -142,7 +138,7 @@ def test_the_server_is_imported_only_when_it_runs() -> None:
         for name in client_modules()
         if any(unit_of(imported) == "server" for imported in imports_in(modules()[name]))
     }
-    assert importers == {"verbs.core", "cli.serving"}
+    assert importers == {"verbs.base", "cli.serve"}
     for name in importers:
         for statement in modules()[name].body:
             if not _for_types_only(statement) and not isinstance(statement, _DEFINITIONS):
@@ -166,7 +162,7 @@ def test_only_the_core_names_the_two_services() -> None:
     services = {"services.collections", "services.datasets"}
     for name in client_modules():
         named = {unit_of(imported) for imported in imports_in(modules()[name])} & services
-        assert named <= {unit_of(name)} or name == "verbs.core", name
+        assert named <= {unit_of(name)} or name == "verbs.base", name
 
 
 _FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from synapsefs.cli import looking, moving, serving, tables
+from synapsefs.cli import read, serve, transfer, units
 from synapsefs.cli.base import app
 
-__all__ = ["app", "looking", "main", "moving", "serving", "tables"]
+__all__ = ["app", "main", "read", "serve", "transfer", "units"]
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from synapsefs import bridge
+from synapsefs import sync
 from synapsefs._version import __version__
 from synapsefs.errors import InvalidRequestError, scrub
 from synapsefs.filesystem import SynapseFileSystem
@@ -80,7 +80,7 @@ def command(function: Callable[..., None]) -> Callable[..., None]:
         with reported():
             fs = connect(**{name: given.pop(name) for name in connection})
             function(fs, **given)
-            bridge.run(fs.loop, fs.aclose())
+            sync.run(fs.loop, fs.aclose())
 
     parameters = [
         parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from synapsefs.journal import Journal
+from synapsefs.journal import Checkpoint
 from synapsefs.location import Location
-from synapsefs.objects import Content
+from synapsefs.remote_object import Content
 
 Kind = Literal["file", "directory"]
 
@@ -114,12 +114,12 @@ class Staged:
     exclusive: bool
     handle: Any
     base: str | int | None = None
-    journal: Journal | None = None
+    journal: Checkpoint | None = None
     abandon: Callable[[], Awaitable[None]] | None = None
 
 
-class Memory(Protocol):
-    """What outlives the process: how far the sending of one file has come."""
+class UploadState(Protocol):
+    """What a later process resumes from: how far the upload of one file has come."""
 
     @property
     def noted(self) -> Mapping[str, Any]:
@@ -131,7 +131,7 @@ class Memory(Protocol):
 
     @property
     def lasts(self) -> bool:
-        """Whether what is noted outlives the process."""
+        """Whether a later process may resume."""
 
     async def note(self, **facts: Any) -> None:
         """Note ids, offsets and checksums for a later process; never a secret."""
@@ -156,7 +156,7 @@ class Source:
     path: str
     size: int
     progress: Callable[[int], None]
-    memory: Memory | None = None
+    memory: UploadState | None = None
 
 
 class Upload(Protocol):
@@ -188,7 +188,7 @@ class Upload(Protocol):
         """Stop, and leave what was sent to a later process."""
 
 
-class Annotations(Protocol):
+class AttributeAccess(Protocol):
     """What a service keeps about files and directories besides their bytes."""
 
     async def read(self, entry: Entry) -> dict[str, Any]:
@@ -212,7 +212,7 @@ class Annotations(Protocol):
     async def described(self, entry: Entry) -> Entry:
         """Fill in the details of ``info`` that listings lack."""
 
-    async def carried(self, entry: Entry) -> Mapping[str, Any]:
+    async def copy_options(self, entry: Entry) -> Mapping[str, Any]:
         """Give the options with which a copy of a file or directory says what that one says."""
 
 
@@ -226,7 +226,7 @@ class History(Protocol):
         """Give a file as it was at a version."""
 
 
-class References(Protocol):
+class ExternalSources(Protocol):
     """Files whose content lies outside the service."""
 
     async def link(self, location: Location, target: str, options: Mapping[str, Any]) -> None:
@@ -274,7 +274,7 @@ class Service(Protocol):
     """One of the two services."""
 
     @property
-    def annotations(self) -> Annotations:
+    def annotations(self) -> AttributeAccess:
         """What the service keeps besides bytes."""
 
     @property
@@ -282,7 +282,7 @@ class Service(Protocol):
         """The versions of files; None where only the newest is kept."""
 
     @property
-    def references(self) -> References | None:
+    def references(self) -> ExternalSources | None:
         """Content outside the service; None where it keeps all of it."""
 
     @property
@@ -326,7 +326,7 @@ class Service(Protocol):
         ``complete`` the files must be publishable together as they are.
         """
 
-    def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
+    def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse options of a write that are not taken, before anything is sent.
 
         Raises one ``InvalidRequestError`` that names every problem.
@@ -343,7 +343,7 @@ class Service(Protocol):
     async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
         """Give the files whose content need not be sent, ready to be published."""
 
-    async def send_together(
+    async def upload_many(
         self,
         sources: Sequence[LocalSource],
         progress: Callable[[int], None],

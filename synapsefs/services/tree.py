@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 R = TypeVar("R")
 
 
-class Folder(Generic[R]):
+class DirectoryNode(Generic[R]):
     """A directory: its sub-directories and its files' records, by path segment.
 
     A name may stand for a directory and a file at once, as object stores allow.
@@ -17,13 +17,13 @@ class Folder(Generic[R]):
     __slots__ = ("files", "folders", "record")
 
     def __init__(self, record: R | None = None) -> None:
-        self.folders: dict[str, Folder[R]] = {}
+        self.folders: dict[str, DirectoryNode[R]] = {}
         self.files: dict[str, R] = {}
         self.record = record
 
-    def folder(self, segments: tuple[str, ...]) -> Folder[R] | None:
+    def folder(self, segments: tuple[str, ...]) -> DirectoryNode[R] | None:
         """Find a directory below this one."""
-        here: Folder[R] | None = self
+        here: DirectoryNode[R] | None = self
         for segment in segments:
             here = here.folders.get(segment) if here else None
         return here
@@ -33,11 +33,11 @@ class Folder(Generic[R]):
         parent = self.folder(segments[:-1]) if segments else None
         return parent.files.get(segments[-1]) if parent else None
 
-    def make(self, segments: tuple[str, ...]) -> Folder[R]:
+    def make(self, segments: tuple[str, ...]) -> DirectoryNode[R]:
         """Find or create a directory and those above it."""
         here = self
         for segment in segments:
-            here = here.folders.setdefault(segment, Folder())
+            here = here.folders.setdefault(segment, DirectoryNode())
         return here
 
     def put(self, segments: tuple[str, ...], record: R) -> None:
@@ -61,9 +61,9 @@ class Folder(Generic[R]):
 
     def walk(
         self, above: tuple[str, ...] = ()
-    ) -> Iterator[tuple[tuple[str, ...], Folder[R] | None, R | None]]:
+    ) -> Iterator[tuple[tuple[str, ...], DirectoryNode[R] | None, R | None]]:
         """Go through everything below: path segments, and either a folder or a record."""
-        waiting: list[tuple[tuple[str, ...], Folder[R]]] = [(above, self)]
+        waiting: list[tuple[tuple[str, ...], DirectoryNode[R]]] = [(above, self)]
         while waiting:
             place, here = waiting.pop()
             if here is not self:
@@ -75,4 +75,6 @@ class Folder(Generic[R]):
 
 def is_empty(found: object) -> bool:
     """Say whether what was found is a directory that holds nothing, or nothing at all."""
-    return found is None or (isinstance(found, Folder) and not found.files and not found.folders)
+    return found is None or (
+        isinstance(found, DirectoryNode) and not found.files and not found.folders
+    )

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 from fsspec.asyn import AsyncFileSystem
 
-from synapsefs import bridge
+from synapsefs import sync
 from synapsefs.errors import AccessDeniedError, InvalidRequestError, NotFoundError
 from synapsefs.location import is_text
 from synapsefs.options import keywords, suggestion
@@ -164,7 +164,7 @@ def mirrored(*names: str) -> Callable[[type[T]], type[T]]:
         methods = {f"_{name}": getattr(cls, f"_{name}") for name in names}
         for name, method in methods.items():
             setattr(cls, name, checked(method, methods))
-        return bridge.mirrored(*names)(cls)
+        return sync.mirrored(*names)(cls)
 
     return decorate
 

@@ -13,14 +13,14 @@ from synapsefs.errors import (
     InvalidRequestError,
     NotAFolderError,
     NotFoundError,
-    concerning,
+    error_path,
 )
 from synapsefs.location import Location, Root
 from synapsefs.services.base import Entry, Staged
 from synapsefs.transfer import copy_bytes
-from synapsefs.verbs.arranging import ArrangingVerbs
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.pairing import Pairs, pairs_to_copy
+from synapsefs.verbs.expand import Pairs, pairs_to_copy
+from synapsefs.verbs.namespace import ArrangingVerbs
 from synapsefs.verbs.resolving import (
     listed,
     plain,
@@ -143,7 +143,7 @@ class CopyingVerbs(ArrangingVerbs, StagingVerbs):
             if not group:
                 continue
             service = await self._service(group[0][1])
-            with concerning(group[0][1].path):
+            with error_path(group[0][1].path):
                 left = await service.copy(group)
                 await service.validate([target for _, target in left], complete=True)
             work = [self._copy_bytes(source, target) for source, target in left]
@@ -156,14 +156,14 @@ class CopyingVerbs(ArrangingVerbs, StagingVerbs):
         if source.location.root is target.root and bool(source.location.inner) == bool(
             target.inner
         ):
-            options = await service.annotations.carried(source)
+            options = await service.annotations.copy_options(source)
         await self._make(target.path, exist_ok=True, parents=True, options=options)
 
     async def _copy_bytes(self, source: Entry, target: Location) -> Staged:
         service = await self._service(source.location)
         content, options = await service.content(source), {}
         if source.location.root is target.root:
-            options = dict(await service.annotations.carried(source))
+            options = dict(await service.annotations.copy_options(source))
         target_service = await self._service(target)
         return await copy_bytes(self.transport, content, target_service, target, options)
 
@@ -220,7 +220,7 @@ class CopyingVerbs(ArrangingVerbs, StagingVerbs):
             entry = await self._entry(path1, refresh=True)
         except NotFoundError:
             return False
-        with concerning(target.path):
+        with error_path(target.path):
             return await (await self._service(source)).rename(entry, target)
 
     async def _mv_file(self, path1: str, path2: str) -> None:

@@ -1,4 +1,4 @@
-"""Sending many files so that one bad one never loses the rest."""
+"""Send many files so that one bad one never loses the rest."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import InvalidRequestError
-from synapsefs.localfile import local_size
+from synapsefs.local.files import local_size
 from synapsefs.location import Location, Root, split_suffix
 from synapsefs.services.base import Staged
 
@@ -20,7 +20,7 @@ FAULTS = (OSError, ValueError)
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class TransferOptions:
     """How ``put`` or ``get`` goes about many files.
 
     Attributes
@@ -41,7 +41,7 @@ class Manner:
     counter: Any = DEFAULT_CALLBACK
 
     @classmethod
-    def of(cls, options: dict[str, Any]) -> Manner:
+    def of(cls, options: dict[str, Any]) -> TransferOptions:
         """Take what is said about it from a verb's options.
 
         Raises
@@ -61,7 +61,7 @@ class Manner:
 
 
 async def send_each(
-    fs: Any, sends: Sequence[Any], callback: Any, manner: Manner
+    fs: Any, sends: Sequence[Any], callback: Any, manner: TransferOptions
 ) -> dict[str, Exception | None]:
     """Send files, those of one unit together, and give what became of each by its path.
 
@@ -79,7 +79,7 @@ async def send_each(
 
     left = [item for item in good if item.target not in staged]
     try:
-        await limits.gather(map(arrive, left), fs.options.max_concurrency)
+        await concurrency.gather(map(arrive, left), fs.options.max_concurrency)
         if failed:
             good = [item for item in good if item.target in staged]
             good = await _passing(fs, good, failed)
@@ -94,7 +94,7 @@ async def send_each(
 
 
 async def _sent_together(
-    fs: Any, sends: Sequence[Any], callback: Any, manner: Manner
+    fs: Any, sends: Sequence[Any], callback: Any, manner: TransferOptions
 ) -> dict[Location, Staged]:
     """Send by a route for many files those that go that way; whatever is wrong shows later."""
     sizes = await asyncio.to_thread(lambda: [_size(item.source) for item in sends])

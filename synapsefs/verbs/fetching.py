@@ -11,16 +11,16 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs import limits
-from synapsefs.archive import UnpackLimits
+from synapsefs import concurrency
 from synapsefs.errors import InvalidRequestError, naming
-from synapsefs.localfile import resolve_target
-from synapsefs.resume import Keeping
+from synapsefs.local.files import resolve_target
+from synapsefs.local.zip import UnpackLimits
+from synapsefs.resume import TransferKey
 from synapsefs.services.base import Entry
 from synapsefs.transfer import download
-from synapsefs.verbs.archives import fetch_unpacked, unpacked_at
-from synapsefs.verbs.comparing import UNCHANGED, ComparingVerbs
-from synapsefs.verbs.each import FAULTS, Manner
+from synapsefs.verbs.each import FAULTS, TransferOptions
+from synapsefs.verbs.plan import UNCHANGED, ComparingVerbs
+from synapsefs.verbs.zip import fetch_unpacked, unpacked_at
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class FetchingVerbs(ComparingVerbs):
         self,
         fetches: Sequence[Fetch],
         callback: Any,
-        manner: Manner,
+        manner: TransferOptions,
         unzip: UnpackLimits | None,
         *,
         recursive: bool,
@@ -74,7 +74,7 @@ class FetchingVerbs(ComparingVerbs):
         self,
         work: Sequence[tuple[Fetch, Entry]],
         callback: Any,
-        manner: Manner,
+        manner: TransferOptions,
         unzip: UnpackLimits | None,
         outcomes: dict[str, Exception | None],
         *,
@@ -100,7 +100,7 @@ class FetchingVerbs(ComparingVerbs):
 
         manner.counter.set_size(sum(entry.kind == "file" for _, entry in work))
         good = (fetch(*pair) for pair in work if pair[0].target not in bad)
-        await limits.gather(good, self.options.max_concurrency)
+        await concurrency.gather(good, self.options.max_concurrency)
 
     async def _fetch(
         self, item: Fetch, entry: Entry, callback: Any, unzip: UnpackLimits | None = None
@@ -118,7 +118,7 @@ class FetchingVerbs(ComparingVerbs):
         await self._download(entry, callback, item.target, keeping)
 
     async def _download(
-        self, entry: Entry, callback: Any, target: str, keeping: Keeping | None = None
+        self, entry: Entry, callback: Any, target: str, keeping: TransferKey | None = None
     ) -> None:
         content = await (await self._service(entry.location)).content(entry)
         with naming(target):

@@ -9,11 +9,11 @@ from typing import Any
 
 from fsspec.utils import tokenize
 
-from synapsefs.errors import NotFoundError, UnsupportedError, concerning
+from synapsefs.errors import NotFoundError, UnsupportedError, error_path
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, directory
+from synapsefs.verbs.base import rebase
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.core import as_asked
 from synapsefs.verbs.resolving import ResolvingVerbs
 
 
@@ -55,7 +55,7 @@ class ListingVerbs(ResolvingVerbs):
     async def _children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         if location.root is None:
             return [directory(root) for root in await self._roots()]
-        with concerning(location.path):
+        with error_path(location.path):
             found = await (await self._service(location)).children(location, refresh=refresh)
         return await self._below(location, found)
 
@@ -126,7 +126,7 @@ class ListingVerbs(ResolvingVerbs):
 
     async def _entries_below(self, location: Location, *, refresh: bool = False) -> list[Entry]:
         if location.root is not None:
-            with concerning(location.path):
+            with error_path(location.path):
                 service = await self._service(location)
                 below = await service.descendants(location, refresh=refresh)
             return await self._below(location, below)
@@ -194,7 +194,7 @@ class ListingVerbs(ResolvingVerbs):
         above = await self._entry(location.path)
         if refresh and above.kind == "file":
             above = await self._entry(location.path, refresh=True)
-        above = as_asked(location, above.location, [above])[0]
+        above = rebase(location, above.location, [above])[0]
         if above.kind == "file":
             return [above]
         below = await self._entries_below(location, refresh=refresh)

@@ -10,16 +10,16 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import UnsupportedError
 from synapsefs.transfer import ByteRange, read, read_ranges
-from synapsefs.verbs.archives import unpack_limits
 from synapsefs.verbs.batch import Batch
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.each import Manner
+from synapsefs.verbs.each import TransferOptions
+from synapsefs.verbs.expand import pairs_to_get
 from synapsefs.verbs.fetching import Fetch, FetchingVerbs, prepare
-from synapsefs.verbs.pairing import pairs_to_get
 from synapsefs.verbs.resolving import listed, warn_left_out
+from synapsefs.verbs.zip import unpack_limits
 
 _fetches: Batch[Fetch] = Batch("fetches")
 
@@ -95,7 +95,7 @@ class ReadingVerbs(FetchingVerbs):
                 return [error] * len(indices)
 
         work = (one(path, indices) for path, indices in by_path.items())
-        answers = await limits.gather(work, batch_size or self.options.max_concurrency)
+        answers = await concurrency.gather(work, batch_size or self.options.max_concurrency)
         found: dict[int, Any] = {}
         for indices, values in zip(by_path.values(), answers, strict=True):
             found.update(zip(indices, values, strict=True))
@@ -113,8 +113,8 @@ class ReadingVerbs(FetchingVerbs):
         rpath, lpath, recursive, kwargs
             As for all fsspec filesystems.
         kwargs
-            ``unzip=True``, or an :class:`~synapsefs.archive.UnpackLimits`, unpacks zip archives to
-            folders: those named, or with ``recursive`` the zipped directories among the files.
+            ``unzip=True``, or an :class:`~synapsefs.local.zip.UnpackLimits`, unpacks zip
+            archives to folders: those named, or with ``recursive`` the zipped directories among the files.
             An archive appears whole or not at all.
             ``sync=True``, ``dry_run=True``, ``on_error="return"`` and ``files_callback`` as for
             :meth:`put`; the dictionary has local paths.
@@ -133,7 +133,7 @@ class ReadingVerbs(FetchingVerbs):
         """
         callback = kwargs.pop("callback", DEFAULT_CALLBACK)
         unzip = unpack_limits(kwargs.pop("unzip", None))
-        manner = Manner.of(kwargs)
+        manner = TransferOptions.of(kwargs)
         if isinstance(lpath, os.PathLike):
             lpath = os.fspath(lpath)
         if manner.sync or manner.dry_run:
@@ -144,7 +144,7 @@ class ReadingVerbs(FetchingVerbs):
         with _fetches.collecting() as fetches:
             if manner.dry_run:
                 one = partial(self._get_file, version=kwargs.get("version"))
-                await limits.gather(map(one, rpath, lpath), 1)
+                await concurrency.gather(map(one, rpath, lpath), 1)
             else:
                 await super()._get(rpath, lpath, recursive=recursive, **kwargs)
         return await self._fetch_all(fetches, callback, manner, unzip, recursive=recursive)

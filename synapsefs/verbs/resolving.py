@@ -7,10 +7,10 @@ from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synapsefs.errors import InvalidRequestError, NotAFolderError, concerning
+from synapsefs.errors import InvalidRequestError, NotAFolderError, error_path
 from synapsefs.location import Location, Root, escape, unescape
 from synapsefs.services.base import Entry, directory
-from synapsefs.verbs.core import Core, as_asked
+from synapsefs.verbs.base import Core, rebase
 
 logger = logging.getLogger("synapsefs")
 MOST_NAMED = 20
@@ -42,7 +42,7 @@ class ResolvingVerbs(Core):
             if not group:
                 continue
             containers = {Location(place.segments[:2]) for place in group}
-            with concerning(group[0].path):
+            with error_path(group[0].path):
                 service = await self._service(group[0])
                 places = list({*group, *containers})
                 entries = await service.entries(places, refresh=refresh)
@@ -72,7 +72,7 @@ def _identified(place: Location, entry: Entry | None, above: Hashable) -> Entry 
     entry = replace(entry, identity=identity)
     if entry.location.inner == place.inner:
         return entry
-    return as_asked(place, entry.location, [entry])[0]
+    return rebase(place, entry.location, [entry])[0]
 
 
 def plain(location: Location) -> Location:

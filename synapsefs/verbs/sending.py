@@ -10,12 +10,12 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs.errors import InvalidRequestError
-from synapsefs.localfile import local_size
+from synapsefs.local.files import local_size
+from synapsefs.local.manifest import METADATA, Said
 from synapsefs.location import Location, Root
-from synapsefs.manifest import METADATA, Said
 from synapsefs.services.base import LocalSource, Staged
 from synapsefs.transfer import stage_file
-from synapsefs.verbs.comparing import ComparingVerbs
+from synapsefs.verbs.plan import ComparingVerbs
 from synapsefs.verbs.staging import StagingVerbs
 
 
@@ -138,7 +138,7 @@ class SendingVerbs(StagingVerbs, ComparingVerbs):
         for sources in _by_root(sends, sizes):
             service = await self._service(sources[0].location)
             left = [source for source in sources if source.location not in there]
-            found |= await service.send_together(
+            found |= await service.upload_many(
                 left, callback.relative_update, counter.relative_update
             )
         return found

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import InvalidRequestError
 from synapsefs.services.base import Staged
 from synapsefs.verbs.resolving import ResolvingVerbs
-from synapsefs.verbs.transaction import Deferred, SynapseTransaction, transaction_of
+from synapsefs.verbs.transaction import StagedInTransaction, SynapseTransaction, transaction_of
 
 
 class StagingVerbs(ResolvingVerbs):
@@ -79,7 +79,7 @@ class StagingVerbs(ResolvingVerbs):
 
         try:
             arrivals = (arrive(number, coroutine) for number, coroutine in enumerate(work))
-            await limits.gather(arrivals, batch_size or self.options.max_concurrency)
+            await concurrency.gather(arrivals, batch_size or self.options.max_concurrency)
         except BaseException as error:
             for coroutine in work:
                 coroutine.close()
@@ -98,7 +98,7 @@ class StagingVerbs(ResolvingVerbs):
         except BaseException as error:
             await asyncio.shield(self.discard(staged, error))
             raise
-        transaction.files.extend(map(Deferred, staged))
+        transaction.files.extend(map(StagedInTransaction, staged))
 
     async def _publish_or_discard(self, staged: list[Staged]) -> None:
         """Make files visible, also inside a transaction."""

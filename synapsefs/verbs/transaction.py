@@ -9,14 +9,14 @@ from typing import Any
 
 from fsspec.transaction import Transaction
 
-from synapsefs import bridge
+from synapsefs import sync
 from synapsefs.errors import InvalidRequestError, UnsupportedError
 from synapsefs.location import Location
 from synapsefs.services.base import Staged
 from synapsefs.verbs.resolving import plain, require_separate
 
 
-class Deferred:
+class StagedInTransaction:
     """A finished file that waits for its transaction."""
 
     def __init__(self, staged: Staged) -> None:
@@ -89,13 +89,13 @@ class SynapseTransaction(Transaction):
             if commit and staged:
                 require_separate([item.location for item in staged])
                 staged, replaced = _last_of_each(staged)
-                bridge.run(fs.loop, fs.discard(replaced))
-                bridge.run(fs.loop, fs.publish(staged))
+                sync.run(fs.loop, fs.discard(replaced))
+                sync.run(fs.loop, fs.publish(staged))
             elif staged:
-                bridge.run(fs.loop, fs.discard(staged))
+                sync.run(fs.loop, fs.discard(staged))
         except BaseException as error:
             commit = False
-            bridge.run(fs.loop, fs.discard(staged, error))
+            sync.run(fs.loop, fs.discard(staged, error))
             raise
         finally:
             for file in files:

@@ -9,9 +9,9 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs import bridge
-from synapsefs.errors import UnsupportedError, concerning
-from synapsefs.localfile import local_size
+from synapsefs import sync
+from synapsefs.errors import UnsupportedError, error_path
+from synapsefs.local.files import local_size
 from synapsefs.location import PROTOCOL, Location, Root
 from synapsefs.services.base import Staged
 from synapsefs.transfer import stage_bytes, stage_file
@@ -82,12 +82,12 @@ class UnitVerbs(WritingVerbs):
             name: os.path.basename(source) if isinstance(source, str) else None
             for name, source in contents.items()
         }
-        with concerning(location.path):
+        with error_path(location.path):
             plan = await service.units.plan(
                 location, names, key=key, meta=meta, groups=groups, problems=problems
             )
             if exclusive:
-                await service.refuse_existing(list(plan.places.values()))
+                await service.check_absent(list(plan.places.values()))
         callback.set_size(await asyncio.to_thread(_total, contents.values()))
         work = [
             self._stage_content(plan.places[name], source, exclusive, callback)
@@ -122,7 +122,7 @@ class UnitVerbs(WritingVerbs):
         """
         location = collection_location(collection)
         service: Any = await self._service(location)
-        with concerning(location.path):
+        with error_path(location.path):
             async for batch in service.units.batches(location, columns, filters):
                 yield batch
 
@@ -136,10 +136,10 @@ class UnitVerbs(WritingVerbs):
             return await anext(batches, None)
 
         try:
-            while (batch := bridge.run(self.loop, following())) is not None:
+            while (batch := sync.run(self.loop, following())) is not None:
                 yield batch
         finally:
-            bridge.run(self.loop, batches.aclose())
+            sync.run(self.loop, batches.aclose())
 
     async def _units(
         self, collection: str, columns: Sequence[str] | None = None, filters: Any = None

@@ -10,19 +10,19 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs.archive import SUFFIX
-from synapsefs.errors import InvalidRequestError, NotFoundError, UnsupportedError, concerning
+from synapsefs.errors import InvalidRequestError, NotFoundError, UnsupportedError, error_path
+from synapsefs.local.manifest import METADATA, Said
+from synapsefs.local.zip import SUFFIX
 from synapsefs.location import Location, Root
-from synapsefs.manifest import METADATA, Said
 from synapsefs.services.base import ARCHIVE, Staged, write_options
 from synapsefs.transfer import stage_bytes
-from synapsefs.verbs.archives import packed
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.comparing import UNCHANGED
-from synapsefs.verbs.each import Manner, send_each
-from synapsefs.verbs.pairing import LocalTree, Pairs, pairs_to_put, said_of, tree_to_put
+from synapsefs.verbs.each import TransferOptions, send_each
+from synapsefs.verbs.expand import LocalTree, Pairs, pairs_to_put, said_of, tree_to_put
+from synapsefs.verbs.plan import UNCHANGED
 from synapsefs.verbs.resolving import plain, require_one_each, require_separate, warn_left_out
 from synapsefs.verbs.sending import Send, SendingVerbs
+from synapsefs.verbs.zip import packed
 
 
 @mirrored("pipe", "pipe_file", "put", "put_file", "touch")
@@ -118,7 +118,7 @@ class WritingVerbs(SendingVerbs):
         callback = kwargs.pop("callback", DEFAULT_CALLBACK)
         if isinstance(lpath, os.PathLike):
             lpath = os.fspath(lpath)
-        manner = Manner.of(kwargs)
+        manner = TransferOptions.of(kwargs)
         if manner.each and self._intrans:
             raise InvalidRequestError("on_error='return' and a transaction exclude each other")
         zipped = kwargs.pop("as_collection", False)
@@ -158,7 +158,7 @@ class WritingVerbs(SendingVerbs):
         sends: Sequence[Send],
         callback: Any,
         folders: Mapping[str, Said],
-        manner: Manner,
+        manner: TransferOptions,
         failures: dict[str, Exception | None],
     ) -> Any:
         outcomes = failures | dict.fromkeys([item.target.path for item in sends])
@@ -242,7 +242,7 @@ class WritingVerbs(SendingVerbs):
         """Check everything, then make the folders; a container made for it goes when that fails."""
         for item in sends:
             service = await self._service(item.target)
-            service.require_options(item.target, item.options)
+            service.check_options(item.target, item.options)
         for folder, said in folders.items():
             if said:
                 await self._require_sayable(folder, said)
@@ -267,7 +267,7 @@ class WritingVerbs(SendingVerbs):
         """
         location = Location.parse(folder)
         service = await self._service(location)
-        service.require_options(location, said)
+        service.check_options(location, said)
         if not location.inner and METADATA in said:
             raise UnsupportedError("a dataset has a description, but no metadata", folder)
         try:
@@ -301,12 +301,12 @@ class WritingVerbs(SendingVerbs):
             transaction.require_separate(places)
         options = {place: given for place, given in wanted if given}
         for place, given in options.items():
-            (await self._service(place)).require_options(place, given)
+            (await self._service(place)).check_options(place, given)
         for root in Root:
             group = [place for place, _ in wanted if place.root is root]
             if group:
                 service = await self._service(group[0])
-                with concerning(group[0].path):
+                with error_path(group[0].path):
                     await service.validate(group, complete=not self._intrans, options=options)
         for place, _ in wanted:
             if place.root is None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from tests.faults.operations import (
     COLLECTION_PART,
     Operation,
@@ -75,7 +75,7 @@ class Bench:
         try:
             yield fs
         finally:
-            bridge.run(fs.loop, fs.transport.aclose())
+            sync.run(fs.loop, fs.transport.aclose())
 
     @contextmanager
     def through(

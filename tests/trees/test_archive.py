@@ -19,7 +19,6 @@ import pytest
 from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem
-from synapsefs.archive import UnpackLimits, pack, unpack
 from synapsefs.errors import (
     AlreadyExistsError,
     ChecksumError,
@@ -29,7 +28,8 @@ from synapsefs.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from synapsefs.localtree import local_tree
+from synapsefs.local.walk import local_tree
+from synapsefs.local.zip import UnpackLimits, pack, unpack
 from tests.trees.test_ignoring import make
 
 

@@ -11,8 +11,8 @@ import pytest
 
 from synapsefs import SynapseFileSystem
 from synapsefs.errors import InvalidRequestError
-from synapsefs.ignoring import DEFAULTS, ignoring
-from synapsefs.localtree import local_tree
+from synapsefs.local.ignore import DEFAULTS, ignoring
+from synapsefs.local.walk import local_tree
 
 
 def make(root: Path, *names: str, **contents: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from synapsefs import SynapseFileSystem
 from synapsefs.errors import InvalidPathError
-from synapsefs.localnames import escaping, refused_here, require_inside
+from synapsefs.local.names import escaping, refused_here, require_inside
 from tests.support.foreign import ForeignServer, foreign_server
 
 NAMES = [

@@ -17,8 +17,8 @@ from synapsefs.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from synapsefs.localtree import local_tree
-from synapsefs.manifest import read_manifest, told
+from synapsefs.local.manifest import read_manifest, told
+from synapsefs.local.walk import local_tree
 from tests.trees.test_ignoring import make
 
 PLAIN = {

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from synapsefs.errors import InvalidPathError
 from synapsefs.location import Location
 from synapsefs.wire.datasets import requests
@@ -26,7 +26,7 @@ def with_api(fs: SynapseFileSystem, work: Work) -> Any:
         service: Any = await fs._service(Location.parse("datasets"))
         return await work(service.api)
 
-    return bridge.run(fs.loop, call())
+    return sync.run(fs.loop, call())
 
 
 def add(fs: SynapseFileSystem, dataset: str, name: str, content: str, **more: Any) -> str:
@@ -161,4 +161,4 @@ def test_many_lookups_by_id_are_quick(fs, base):
         found = await asyncio.gather(*(fs._info(f"{base}/@{identifier}") for identifier in ids))
         return len({info["name"] for info in found})
 
-    assert bridge.run(fs.loop, look()) == 30
+    assert sync.run(fs.loop, look()) == 30

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from synapsefs.errors import ChangedError
 from synapsefs.location import Location
 
@@ -56,7 +56,7 @@ def entries(fs: SynapseFileSystem, base: str) -> list[tuple[str, str, list[str]]
             (one.name, one.status, sorted(one.tags or ())) for one in found.data_storage_entries
         )
 
-    got = bridge.run(fs.loop, ask())
+    got = sync.run(fs.loop, ask())
     return [one for one in got if one[0] != ".synapsefs-catalogue"]
 
 
@@ -301,7 +301,7 @@ def test_removing_what_is_unchanged(fs, late, base, contents, name):
         await service.remove(found, unchanged=True)
 
     with pytest.raises(ChangedError) as caught:
-        bridge.run(late.loop, remove())
+        sync.run(late.loop, remove())
     assert caught.value.filename == paths[1]
     assert contents() == {f"1-{name}": b"two"}
 

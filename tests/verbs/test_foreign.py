@@ -9,11 +9,11 @@ from typing import Any, cast
 
 import pytest
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from synapsefs.location import Location
-from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.client import CollectionsApi
 from synapsefs.services.collections.service import CollectionsService
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.client import DatasetsApi
 from synapsefs.services.datasets.service import DatasetsService
 from synapsefs.wire.collections import v1
 from synapsefs.wire.datasets import requests
@@ -36,7 +36,7 @@ async def entries_api(fs: SynapseFileSystem) -> DatasetsApi:
 
 def prepared(fs: SynapseFileSystem, work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
     """Do something with the services' routes alone; forget what the filesystem knew before."""
-    found = bridge.run(fs.loop, work())
+    found = sync.run(fs.loop, work())
     fs.invalidate_cache()
     return found
 

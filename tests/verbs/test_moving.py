@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from synapsefs.errors import ChangedError, NotEmptyError, NotFoundError, ServiceError
 from synapsefs.location import Location
 from tests.support.observed import ObservedServer, Seen, observed_server
@@ -272,7 +272,7 @@ def pending(fs: SynapseFileSystem, base: str) -> list[str]:
         return [e.name for e in answer.data_storage_entries if e.status == "pending"]
 
     identifier = fs.info(base)["id"]
-    return bridge.run(fs.loop, ask())
+    return sync.run(fs.loop, ask())
 
 
 @pytest.mark.parametrize(

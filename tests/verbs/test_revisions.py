@@ -17,7 +17,7 @@ from synapsefs import (
     UnsupportedError,
 )
 from synapsefs.errors import FolderError
-from synapsefs.services.datasets import history
+from synapsefs.services.datasets import revisions
 
 TEXTS = [b"one\r\n", b"two two\n", b"three three three"]
 OBJECTS = [b"\xff\x00one", b"\xff\x00two" * 3, b"\xff\x00three" * 9]
@@ -77,7 +77,7 @@ def test_an_older_revision_is_read_by_id_and_by_number(
 def test_many_revisions_are_listed_page_by_page(
     fs: SynapseFileSystem, dataset: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(history, "PAGE", 2)
+    monkeypatch.setattr(revisions, "PAGE", 2)
     for number in range(5):
         fs.pipe_file(f"{dataset}/f.txt", str(number).encode())
     found = fs.revisions(f"{dataset}/f.txt")

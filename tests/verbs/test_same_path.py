@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from fsspec.generic import GenericFileSystem
 
-from synapsefs import SynapseFileSystem, bridge
+from synapsefs import SynapseFileSystem, sync
 from synapsefs.cli import main
 from synapsefs.errors import InvalidRequestError
 from synapsefs.location import Location
@@ -150,7 +150,7 @@ def twin(fs: SynapseFileSystem, dataset: str, text: str) -> str:
         service: Any = await fs._service(Location.parse(dataset))
         return await service.api.create_entry(entry, dataset, replay=True)
 
-    return bridge.run(fs.loop, create()).data_storage.id
+    return sync.run(fs.loop, create()).data_storage.id
 
 
 def test_a_chain(fs, another, tree):

@@ -10,7 +10,7 @@ from aiohttp import web
 from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem
-from synapsefs.services.collections import direct
+from synapsefs.services.collections import presigned
 from tests.support.observed import answering, observed_server, status
 
 SIGNED = "/data_files/presigned_upload/upload/"
@@ -124,7 +124,7 @@ def test_batches_are_of_a_bounded_size(tmp_path):
 
 def test_batches_hold_a_bounded_number_of_bytes(tmp_path, monkeypatch):
     """What is signed must arrive before the URLs expire."""
-    monkeypatch.setattr(direct, "BYTES_TOGETHER", 5_000)
+    monkeypatch.setattr(presigned, "BYTES_TOGETHER", 5_000)
     made = tree(tmp_path)
     with service(tmp_path) as (server, fs), server.watching() as seen:
         put(fs, tmp_path)

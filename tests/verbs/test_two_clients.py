@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from synapsefs import ChangedError, SynapseFileSystem, bridge
+from synapsefs import ChangedError, SynapseFileSystem, sync
 from tests.faults.operations import PAIRED
 
 LONE = {
@@ -170,7 +170,7 @@ def test_only_what_has_not_changed_is_removed_when_asked_to(clients: Making) -> 
 
 
 def entry_of(fs: SynapseFileSystem, path: str) -> Any:
-    return bridge.run(fs.loop, fs._entry(path))
+    return sync.run(fs.loop, fs._entry(path))
 
 
 def remove_unchanged(fs: SynapseFileSystem, entries: list[Any]) -> None:
@@ -178,7 +178,7 @@ def remove_unchanged(fs: SynapseFileSystem, entries: list[Any]) -> None:
         service: Any = await fs._service(entries[0].location)
         await service.remove(entries, unchanged=True)
 
-    bridge.run(fs.loop, remove())
+    sync.run(fs.loop, remove())
 
 
 @pytest.mark.parametrize("write", ["a below b", "b below a"])

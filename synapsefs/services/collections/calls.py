@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 from pydantic import BaseModel, TypeAdapter
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.config import Endpoint
 from synapsefs.errors import NotFoundError
-from synapsefs.services.collections.pages import SMALLEST_OVERLAPPING, Repeats, overlapping
+from synapsefs.services.collections.pages import SMALLEST_OVERLAPPING, LoopGuard, overlapping
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Body, Reply, Transport
 from synapsefs.wire.collections import constants, v1
@@ -68,7 +68,7 @@ class Caller:
         """Go through numbered pages; what changes meanwhile may be on two of them."""
         page = parsed(adapter, await self._get(route, about, params), about)
         yield page
-        repeats = Repeats(about)
+        repeats = LoopGuard(about)
         repeats.check(page.results)
         query = query_of(page.next)
         if query.get("page") == "2" and page.count is not None and page.results:
@@ -107,7 +107,7 @@ class Caller:
 
         while batch := list(itertools.islice(sizes, PAGES_AT_A_TIME)):
             work = (fetch(number, size) for number, size in batch)
-            pages = await limits.gather(work, PAGES_AT_A_TIME)
+            pages = await concurrency.gather(work, PAGES_AT_A_TIME)
             for (_, size), page in zip(batch, pages, strict=True):
                 if size and page.next and len(page.results) != size:
                     self._takes_size = False
@@ -122,7 +122,7 @@ class Caller:
     ) -> AsyncIterator[Any]:
         """Go through a list of the second generation; gives what each page holds."""
         params = {**params, "per_page": str(PER_PAGE)}
-        repeats = Repeats(about)
+        repeats = LoopGuard(about)
         while True:
             page = parsed(adapter, await self._get(route, about, params), about)
             yield page.data

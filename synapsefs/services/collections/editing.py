@@ -8,14 +8,14 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import ConflictError, InvalidRequestError, NotFoundError
-from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.directory import CollectionRecord
-from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.catalog import Collection
+from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.composition import Draft
+from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.making import UnitMaker
-from synapsefs.services.collections.plan import Draft
-from synapsefs.services.collections.records import MARK, BoundFile, UnitRecord
+from synapsefs.services.collections.unit import MARK, Unit, UnitFile
 
 ATTEMPTS = 10
 NO_SUCH_ROUTE = frozenset({405, 501})
@@ -40,7 +40,11 @@ class UnitEditor:
     """
 
     def __init__(
-        self, api: CollectionsApi, indexes: Indexes, maker: UnitMaker, writing: limits.Locks[int]
+        self,
+        api: CollectionsClient,
+        indexes: Indexes,
+        maker: UnitMaker,
+        writing: concurrency.Locks[int],
     ) -> None:
         self._api = api
         self._indexes = indexes
@@ -48,7 +52,7 @@ class UnitEditor:
         self._writing = writing
 
     async def change(
-        self, collection: CollectionRecord, file: BoundFile, changed: ChangedMetadata, about: str
+        self, collection: Collection, file: UnitFile, changed: ChangedMetadata, about: str
     ) -> None:
         """Change the metadata of the unit that holds a file.
 
@@ -82,8 +86,8 @@ class UnitEditor:
         raise ConflictError("others keep changing the unit's metadata", about)
 
     async def _holder(
-        self, collection: CollectionRecord, file: BoundFile, began: float, about: str
-    ) -> UnitRecord:
+        self, collection: Collection, file: UnitFile, began: float, about: str
+    ) -> Unit:
         """Find the unit that holds a file now, read since ``began``."""
         for _ in range(ATTEMPTS):
             index = await self._indexes.get(collection, newest=True)
@@ -99,8 +103,8 @@ class UnitEditor:
 
     async def write(
         self,
-        collection: CollectionRecord,
-        unit: UnitRecord,
+        collection: Collection,
+        unit: Unit,
         changed: ChangedMetadata,
         edit: str,
         about: str,
@@ -121,7 +125,7 @@ class UnitEditor:
             index.insert(unit)
             return
         draft = Draft.of(unit)
-        draft.base = UnitRecord(unit.identifier, meta, unit.created)
+        draft.base = Unit(unit.identifier, meta, unit.created)
         draft.follow([unit])
         made = await self._maker.create(collection, [draft], about)
         (await self._maker.delete([unit], about, index)).require_done()
@@ -134,6 +138,6 @@ def new_edit() -> str:
     return uuid.uuid4().hex[:8]
 
 
-def _is_done(unit: UnitRecord, edit: str, changed: ChangedMetadata) -> bool:
+def _is_done(unit: Unit, edit: str, changed: ChangedMetadata) -> bool:
     """Say whether a change is part of a unit's metadata, whatever was changed since."""
     return edit in unit.edits if unit.mark else changed(unit.meta) == unit.meta

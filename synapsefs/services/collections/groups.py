@@ -6,14 +6,14 @@ import logging
 from collections.abc import Iterable
 
 from synapsefs.errors import SynapseError
-from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.directory import CollectionRecord
-from synapsefs.services.collections.records import UnitRecord
+from synapsefs.services.collections.catalog import Collection
+from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.unit import Unit
 
 logger = logging.getLogger("synapsefs")
 
 
-async def group_names(api: CollectionsApi, collection: CollectionRecord) -> dict[int, str]:
+async def group_names(api: CollectionsClient, collection: Collection) -> dict[int, str]:
     """Give the names of a collection's groups by id; none where the service does not list them."""
     about = collection.location.path
     try:
@@ -24,7 +24,7 @@ async def group_names(api: CollectionsApi, collection: CollectionRecord) -> dict
 
 
 async def own_groups(
-    api: CollectionsApi, collection: CollectionRecord, units: Iterable[UnitRecord]
+    api: CollectionsClient, collection: Collection, units: Iterable[Unit]
 ) -> dict[int, tuple[str, ...]]:
     """Give the groups of units, by unit id, that are not just the folders of their keys.
 

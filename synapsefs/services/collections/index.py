@@ -8,8 +8,8 @@ from datetime import datetime, timedelta
 
 from synapsefs.location import split_suffix
 from synapsefs.services.collections.order import Shown, Versions
-from synapsefs.services.collections.records import BoundFile, UnitRecord
-from synapsefs.services.tree import Folder
+from synapsefs.services.collections.unit import Unit, UnitFile
+from synapsefs.services.tree import DirectoryNode
 
 LEFT_BEHIND = timedelta(hours=1)
 """How long ago somebody replaced a unit who then can no longer be about to delete it."""
@@ -37,25 +37,25 @@ class CollectionIndex:
     """
 
     def __init__(self) -> None:
-        self.units: dict[int, UnitRecord] = {}
-        self.tree: Folder[BoundFile] = Folder()
-        self.superseded: dict[int, UnitRecord] = {}
+        self.units: dict[int, Unit] = {}
+        self.tree: DirectoryNode[UnitFile] = DirectoryNode()
+        self.superseded: dict[int, Unit] = {}
         self._written: set[int] = set()
         self.loaded_at: float | None = None
         self.read_at = float("-inf")
         self.load_seconds = 0.0
         self.unreconciled = False
-        self._changes: dict[int, tuple[float, UnitRecord | None]] = {}
-        self._several: dict[tuple[str, ...], list[BoundFile]] = {}
-        self._hidden: dict[int, dict[str, UnitRecord]] = {}
-        self._by_stem: dict[str, list[UnitRecord]] | None = None
+        self._changes: dict[int, tuple[float, Unit | None]] = {}
+        self._several: dict[tuple[str, ...], list[UnitFile]] = {}
+        self._hidden: dict[int, dict[str, Unit]] = {}
+        self._by_stem: dict[str, list[Unit]] | None = None
         self._latest: datetime | None = None
 
     def age(self) -> float:
         """Seconds since the listing was read; infinite while it was not."""
         return float("inf") if self.loaded_at is None else time.monotonic() - self.loaded_at
 
-    def fill(self, units: Mapping[int, UnitRecord], began: float) -> None:
+    def fill(self, units: Mapping[int, Unit], began: float) -> None:
         """Take a whole listing that was begun at ``began`` (monotonic seconds).
 
         What was written or removed here meanwhile is kept, whether the listing saw it or not.
@@ -63,7 +63,7 @@ class CollectionIndex:
         meanwhile = self._meanwhile(began)
         listed = {**units, **{i: unit for i, (_, unit) in meanwhile.items() if unit is not None}}
         self._written &= listed.keys()
-        self.units, self.tree = {}, Folder()
+        self.units, self.tree = {}, DirectoryNode()
         self.superseded, self._hidden, self._several = {}, {}, {}
         self._by_stem = None
         for identifier in sorted(listed):
@@ -73,7 +73,7 @@ class CollectionIndex:
         self.load_seconds = time.monotonic() - began
         self.unreconciled = False
 
-    def merge(self, newest: Mapping[int, UnitRecord], began: float) -> None:
+    def merge(self, newest: Mapping[int, Unit], began: float) -> None:
         """Take the newest units, all of them down to some id, as they were at ``began`` or later.
 
         What is held from that id on and is not among them is gone.
@@ -87,12 +87,12 @@ class CollectionIndex:
             self.take(newest[identifier])
         self.read_at = began
 
-    def _meanwhile(self, began: float) -> dict[int, tuple[float, UnitRecord | None]]:
+    def _meanwhile(self, began: float) -> dict[int, tuple[float, Unit | None]]:
         """Give what was changed here since a listing was begun; what came before it tells."""
         self._changes = {i: change for i, change in self._changes.items() if change[0] >= began}
         return self._changes
 
-    def take(self, unit: UnitRecord) -> bool:
+    def take(self, unit: Unit) -> bool:
         """Hold a unit as the service has it now; say whether that is something else than before.
 
         Where only its metadata, groups or URLs are others, its record stays the same object. What
@@ -119,7 +119,7 @@ class CollectionIndex:
         if known is not None:
             self._take_out(known)
 
-    def insert(self, unit: UnitRecord) -> None:
+    def insert(self, unit: Unit) -> None:
         """Add a unit that was just written; the newest at a path takes it."""
         now = time.monotonic()
         if self.loaded_at is None:
@@ -144,7 +144,7 @@ class CollectionIndex:
             if identifier in self.units:
                 self._take_out(self.units[identifier])
 
-    def _add(self, unit: UnitRecord) -> None:
+    def _add(self, unit: Unit) -> None:
         self.units[unit.identifier] = unit
         if unit.created and (self._latest is None or unit.created > self._latest):
             self._latest = unit.created
@@ -154,7 +154,7 @@ class CollectionIndex:
                 held = self._by_stem.setdefault(split_suffix(file.name)[0], [])
                 held[:] = [*(other for other in held if other is not unit), unit]
 
-    def _place(self, file: BoundFile) -> None:
+    def _place(self, file: UnitFile) -> None:
         several = self._several.get(file.segments)
         if several is None:
             there = self.tree.file(file.segments)
@@ -167,7 +167,7 @@ class CollectionIndex:
         several.append(file)
         self._arrange(several)
 
-    def _arrange(self, several: list[BoundFile]) -> None:
+    def _arrange(self, several: list[UnitFile]) -> None:
         """Show the files of one path where they belong."""
         order = Versions(several[0].version)
         for file in several[1:]:
@@ -187,12 +187,12 @@ class CollectionIndex:
             newer = (other.unit for other in ours if other.version.follows(file.version))
             self._hide(file, next(newer) if hidden else None)
 
-    def supersede(self, unit: UnitRecord) -> None:
+    def supersede(self, unit: Unit) -> None:
         """Take a replaced unit out of sight; it waits for its deletion."""
         if unit.identifier in self.units:
             self.superseded[unit.identifier] = self.units[unit.identifier]
 
-    def _hide(self, file: BoundFile, successor: UnitRecord | None) -> None:
+    def _hide(self, file: UnitFile, successor: Unit | None) -> None:
         """Note what replaced a file; None where nothing did."""
         hidden = self._hidden.setdefault(file.unit.identifier, {})
         if successor is not None:
@@ -202,11 +202,11 @@ class CollectionIndex:
         if hidden.keys() >= file.unit.files.keys():
             self.superseded[file.unit.identifier] = file.unit
 
-    def is_hidden(self, file: BoundFile) -> bool:
+    def is_hidden(self, file: UnitFile) -> bool:
         """Say whether a newer file has replaced one."""
         return file.specification in self._hidden.get(file.unit.identifier, {})
 
-    def deletable(self) -> list[UnitRecord]:
+    def deletable(self) -> list[Unit]:
         """Give the replaced units to delete: those replaced here, and what others left behind.
 
         What somebody else replaced lately is left to them: they may still take it back, and then
@@ -214,7 +214,7 @@ class CollectionIndex:
         """
         return [unit for unit in self.superseded.values() if self._is_final(unit)]
 
-    def _is_final(self, unit: UnitRecord) -> bool:
+    def _is_final(self, unit: Unit) -> bool:
         """Say whether nobody takes back what replaced a unit, by the times of the service alone."""
         successors = list(self._hidden.get(unit.identifier, {}).values())
         return all(
@@ -227,19 +227,19 @@ class CollectionIndex:
             for successor in successors
         )
 
-    def distrust(self) -> None:
+    def invalidate(self) -> None:
         """Believe nothing, also not what seemed replaced: units were taken back."""
         self.loaded_at = None
         self.superseded = {}
 
-    def remove(self, unit: UnitRecord) -> None:
+    def remove(self, unit: Unit) -> None:
         """Take away a unit that was deleted; what it hid is shown again."""
         self._changes.pop(unit.identifier, None)
         self._changes[unit.identifier] = (time.monotonic(), None)
         if unit.identifier in self.units:
             self._take_out(self.units[unit.identifier])
 
-    def _take_out(self, unit: UnitRecord) -> None:
+    def _take_out(self, unit: Unit) -> None:
         del self.units[unit.identifier]
         self.superseded.pop(unit.identifier, None)
         self._written.discard(unit.identifier)
@@ -250,7 +250,7 @@ class CollectionIndex:
                 held = self._by_stem.get(split_suffix(file.name)[0], [])
                 held[:] = [other for other in held if other is not unit]
 
-    def _displace(self, file: BoundFile) -> None:
+    def _displace(self, file: UnitFile) -> None:
         for segments in (file.segments, file.segments_with_id):
             found = self.tree.file(segments)
             if found is not None and found.unit is file.unit:
@@ -262,7 +262,7 @@ class CollectionIndex:
             if len(several) == 1:
                 del self._several[file.segments]
 
-    def of_path(self, segments: tuple[str, ...]) -> list[BoundFile]:
+    def of_path(self, segments: tuple[str, ...]) -> list[UnitFile]:
         """Give all files of a path, those that were replaced too."""
         several = self._several.get(segments)
         if several is not None:
@@ -270,7 +270,7 @@ class CollectionIndex:
         found = self.tree.file(segments)
         return [found] if found is not None and found.segments == segments else []
 
-    def replaced_by(self, file: BoundFile) -> list[BoundFile]:
+    def replaced_by(self, file: UnitFile) -> list[UnitFile]:
         """Give the files of the same path that a file hides."""
         if not file.unit.mark:
             return []
@@ -280,7 +280,7 @@ class CollectionIndex:
             if other is not file and file.version.follows(other.version)
         ]
 
-    def at(self, segments: tuple[str, ...]) -> BoundFile | None:
+    def at(self, segments: tuple[str, ...]) -> UnitFile | None:
         """Find a file by path, or by ``@<unit id>`` in its specification's folder.
 
         A name with an id, which listings give while a newer file has the plain one, goes on
@@ -298,7 +298,7 @@ class CollectionIndex:
                 return file
         return None
 
-    def with_stem(self, stem: str) -> list[UnitRecord]:
+    def with_stem(self, stem: str) -> list[Unit]:
         """Give the units that hold a file of this stem, oldest first."""
         if self._by_stem is None:
             self._by_stem = {}

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from synapsefs.errors import NotFoundError
 from synapsefs.location import Location, Root, escape, with_id
 from synapsefs.services.base import Entry, directory
-from synapsefs.services.collections.directory import ROOT, CollectionDirectory, CollectionRecord
+from synapsefs.services.collections.catalog import ROOT, Collection, CollectionCatalog
 from synapsefs.services.collections.index import CollectionIndex
-from synapsefs.services.collections.indexes import Indexes
-from synapsefs.services.collections.records import BoundFile
-from synapsefs.services.tree import Folder
+from synapsefs.services.collections.index_cache import Indexes
+from synapsefs.services.collections.unit import UnitFile
+from synapsefs.services.tree import DirectoryNode
 from synapsefs.wire.collections import v1
 
 
-class Listing:
+class PathResolver:
     """Looks up paths.
 
     Parameters
@@ -27,7 +27,7 @@ class Listing:
         What is in them.
     """
 
-    def __init__(self, collections: CollectionDirectory, indexes: Indexes) -> None:
+    def __init__(self, collections: CollectionCatalog, indexes: Indexes) -> None:
         self._directory = collections
         self._indexes = indexes
 
@@ -93,7 +93,7 @@ class Listing:
         return file_entry(place, file) if file is not None else None
 
     async def current(
-        self, collection: CollectionRecord, places: Sequence[Location], since: float
+        self, collection: Collection, places: Sequence[Location], since: float
     ) -> dict[Location, Entry]:
         """Give files as they are now, not as they were listed before ``since``.
 
@@ -163,8 +163,8 @@ class Listing:
         return inside
 
     async def _folder(
-        self, collection: CollectionRecord, place: Location, *, refresh: bool
-    ) -> Folder[BoundFile]:
+        self, collection: Collection, place: Location, *, refresh: bool
+    ) -> DirectoryNode[UnitFile]:
         """Give a folder; only one of a specification may not have been looked up before.
 
         That there are no units at all is not believed from an earlier listing, nor of a collection
@@ -177,9 +177,9 @@ class Listing:
             index = await self._indexes.get(collection, newest=True, since=began)
             if not index.units and await self._directory.replaced(collection, place):
                 index = await self._indexes.get(await self._directory.find(place))
-        return index.tree.folder(place.inner) or Folder()
+        return index.tree.folder(place.inner) or DirectoryNode()
 
-    def _below(self, folder: Folder[BoundFile], place: Location) -> list[Entry]:
+    def _below(self, folder: DirectoryNode[UnitFile], place: Location) -> list[Entry]:
         return [
             file_entry(place.child(*_shown(folder, segments, file)), file)
             if file is not None
@@ -189,7 +189,7 @@ class Listing:
 
 
 def _shown(
-    folder: Folder[BoundFile], segments: tuple[str, ...], file: BoundFile
+    folder: DirectoryNode[UnitFile], segments: tuple[str, ...], file: UnitFile
 ) -> tuple[str, ...]:
     """Name a file with its unit's id where a directory has its name; others can make such names."""
     if folder.folder(segments) is None:
@@ -198,12 +198,12 @@ def _shown(
     return (*above, with_id(name, str(file.unit.identifier)))
 
 
-def _specification(collection: CollectionRecord, location: Location) -> v1.FileSpecification | None:
+def _specification(collection: Collection, location: Location) -> v1.FileSpecification | None:
     name = location.specification
     return next((spec for spec in collection.specifications if spec.name == name), None)
 
 
-def file_entry(place: Location, file: BoundFile) -> Entry:
+def file_entry(place: Location, file: UnitFile) -> Entry:
     """Describe a file at a place."""
     return Entry(
         location=place,
@@ -218,6 +218,6 @@ def file_entry(place: Location, file: BoundFile) -> Entry:
     )
 
 
-def version_of(file: BoundFile) -> str:
+def version_of(file: UnitFile) -> str:
     """Give what changes with a data file's content, and is no other file's where it has another."""
     return file.checksum or f"unit-{file.unit.identifier}/{file.specification}"

@@ -7,14 +7,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import AlreadyExistsError, SynapseError, UnreachableError, enumerated
-from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.catalog import Collection
+from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.composition import Draft
 from synapsefs.services.collections.index import CollectionIndex
-from synapsefs.services.collections.indexes import Indexes
-from synapsefs.services.collections.plan import Draft
-from synapsefs.services.collections.records import BoundFile, UnitRecord, record_of
+from synapsefs.services.collections.index_cache import Indexes
+from synapsefs.services.collections.unit import Unit, UnitFile, record_of
 from synapsefs.wire.collections import constants, v1
 
 logger = logging.getLogger("synapsefs")
@@ -35,7 +35,7 @@ class Deletion:
     """
 
     gone: set[int] = field(default_factory=set)
-    failed: list[tuple[UnitRecord, SynapseError]] = field(default_factory=list)
+    failed: list[tuple[Unit, SynapseError]] = field(default_factory=list)
 
     def require_done(self) -> None:
         """Raise the first failure, which then names all units that stay."""
@@ -58,18 +58,18 @@ class UnitMaker:
         Deletions in flight at a time.
     """
 
-    def __init__(self, api: CollectionsApi, indexes: Indexes, at_a_time: int) -> None:
+    def __init__(self, api: CollectionsClient, indexes: Indexes, at_a_time: int) -> None:
         self._api = api
         self._indexes = indexes
         self._at_a_time = at_a_time
         self._undoing: set[asyncio.Future[None]] = set()
 
     async def create(
-        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
-    ) -> list[UnitRecord]:
+        self, collection: Collection, drafts: Sequence[Draft], about: str
+    ) -> list[Unit]:
         """Create units batch by batch; a batch that fails takes the earlier ones back."""
-        made: list[UnitRecord] = []
-        fresh: list[UnitRecord] = []
+        made: list[Unit] = []
+        fresh: list[Unit] = []
         try:
             for start in range(0, len(drafts), constants.UNIT_BATCH):
                 batch = drafts[start : start + constants.UNIT_BATCH]
@@ -84,8 +84,8 @@ class UnitMaker:
         return made
 
     async def _create_batch_or_undo(
-        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
-    ) -> list[UnitRecord]:
+        self, collection: Collection, drafts: Sequence[Draft], about: str
+    ) -> list[Unit]:
         """Create units; when the call is cancelled meanwhile, delete them as soon as they are."""
         work = asyncio.ensure_future(self._create_batch(collection, drafts, about))
         try:
@@ -99,8 +99,8 @@ class UnitMaker:
 
     async def _undo(
         self,
-        collection: CollectionRecord,
-        work: asyncio.Future[list[UnitRecord]],
+        collection: Collection,
+        work: asyncio.Future[list[Unit]],
         drafts: Sequence[Draft],
         about: str,
         error: BaseException,
@@ -113,18 +113,18 @@ class UnitMaker:
         await self.take_back(collection, made_for(units, drafts), about, error)
 
     async def _create_batch(
-        self, collection: CollectionRecord, drafts: Sequence[Draft], about: str
-    ) -> list[UnitRecord]:
+        self, collection: Collection, drafts: Sequence[Draft], about: str
+    ) -> list[Unit]:
         marked = takes_mark(collection)
         units = [
             draft.request(collection.identifier, collection.primary, marked=marked)
             for draft in drafts
         ]
 
-        async def create() -> list[UnitRecord]:
+        async def create() -> list[Unit]:
             return [record_of(unit) for unit in await self._api.create_units(units, about)]
 
-        async def look() -> list[UnitRecord] | None:
+        async def look() -> list[Unit] | None:
             return await self._created_after_all(collection, drafts)
 
         made = await self._api.once(create, look)
@@ -133,8 +133,8 @@ class UnitMaker:
         return made
 
     async def _created_after_all(
-        self, collection: CollectionRecord, drafts: Sequence[Draft]
-    ) -> list[UnitRecord] | None:
+        self, collection: Collection, drafts: Sequence[Draft]
+    ) -> list[Unit] | None:
         """Look whether units exist although the answer to their creation was lost."""
         logger.info("%s: the answer was lost; looking", collection.location.path)
         index = await self._indexes.get(collection, newest=True)
@@ -145,8 +145,8 @@ class UnitMaker:
 
     async def take_back(
         self,
-        collection: CollectionRecord,
-        units: Sequence[UnitRecord],
+        collection: Collection,
+        units: Sequence[Unit],
         about: str,
         error: BaseException,
     ) -> None:
@@ -157,20 +157,18 @@ class UnitMaker:
         try:
             deletion = await self.delete(units, about, index)
         finally:
-            index.distrust()
+            index.invalidate()
         if deletion.failed:
             left = _named([unit for unit, _ in deletion.failed])
             logger.error("%s: could not be taken back: %s", about, left)
             _append(error, f"already made, and could not be deleted again: {left}")
 
-    async def delete(
-        self, units: Sequence[UnitRecord], about: str, index: CollectionIndex
-    ) -> Deletion:
+    async def delete(self, units: Sequence[Unit], about: str, index: CollectionIndex) -> Deletion:
         """Delete units, each of them although others could not be."""
         found = Deletion()
         lost: SynapseError | None = None
 
-        async def delete(unit: UnitRecord) -> None:
+        async def delete(unit: Unit) -> None:
             nonlocal lost
             if lost is not None:
                 found.failed.append((unit, lost))
@@ -185,10 +183,10 @@ class UnitMaker:
             else:
                 index.remove(unit)
 
-        await limits.gather(map(delete, units), self._at_a_time)
+        await concurrency.gather(map(delete, units), self._at_a_time)
         return found
 
-    async def delete_superseded(self, collection: CollectionRecord, about: str) -> set[int]:
+    async def delete_superseded(self, collection: Collection, about: str) -> set[int]:
         """Delete replaced units; give the ids of those that seem to have been gone already.
 
         A failure leaves them hidden; the next write tries again.
@@ -200,13 +198,13 @@ class UnitMaker:
         return deletion.gone
 
 
-def made_for(units: Sequence[UnitRecord], drafts: Sequence[Draft]) -> list[UnitRecord]:
+def made_for(units: Sequence[Unit], drafts: Sequence[Draft]) -> list[Unit]:
     """Pick the units that were not there before."""
     pairs = zip(units, drafts, strict=True)
     return [unit for unit, draft in pairs if _is_made(unit, draft)]
 
 
-def takes_mark(collection: CollectionRecord) -> bool:
+def takes_mark(collection: Collection) -> bool:
     """Say whether the collection's schema lets units carry our own note."""
     return collection.rule is None or collection.rule.takes_mark
 
@@ -218,19 +216,19 @@ def _append(error: BaseException, words: str) -> None:
         error.add_note(words)
 
 
-def _named(units: Sequence[UnitRecord]) -> str:
+def _named(units: Sequence[Unit]) -> str:
     """Name units and their files."""
     files = [", ".join("/".join(file.segments) for file in unit.files.values()) for unit in units]
     pairs = zip(units, files, strict=True)
     return enumerated([f"unit {unit.identifier} ({names})" for unit, names in pairs])
 
 
-def _is_made(unit: UnitRecord, draft: Draft) -> bool:
+def _is_made(unit: Unit, draft: Draft) -> bool:
     """Say whether a unit was made for this draft, not found to hold equal content."""
     return unit.write == draft.write
 
 
-def _require_place(unit: UnitRecord, draft: Draft, about: str) -> None:
+def _require_place(unit: Unit, draft: Draft, about: str) -> None:
     """Accept a unit that the service gave in place of a new one only where it holds these names.
 
     Raises
@@ -246,7 +244,7 @@ def _require_place(unit: UnitRecord, draft: Draft, about: str) -> None:
         )
 
 
-def _complete(unit: UnitRecord, draft: Draft, request: v1.UnitToCreate) -> None:
+def _complete(unit: Unit, draft: Draft, request: v1.UnitToCreate) -> None:
     """Fill in what a creation's answer may leave out, from what was asked for."""
     if not unit.meta:
         unit.meta = request.meta or {}
@@ -256,6 +254,6 @@ def _complete(unit: UnitRecord, draft: Draft, request: v1.UnitToCreate) -> None:
         file = unit.files.get(specification)
         if file is None:
             checksum = draft.checksums[specification]
-            unit.files[specification] = BoundFile(unit, specification, name, checksum, "", None)
+            unit.files[specification] = UnitFile(unit, specification, name, checksum, "", None)
         else:
             file.name = name

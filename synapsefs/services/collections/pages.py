@@ -82,7 +82,7 @@ class PageCheck:
         return first == last <= len(self.seen) == self._results
 
 
-class Repeats:
+class LoopGuard:
     """Notices a listing that never ends because it goes in circles.
 
     Parameters

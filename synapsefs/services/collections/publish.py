@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import (
     ConflictError,
     FolderError,
@@ -21,15 +21,9 @@ from synapsefs.errors import (
 )
 from synapsefs.location import split_suffix
 from synapsefs.services.base import Entry
-from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.directory import CollectionRecord
-from synapsefs.services.collections.editing import ChangedMetadata, UnitEditor, new_edit
-from synapsefs.services.collections.groups import own_groups
-from synapsefs.services.collections.index import CollectionIndex
-from synapsefs.services.collections.indexes import Indexes
-from synapsefs.services.collections.making import UnitMaker, made_for
-from synapsefs.services.collections.metadata import NAMING_KEYS
-from synapsefs.services.collections.plan import (
+from synapsefs.services.collections.catalog import Collection
+from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.composition import (
     Draft,
     NewFile,
     UnitsWithStem,
@@ -37,8 +31,14 @@ from synapsefs.services.collections.plan import (
     require_complete,
     require_free,
 )
-from synapsefs.services.collections.records import MARK, BoundFile, UnitRecord, segments_of
+from synapsefs.services.collections.editing import ChangedMetadata, UnitEditor, new_edit
+from synapsefs.services.collections.groups import own_groups
+from synapsefs.services.collections.index import CollectionIndex
+from synapsefs.services.collections.index_cache import Indexes
+from synapsefs.services.collections.making import UnitMaker, made_for
 from synapsefs.services.collections.removing import UnitRemover
+from synapsefs.services.collections.schema import NAMING_KEYS
+from synapsefs.services.collections.unit import MARK, Unit, UnitFile, segments_of
 
 logger = logging.getLogger("synapsefs")
 MOST_TOLD = 20
@@ -50,7 +50,7 @@ REBASES = 10
 class _Plan:
     """The units that files make in one collection."""
 
-    collection: CollectionRecord
+    collection: Collection
     files: Sequence[NewFile]
     drafts: Sequence[Draft]
 
@@ -60,7 +60,7 @@ class _Plan:
         return self.files[0].location.path
 
     @property
-    def bases(self) -> dict[int, UnitRecord]:
+    def bases(self) -> dict[int, Unit]:
         """The units, by id, of which something is taken over."""
         return {
             unit.identifier: unit
@@ -82,16 +82,16 @@ class UnitPublisher:
         Deletions in flight at a time.
     """
 
-    def __init__(self, api: CollectionsApi, indexes: Indexes, at_a_time: int) -> None:
+    def __init__(self, api: CollectionsClient, indexes: Indexes, at_a_time: int) -> None:
         self._api = api
         self._indexes = indexes
-        self._writing: limits.Locks[int] = limits.Locks()
+        self._writing: concurrency.Locks[int] = concurrency.Locks()
         self._maker = UnitMaker(api, indexes, at_a_time)
         self._remover = UnitRemover(indexes, self._maker)
         self._editor = UnitEditor(api, indexes, self._maker, self._writing)
         self.delete_superseded = self._maker.delete_superseded
 
-    async def check(self, collection: CollectionRecord, files: Sequence[NewFile]) -> None:
+    async def check(self, collection: Collection, files: Sequence[NewFile]) -> None:
         """Refuse files that make no whole units, or lie where others are in their way.
 
         What was listed before suffices where it shows nothing wrong: it is looked up again before
@@ -107,15 +107,13 @@ class UnitPublisher:
             self._check(collection, files, index)
 
     def _check(
-        self, collection: CollectionRecord, files: Sequence[NewFile], index: CollectionIndex
+        self, collection: Collection, files: Sequence[NewFile], index: CollectionIndex
     ) -> None:
         require_free(files, index)
         drafts = compose(files, _to_join(collection, index))
         require_publishable(drafts, collection, files[0].location.path)
 
-    async def _latest(
-        self, collection: CollectionRecord, since: float | None = None
-    ) -> CollectionIndex:
+    async def _latest(self, collection: Collection, since: float | None = None) -> CollectionIndex:
         """Ask what is there now; where files join nothing, no more than one request's answer."""
         if joins_nothing(collection):
             return await self._indexes.glimpse(collection, since)
@@ -123,7 +121,7 @@ class UnitPublisher:
 
     async def bind(
         self,
-        groups: Sequence[tuple[CollectionRecord, Sequence[NewFile]]],
+        groups: Sequence[tuple[Collection, Sequence[NewFile]]],
         then: Callable[[], Awaitable[None]] | None = None,
         since: float | None = None,
     ) -> None:
@@ -143,7 +141,7 @@ class UnitPublisher:
             for lock in sorted(locks, key=id):
                 await held.enter_async_context(lock)
             plans = [await self._planned(collection, files, since) for collection, files in groups]
-            made: list[list[UnitRecord]] = []
+            made: list[list[Unit]] = []
             try:
                 for plan in plans:
                     units = await self._maker.create(plan.collection, plan.drafts, plan.about)
@@ -157,14 +155,12 @@ class UnitPublisher:
             for plan, units in zip(plans, made, strict=True):
                 await self._settle(plan, units)
 
-    async def _take_back(
-        self, plan: _Plan, units: Sequence[UnitRecord], error: BaseException
-    ) -> None:
+    async def _take_back(self, plan: _Plan, units: Sequence[Unit], error: BaseException) -> None:
         fresh = made_for(units, plan.drafts)
         await self._maker.take_back(plan.collection, fresh, plan.about, error)
 
     async def _planned(
-        self, collection: CollectionRecord, files: Sequence[NewFile], since: float | None
+        self, collection: Collection, files: Sequence[NewFile], since: float | None
     ) -> _Plan:
         """Compose units of what the service has now."""
         began = time.monotonic() if since is None else since
@@ -183,14 +179,14 @@ class UnitPublisher:
         require_publishable(plan.drafts, collection, plan.about)
         return plan
 
-    async def _keep_groups(self, collection: CollectionRecord, drafts: Sequence[Draft]) -> None:
+    async def _keep_groups(self, collection: Collection, drafts: Sequence[Draft]) -> None:
         """Leave units that are replaced in the groups that others put them in."""
         open_ones = [(draft, draft.base) for draft in drafts if draft.base and draft.groups is None]
         found = await own_groups(self._api, collection, [base for _, base in open_ones])
         for draft, base in open_ones:
             draft.groups = found.get(base.identifier)
 
-    async def _settle(self, plan: _Plan, made: Sequence[UnitRecord]) -> None:
+    async def _settle(self, plan: _Plan, made: Sequence[Unit]) -> None:
         """Let new units take the place of what they replace.
 
         A unit of which something was taken over may have been replaced, removed or changed
@@ -208,7 +204,7 @@ class UnitPublisher:
             made = await self._maker.create(plan.collection, plan.drafts, plan.about)
         raise ConflictError("somebody else keeps replacing the unit's other files", plan.about)
 
-    async def _lost(self, plan: _Plan, made: Sequence[UnitRecord]) -> set[int]:
+    async def _lost(self, plan: _Plan, made: Sequence[Unit]) -> set[int]:
         """Find units that others deleted after something was taken over from them.
 
         Metadata that they changed there is changed in the new units too.
@@ -245,7 +241,7 @@ class UnitPublisher:
         collection = plan.collection
         index = await self._indexes.get(collection, newest=True)
 
-        def others(stem: str) -> list[UnitRecord]:
+        def others(stem: str) -> list[Unit]:
             return [unit for unit in index.with_stem(stem) if unit.identifier not in mine]
 
         began = time.monotonic()
@@ -257,7 +253,7 @@ class UnitPublisher:
         composed = compose(files, others, index.with_stem if not removed else others)
         drafts = [draft for draft in composed if draft.base is not None or removed]
         await self._keep_groups(collection, drafts)
-        own: list[UnitRecord] = []
+        own: list[Unit] = []
         for draft in drafts:
             replaced = [unit for unit in index.with_stem(draft.key) if unit.identifier in mine]
             draft.replaced = [*draft.replaced, *replaced]
@@ -270,7 +266,7 @@ class UnitPublisher:
             raise
         return _Plan(collection, plan.files, drafts)
 
-    async def _take_place(self, plan: _Plan, made: Sequence[UnitRecord]) -> set[int]:
+    async def _take_place(self, plan: _Plan, made: Sequence[Unit]) -> set[int]:
         """Note new units in the index, delete what they replaced; give what was gone before."""
         index = self._indexes.held(plan.collection.identifier)
         sizes = {(file.specification, file.name): file.size for file in plan.files}
@@ -287,20 +283,20 @@ class UnitPublisher:
         return await self.delete_superseded(plan.collection, plan.about)
 
     async def set_metadata(
-        self, collection: CollectionRecord, file: BoundFile, changed: ChangedMetadata, about: str
+        self, collection: Collection, file: UnitFile, changed: ChangedMetadata, about: str
     ) -> None:
         """Change the metadata of the unit that holds a file."""
         await self._editor.change(collection, file, changed, about)
 
     async def unbind(
-        self, collection: CollectionRecord, entries: Sequence[Entry], *, unchanged: bool
+        self, collection: Collection, entries: Sequence[Entry], *, unchanged: bool
     ) -> None:
         """Take files out of their units; see :class:`UnitRemover`."""
         async with self._writing.get(collection.identifier):
             await self._remover.remove(collection, entries, unchanged=unchanged)
 
 
-def joins_nothing(collection: CollectionRecord) -> bool:
+def joins_nothing(collection: Collection) -> bool:
     """Say whether new files join no units, so that none need be known.
 
     So it is where there is just one specification and no schema for metadata: what a new file
@@ -310,7 +306,7 @@ def joins_nothing(collection: CollectionRecord) -> bool:
     return len(collection.specifications) == 1 and schema is None
 
 
-def _to_join(collection: CollectionRecord, index: CollectionIndex) -> UnitsWithStem:
+def _to_join(collection: Collection, index: CollectionIndex) -> UnitsWithStem:
     """Give the function that finds the units which new files join or replace."""
     if joins_nothing(collection):
         return lambda stem: ()  # noqa: ARG005 - whatever the stem
@@ -346,7 +342,7 @@ def _merging(
     return changed
 
 
-def require_publishable(drafts: Sequence[Draft], collection: CollectionRecord, about: str) -> None:
+def require_publishable(drafts: Sequence[Draft], collection: Collection, about: str) -> None:
     """Refuse units that lack a required file, or whose metadata breaks the collection's schema.
 
     Raises

@@ -15,12 +15,12 @@ from synapsefs.errors import (
     SynapseError,
 )
 from synapsefs.services.base import Entry
-from synapsefs.services.collections.directory import CollectionRecord
+from synapsefs.services.collections.catalog import Collection
+from synapsefs.services.collections.composition import Draft
 from synapsefs.services.collections.index import CollectionIndex
-from synapsefs.services.collections.indexes import Indexes
+from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.making import UnitMaker
-from synapsefs.services.collections.plan import Draft
-from synapsefs.services.collections.records import BoundFile, UnitRecord
+from synapsefs.services.collections.unit import Unit, UnitFile
 
 logger = logging.getLogger("synapsefs")
 ATTEMPTS = 10
@@ -43,7 +43,7 @@ class UnitRemover:
         self._maker = maker
 
     async def remove(
-        self, collection: CollectionRecord, entries: Sequence[Entry], *, unchanged: bool
+        self, collection: Collection, entries: Sequence[Entry], *, unchanged: bool
     ) -> None:
         """Remove what the service has at these entries' places, and all that it replaced.
 
@@ -58,7 +58,7 @@ class UnitRemover:
         """
         about = entries[0].location.path
         changed: list[Entry] = []
-        done: list[BoundFile] = []
+        done: list[UnitFile] = []
         refused: NotEmptyError | None = None
         for attempt in range(ATTEMPTS):
             began = time.monotonic()
@@ -93,8 +93,8 @@ class UnitRemover:
             raise NotFoundError("no such file or directory", about)
 
     async def _carried_along(
-        self, files: Sequence[BoundFile], collection: CollectionRecord, about: str
-    ) -> list[BoundFile]:
+        self, files: Sequence[UnitFile], collection: Collection, about: str
+    ) -> list[UnitFile]:
         """Give the files that others took over into new units while they were being removed."""
         try:
             index = await self._indexes.get(collection, newest=True)
@@ -111,8 +111,8 @@ class UnitRemover:
 
     async def _take_out(
         self,
-        collection: CollectionRecord,
-        files: Sequence[BoundFile],
+        collection: Collection,
+        files: Sequence[UnitFile],
         index: CollectionIndex,
         about: str,
     ) -> None:
@@ -128,12 +128,12 @@ class UnitRemover:
 
 def _there(
     entries: Sequence[Entry], index: CollectionIndex, *, unchanged: bool
-) -> tuple[list[BoundFile], list[Entry]]:
+) -> tuple[list[UnitFile], list[Entry]]:
     """Give the files that are at the places of entries, and the entries that have changed."""
-    files: list[BoundFile] = []
+    files: list[UnitFile] = []
     changed: list[Entry] = []
     for entry in entries:
-        before: BoundFile = entry.record
+        before: UnitFile = entry.record
         now = index.at(entry.location.inner)
         if now is None and before.unit.identifier in index.units:
             now = before.unit.files.get(before.specification)
@@ -146,16 +146,16 @@ def _there(
     return files, changed
 
 
-def _is_same(before: BoundFile, entry: Entry, now: BoundFile) -> bool:
+def _is_same(before: UnitFile, entry: Entry, now: UnitFile) -> bool:
     """Say whether a file is the one that an entry describes, also in a unit that took it over."""
     if before.unit.identifier == now.unit.identifier:
         return before.checksum == now.checksum
     origin = before.unit.since(before.specification)
-    carried = now.unit.since(now.specification) == origin
-    return carried and bool(entry.checksum) and before.checksum == now.checksum
+    copy_options = now.unit.since(now.specification) == origin
+    return copy_options and bool(entry.checksum) and before.checksum == now.checksum
 
 
-def _holders(files: Sequence[BoundFile], index: CollectionIndex) -> list[BoundFile]:
+def _holders(files: Sequence[UnitFile], index: CollectionIndex) -> list[UnitFile]:
     """Give files, and those of their paths that would be seen once they are gone."""
     found = {}
     for file in files:
@@ -165,14 +165,14 @@ def _holders(files: Sequence[BoundFile], index: CollectionIndex) -> list[BoundFi
 
 
 def without(
-    files: Sequence[BoundFile],
+    files: Sequence[UnitFile],
     index: CollectionIndex,
-    collection: CollectionRecord,
+    collection: Collection,
     about: str,
-) -> tuple[list[UnitRecord], list[Draft]]:
+) -> tuple[list[Unit], list[Draft]]:
     """Decide which units go, and which are made anew without some of their files."""
     leaving: dict[int, set[str]] = {}
-    units: dict[int, UnitRecord] = {}
+    units: dict[int, Unit] = {}
     for file in files:
         units[file.unit.identifier] = file.unit
         leaving.setdefault(file.unit.identifier, set()).add(file.specification)

@@ -18,33 +18,33 @@ from synapsefs.errors import (
     UnsupportedError,
 )
 from synapsefs.location import Location, Root, id_of, unescape
-from synapsefs.objects import Content
+from synapsefs.remote_object import Content
 from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as
-from synapsefs.services.collections.annotations import UnitAnnotations
-from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.direct import DirectRoute, Outgoing
-from synapsefs.services.collections.directory import (
+from synapsefs.services.collections.attributes import UnitAnnotations
+from synapsefs.services.collections.catalog import (
     ROOT,
-    CollectionDirectory,
-    CollectionRecord,
+    Collection,
+    CollectionCatalog,
 )
-from synapsefs.services.collections.editing import NO_SUCH_ROUTE
-from synapsefs.services.collections.groups import own_groups
-from synapsefs.services.collections.indexes import Indexes
-from synapsefs.services.collections.known import KnownContent, LocalContent
-from synapsefs.services.collections.listing import Listing, version_of
-from synapsefs.services.collections.metadata import NAMING_KEYS, settable_problems
-from synapsefs.services.collections.plan import (
+from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.composition import (
     NewFile,
     StagedFile,
-    Wish,
+    UnitOptions,
     check_place,
     require_free,
     specification_of,
 )
+from synapsefs.services.collections.dedup import ContentLookup, LocalContent
+from synapsefs.services.collections.editing import NO_SUCH_ROUTE
+from synapsefs.services.collections.groups import own_groups
+from synapsefs.services.collections.index_cache import Indexes
+from synapsefs.services.collections.listing import PathResolver, version_of
+from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
-from synapsefs.services.collections.records import BoundFile, record_of
+from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.sizes import Sizes
+from synapsefs.services.collections.unit import UnitFile, record_of
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
 from synapsefs.services.shared import SharedChanges
@@ -79,19 +79,19 @@ class CollectionsService:
         self, transport: Transport, endpoint: Endpoint, expiry: float, *, chosen_expiry: bool
     ) -> None:
         self._transport = transport
-        self.api = CollectionsApi(transport, endpoint)
+        self.api = CollectionsClient(transport, endpoint)
         self.history = self.references = self.searching = None
         self._changes = changes = SharedChanges(self.root, endpoint)
-        self._directory = CollectionDirectory(
+        self._directory = CollectionCatalog(
             self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
         )
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
-        self._listing = Listing(self._directory, self._indexes)
+        self._listing = PathResolver(self._directory, self._indexes)
         self.entry, self.children = self._listing.entry, self._listing.children
         self.entries, self.descendants = self._listing.entries, self._listing.descendants
         self._sizes = Sizes(transport, self.api, self._directory)
-        self._direct = DirectRoute(self.api, transport)
-        self._known = KnownContent(self.api)
+        self._direct = PresignedUploader(self.api, transport)
+        self._known = ContentLookup(self.api)
         self.units = Units(self.api, self._directory, self._indexes)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
         self.annotations = UnitAnnotations(self._directory, self._publisher, changes)
@@ -110,7 +110,7 @@ class CollectionsService:
         """Open a data file: its URL comes from the unit, and again from it when refused."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
-        file: BoundFile = entry.record
+        file: UnitFile = entry.record
 
         async def locate(renew: bool) -> str:
             if renew or not file.url:
@@ -125,7 +125,7 @@ class CollectionsService:
             locate=locate,
         )
 
-    async def _fresh_url(self, file: BoundFile, about: str) -> str:
+    async def _fresh_url(self, file: UnitFile, about: str) -> str:
         unit = record_of(await self.api.unit(file.unit.identifier, about))
         now = unit.files.get(file.specification)
         if now is None or now.checksum != file.checksum:
@@ -156,7 +156,7 @@ class CollectionsService:
             if complete:
                 await self._publisher.check(collection, wanted)
 
-    def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
+    def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
         taken = {ARCHIVE, METADATA}
         wrong = [f"{name} is not taken by collections" for name in options if name not in taken]
@@ -169,11 +169,11 @@ class CollectionsService:
         self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
     ) -> CollectionUpload:
         """Begin to write a data file."""
-        self.require_options(location, options)
+        self.check_options(location, options)
         collection = await self._directory.find(location)
         check_place(location, collection.specifications)
         if exclusive:
-            await self.refuse_existing([location])
+            await self.check_absent([location])
         return CollectionUpload(
             self.api,
             location,
@@ -204,7 +204,7 @@ class CollectionsService:
             ]
         )
 
-    async def send_together(
+    async def upload_many(
         self,
         sources: Sequence[LocalSource],
         progress: Callable[[int], None],
@@ -218,7 +218,7 @@ class CollectionsService:
         if len(sources) <= options.max_concurrency:
             return {}
         chosen = [source for source in sources if 0 < source.size <= options.block_size]
-        await self.refuse_existing([source.location for source in chosen if source.exclusive])
+        await self.check_absent([source.location for source in chosen if source.exclusive])
         files = [
             Outgoing(
                 item.path, item.size, item.location.name, item.location.path, progress, counter
@@ -249,7 +249,7 @@ class CollectionsService:
         then: Callable[[], Awaitable[None]] | None,
         began: float,
     ) -> None:
-        await self.refuse_existing([item.location for item in staged if item.exclusive])
+        await self.check_absent([item.location for item in staged if item.exclusive])
         files = {
             item.location: NewFile(item.location, item.handle.checksum, item.size, item.handle.wish)
             for item in staged
@@ -286,7 +286,7 @@ class CollectionsService:
     async def _identifiers(self, locations: Sequence[Location]) -> list[int]:
         return [collection.identifier for collection, _ in await self._by_collection(locations)]
 
-    async def refuse_existing(self, locations: Sequence[Location]) -> None:
+    async def check_absent(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
         for collection, group in await self._by_collection(locations):
             index = await self._indexes.get(collection, newest=True)
@@ -348,7 +348,7 @@ class CollectionsService:
             raise AlreadyExistsError("the collection is there already", location.path)
 
     async def _make_folder(
-        self, collection: CollectionRecord, location: Location, *, exist_ok: bool
+        self, collection: Collection, location: Location, *, exist_ok: bool
     ) -> None:
         """See that there can be a folder; it is there as soon as a file in it is.
 
@@ -429,7 +429,7 @@ class CollectionsService:
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
             raise UnsupportedError("a service's root cannot be removed", entry.location.path)
-        record: CollectionRecord = entry.record
+        record: Collection = entry.record
         await self._directory.delete(record)
         self._indexes.drop(record.identifier)
 
@@ -468,8 +468,8 @@ class CollectionsService:
 
     async def _by_collection(
         self, locations: Sequence[Location]
-    ) -> list[tuple[CollectionRecord, list[Location]]]:
-        grouped: dict[int, tuple[CollectionRecord, list[Location]]] = {}
+    ) -> list[tuple[Collection, list[Location]]]:
+        grouped: dict[int, tuple[Collection, list[Location]]] = {}
         for location in locations:
             if not location.container:
                 raise FolderError("a file needs a collection", location.path)
@@ -478,19 +478,19 @@ class CollectionsService:
         return list(grouped.values())
 
 
-def _wish(options: Mapping[str, Any]) -> Wish | None:
+def _wish(options: Mapping[str, Any]) -> UnitOptions | None:
     """Read what the options of a write ask of the unit."""
     given = options.get(METADATA)
     if not given:
         return None
-    return Wish({name: value for name, value in given.items() if name not in NAMING_KEYS})
+    return UnitOptions({name: value for name, value in given.items() if name not in NAMING_KEYS})
 
 
 def _is_own(entry: Entry) -> bool:
     return entry.location.root is Root.COLLECTIONS
 
 
-def _copy_of(file: BoundFile, groups: Mapping[int, tuple[str, ...]]) -> StagedFile:
+def _copy_of(file: UnitFile, groups: Mapping[int, tuple[str, ...]]) -> StagedFile:
     """Give the file again, with its unit's metadata and groups."""
     meta = {name: value for name, value in file.unit.own_meta.items() if name not in NAMING_KEYS}
-    return StagedFile(file.checksum, Wish(meta, groups.get(file.unit.identifier)))
+    return StagedFile(file.checksum, UnitOptions(meta, groups.get(file.unit.identifier)))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import SynapseError
-from synapsefs.objects import Content, object_size
+from synapsefs.remote_object import Content, object_size
 from synapsefs.services.base import Entry
-from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.directory import CollectionDirectory
-from synapsefs.services.collections.records import BoundFile
+from synapsefs.services.collections.catalog import CollectionCatalog
+from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.unit import UnitFile
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -33,15 +33,15 @@ class Sizes:
     def __init__(
         self,
         transport: Transport,
-        api: CollectionsApi,
-        directory: CollectionDirectory,
+        api: CollectionsClient,
+        directory: CollectionCatalog,
     ) -> None:
         self._transport = transport
         self._api = api
         self._directory = directory
         self._known: dict[str, int] = {}
 
-    def of(self, file: BoundFile) -> int | None:
+    def of(self, file: UnitFile) -> int | None:
         """Give a file's size in bytes if it is known, from a listing or of the same content."""
         return self._known.get(file.checksum) if file.size is None else file.size
 
@@ -55,11 +55,11 @@ class Sizes:
         left = self._without_size(unknown)
 
         async def probe(entry: Entry) -> None:
-            file: BoundFile = entry.record
+            file: UnitFile = entry.record
             file.size = await object_size(self._transport, await content(entry))
             self._remember({file.checksum: file.size})
 
-        await limits.gather(map(probe, left), self._transport.options.max_concurrency)
+        await concurrency.gather(map(probe, left), self._transport.options.max_concurrency)
 
     def _without_size(self, entries: Sequence[Entry]) -> list[Entry]:
         """Note the sizes that are known of files; give those whose size is not."""

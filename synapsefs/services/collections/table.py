@@ -16,7 +16,8 @@ from typing import IO, Any
 
 from synapsefs.errors import ChangedError, InvalidRequestError
 from synapsefs.location import PROTOCOL
-from synapsefs.services.collections.api import CollectionsApi
+from synapsefs.services.collections.catalog import Collection
+from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.columns import (
     NOTHING,
     PREFIX,
@@ -27,11 +28,10 @@ from synapsefs.services.collections.columns import (
     kind_of,
     unified,
 )
-from synapsefs.services.collections.directory import CollectionRecord
 from synapsefs.services.collections.groups import group_names
 from synapsefs.services.collections.order import Shown, Version, Versions
 from synapsefs.services.collections.pages import KEPT_CHANGING, LISTING_ATTEMPTS, PageCheck
-from synapsefs.services.collections.records import BoundFile, UnitRecord, record_of
+from synapsefs.services.collections.unit import Unit, UnitFile, record_of
 from synapsefs.wire.collections import v1
 
 FIXED = ("id", "key", "groups", "created", "checksum")
@@ -53,7 +53,7 @@ class UnitListing:
         Ids of groups whose names must be asked for.
     """
 
-    collection: CollectionRecord
+    collection: Collection
     kinds: dict[str, str] = field(default_factory=dict)
     foreign_groups: set[int] = field(default_factory=set)
     _seen: set[int] = field(default_factory=set)
@@ -69,7 +69,7 @@ class UnitListing:
         rows = [self._row(record_of(unit)) for unit in fresh.values()]
         self._spool.write(json.dumps(rows).encode() + b"\n")
 
-    def _row(self, unit: UnitRecord) -> dict[str, Any]:
+    def _row(self, unit: Unit) -> dict[str, Any]:
         for file in unit.files.values():
             place = file.segments
             self._folders.update(hash(place[:depth]) for depth in range(2, len(place)))
@@ -114,10 +114,10 @@ class UnitListing:
 
     def _paths(self, row: Mapping[str, Any]) -> dict[str, str]:
         """Give the URLs of a unit's files, as the filesystem names them."""
-        unit = UnitRecord(row["id"], {}, None)
+        unit = Unit(row["id"], {}, None)
         found = {}
         for specification, name in row["files"].items():
-            file = BoundFile(unit, specification, name, "", "", None)
+            file = UnitFile(unit, specification, name, "", "", None)
             shown = self._shown(hash(file.segments), unit.identifier)
             if shown is Shown.NOWHERE:
                 continue
@@ -262,8 +262,8 @@ def _expression(filters: Any) -> Any:
 
 
 async def unit_batches(
-    api: CollectionsApi,
-    collection: CollectionRecord,
+    api: CollectionsClient,
+    collection: Collection,
     columns: Sequence[str] | None,
     filters: Any,
 ) -> AsyncIterator[Any]:

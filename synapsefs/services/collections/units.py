@@ -10,14 +10,14 @@ from typing import Any
 from synapsefs.errors import InvalidPathError, InvalidRequestError, SynapseError
 from synapsefs.location import Location, Root, escape, escape_key, split_suffix
 from synapsefs.services.base import Staged
-from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.directory import CollectionDirectory, CollectionRecord
+from synapsefs.services.collections.catalog import Collection, CollectionCatalog
+from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.composition import StagedFile, UnitOptions, check_place
 from synapsefs.services.collections.index import CollectionIndex
-from synapsefs.services.collections.indexes import Indexes
-from synapsefs.services.collections.metadata import NAMING_KEYS, settable_problems
-from synapsefs.services.collections.plan import StagedFile, Wish, check_place
-from synapsefs.services.collections.records import UnitRecord
+from synapsefs.services.collections.index_cache import Indexes
+from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.table import unit_batches
+from synapsefs.services.collections.unit import Unit
 from synapsefs.wire.collections import constants, v1
 
 
@@ -25,10 +25,10 @@ from synapsefs.wire.collections import constants, v1
 class UnitPlan:
     """A unit to be written: where each of its files goes, and what it shall carry."""
 
-    collection: CollectionRecord
+    collection: Collection
     key: str
     places: Mapping[str, Location]
-    wish: Wish
+    wish: UnitOptions
 
     def bind(self, staged: Sequence[Staged]) -> list[Staged]:
         """Tie files that have arrived to this unit."""
@@ -56,7 +56,7 @@ class Units:
     """
 
     def __init__(
-        self, api: CollectionsApi, directory: CollectionDirectory, indexes: Indexes
+        self, api: CollectionsClient, directory: CollectionCatalog, indexes: Indexes
     ) -> None:
         self._api = api
         self._directory = directory
@@ -89,7 +89,7 @@ class Units:
             yield batch
 
 
-def unit_info(unit: UnitRecord, collection: CollectionRecord) -> dict[str, Any]:
+def unit_info(unit: Unit, collection: Collection) -> dict[str, Any]:
     """Describe a unit that is there."""
     place = collection.location
     return {
@@ -104,13 +104,13 @@ def unit_info(unit: UnitRecord, collection: CollectionRecord) -> dict[str, Any]:
     }
 
 
-def settable(unit: UnitRecord) -> dict[str, Any]:
+def settable(unit: Unit) -> dict[str, Any]:
     """Give a unit's metadata without what follows from its files."""
     return {name: value for name, value in unit.own_meta.items() if name not in NAMING_KEYS}
 
 
 def plan_unit(
-    collection: CollectionRecord,
+    collection: Collection,
     sources: Mapping[str, str | None],
     *,
     key: str | None,
@@ -154,7 +154,7 @@ def plan_unit(
     if found:
         raise InvalidRequestError("; ".join(dict.fromkeys(found)), collection.location.path)
     own = {name: value for name, value in (meta or {}).items() if name not in NAMING_KEYS}
-    wish = Wish(own, None if groups is None else tuple(groups), whole=True)
+    wish = UnitOptions(own, None if groups is None else tuple(groups), whole=True)
     return UnitPlan(collection, key, places, wish)
 
 
@@ -180,7 +180,7 @@ def _group_problems(groups: Sequence[str] | None) -> Iterator[str]:
             yield f"a group's name has 1 to {constants.GROUP_NAME_MAX} characters: {name!r}"
 
 
-def _metadata_problems(meta: Any, collection: CollectionRecord) -> Iterable[str]:
+def _metadata_problems(meta: Any, collection: Collection) -> Iterable[str]:
     if not isinstance(meta, Mapping):
         return ["meta is a mapping"]
     found = list(settable_problems(meta))
@@ -189,7 +189,7 @@ def _metadata_problems(meta: Any, collection: CollectionRecord) -> Iterable[str]
     return found
 
 
-def _place_problems(place: Location, collection: CollectionRecord) -> Iterator[str]:
+def _place_problems(place: Location, collection: Collection) -> Iterator[str]:
     try:
         check_place(place, collection.specifications)
     except (InvalidPathError, SynapseError) as error:
@@ -198,7 +198,7 @@ def _place_problems(place: Location, collection: CollectionRecord) -> Iterator[s
 
 def _key_of(
     sources: Mapping[str, str | None],
-    collection: CollectionRecord,
+    collection: Collection,
     meta: Mapping[str, Any],
     groups: Sequence[str] | None,
 ) -> str:

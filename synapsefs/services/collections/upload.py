@@ -27,12 +27,12 @@ from synapsefs.errors import (
     NotFoundError,
     SynapseError,
 )
-from synapsefs.localfile import Spool
+from synapsefs.local.files import Spool
 from synapsefs.location import Location
-from synapsefs.services.base import Memory, Source, Staged
-from synapsefs.services.collections.api import CollectionsApi
-from synapsefs.services.collections.direct import DirectRoute, Outgoing
-from synapsefs.services.collections.plan import StagedFile, Wish
+from synapsefs.services.base import Source, Staged, UploadState
+from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.composition import StagedFile, UnitOptions
+from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.wire.collections import constants, v1
 
@@ -82,14 +82,14 @@ class CollectionUpload:
 
     def __init__(
         self,
-        api: CollectionsApi,
+        api: CollectionsClient,
         location: Location,
         *,
         part_size: int,
         size: int | None,
         exclusive: bool,
-        wish: Wish | None = None,
-        direct: DirectRoute | None = None,
+        wish: UnitOptions | None = None,
+        direct: PresignedUploader | None = None,
     ) -> None:
         self.part_size = part_size
         self._api = api
@@ -106,7 +106,7 @@ class CollectionUpload:
         self._spool: IO[bytes] | None = None
         self._flight: asyncio.Task[None] | None = None
         self._failure: SynapseError | None = None
-        self._memory: Memory | None = None
+        self._memory: UploadState | None = None
 
     async def write(self, part: bytes | memoryview, *, last: bool) -> None:
         """Take the next part; it is hashed and sent while the caller fills the one after it."""
@@ -250,7 +250,7 @@ class CollectionUpload:
 class Chunks:
     """A chunked upload of the service: where it stands, and how to find out when that is unsure."""
 
-    def __init__(self, api: CollectionsApi, location: Location) -> None:
+    def __init__(self, api: CollectionsClient, location: Location) -> None:
         self._api = api
         self._about = location.path
         self._name = location.name

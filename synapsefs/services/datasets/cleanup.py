@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable, Coroutine
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import NotFoundError, SynapseError
 from synapsefs.services.base import aware
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import from_response
 from synapsefs.services.datasets.index import DatasetIndex
-from synapsefs.services.datasets.notes import HELPER_NAME, HIDDEN_TAG, MARK, TARGET, marks_in
-from synapsefs.services.datasets.records import looked_at
+from synapsefs.services.datasets.metadata import HELPER_NAME, HIDDEN_TAG, MARK, TARGET, marks_in
 from synapsefs.services.datasets.sources import told_by
 from synapsefs.wire.datasets import answers, constants
 
@@ -54,7 +54,7 @@ async def finished(
         raise
 
 
-async def delete_quietly(api: DatasetsApi, identifier: str, about: str) -> None:
+async def delete_quietly(api: DatasetsClient, identifier: str, about: str) -> None:
     """Delete an entry of this package's own, if that can be done within a moment."""
     try:
         async with asyncio.timeout(SECONDS):
@@ -96,7 +96,7 @@ class Sweeper:
         The service.
     """
 
-    def __init__(self, api: DatasetsApi) -> None:
+    def __init__(self, api: DatasetsClient) -> None:
         self._api = api
         self._seen: set[str] = set()
 
@@ -113,7 +113,7 @@ class Sweeper:
             if entry.id not in self._seen and _may_be_left(entry, index.latest)
         ]
         self._seen.update(entry.id for entry in old)
-        await limits.gather((self._remove(entry, about) for entry in old), AT_A_TIME)
+        await concurrency.gather((self._remove(entry, about) for entry in old), AT_A_TIME)
 
     async def _remove(self, listed: answers.Entry, about: str) -> None:
         with contextlib.suppress(SynapseError):
@@ -123,7 +123,7 @@ class Sweeper:
                 await remove_source(self._api, found, about)
 
 
-async def remove_source(api: DatasetsApi, found: answers.EntryResponse, about: str) -> None:
+async def remove_source(api: DatasetsClient, found: answers.EntryResponse, about: str) -> None:
     """Delete an entry that only brought content, or disable it where a file may have it there."""
     entry = found.data_storage
     if entry.status == constants.Status.ACTIVE and await _is_needed(api, found, about):
@@ -132,8 +132,8 @@ async def remove_source(api: DatasetsApi, found: answers.EntryResponse, about: s
         await api.delete_entry(entry.id, about)
 
 
-async def _is_needed(api: DatasetsApi, found: answers.EntryResponse, about: str) -> bool:
-    if looked_at(found).text is not None:
+async def _is_needed(api: DatasetsClient, found: answers.EntryResponse, about: str) -> bool:
+    if from_response(found).text is not None:
         return False
     target = _marks(found).get(TARGET)
     if not isinstance(target, str):

@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
+from synapsefs.concurrency import Locks
 from synapsefs.errors import (
     ConflictError,
     FolderError,
@@ -14,15 +15,14 @@ from synapsefs.errors import (
     NotFoundError,
     SynapseError,
 )
-from synapsefs.limits import Locks
 from synapsefs.location import Location, unescape
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.index import DatasetIndex
-from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import Notes
-from synapsefs.services.datasets.records import EntryRecord, looked_at
-from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
-from synapsefs.services.tree import Folder
+from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.datasets.metadata import EntryAttributes
+from synapsefs.services.tree import DirectoryNode
 from synapsefs.wire.datasets import requests
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Folders:
         What is there.
     """
 
-    def __init__(self, api: DatasetsApi, registry: DatasetRegistry, indexes: Indexes) -> None:
+    def __init__(self, api: DatasetsClient, registry: DatasetCatalog, indexes: Indexes) -> None:
         self._api = api
         self._registry = registry
         self._indexes = indexes
@@ -47,7 +47,7 @@ class Folders:
 
     async def index(
         self, location: Location, since: float | None = None
-    ) -> tuple[DatasetRecord, DatasetIndex]:
+    ) -> tuple[Dataset, DatasetIndex]:
         """Give the dataset that a path lies in, and what it holds.
 
         Parameters
@@ -58,14 +58,12 @@ class Folders:
             As :meth:`Indexes.get` takes it.
         """
 
-        async def read(dataset: DatasetRecord) -> tuple[DatasetRecord, DatasetIndex]:
+        async def read(dataset: Dataset) -> tuple[Dataset, DatasetIndex]:
             return dataset, await self._indexes.get(dataset, since=since)
 
         return await self.in_dataset(location, read)
 
-    async def in_dataset(
-        self, location: Location, work: Callable[[DatasetRecord], Awaitable[T]]
-    ) -> T:
+    async def in_dataset(self, location: Location, work: Callable[[Dataset], Awaitable[T]]) -> T:
         """Do something in a dataset; once more when another one has its name by now.
 
         Another process may have deleted the dataset, and made another of its name.
@@ -88,22 +86,22 @@ class Folders:
         NotAFolderError
             When a file is in the way.
         """
-        if isinstance(index.at(location.inner), Folder):
+        if isinstance(index.at(location.inner), DirectoryNode):
             raise FolderError("there is a directory already", location.path)
         for depth in range(1, len(location.inner)):
             found = index.at(location.inner[:depth])
-            if isinstance(found, EntryRecord):
+            if isinstance(found, StoredEntry):
                 found = await self._indexes.decided(found, location.path)
                 if found.kind == "file":
                     raise NotAFolderError("a file is in the way of a directory", location.path)
 
     async def ensure(
         self,
-        dataset: DatasetRecord,
+        dataset: Dataset,
         segments: tuple[str, ...],
         about: str,
         *,
-        notes: Notes | None = None,
+        notes: EntryAttributes | None = None,
         since: float | None = None,
     ) -> str | None:
         """Give the id of a directory, creating what is missing of it; None for the dataset.
@@ -138,10 +136,10 @@ class Folders:
 
     async def _ensure(
         self,
-        dataset: DatasetRecord,
+        dataset: Dataset,
         segments: tuple[str, ...],
         about: str,
-        notes: Notes | None,
+        notes: EntryAttributes | None,
         since: float | None,
     ) -> str | None:
         began = time.monotonic()
@@ -153,14 +151,14 @@ class Folders:
             for depth in range(1, len(segments) + 1):
                 place = segments[:depth]
                 found = await self._at(index, place, about)
-                said = notes if notes and place == segments else Notes()
+                said = notes if notes and place == segments else EntryAttributes()
                 parent = found or await self._create(dataset, place, parent, about, said)
             return parent
 
     async def _at(self, index: DatasetIndex, segments: tuple[str, ...], about: str) -> str | None:
         """Give the id of a directory that is there."""
         found = index.at(segments)
-        if isinstance(found, EntryRecord):
+        if isinstance(found, StoredEntry):
             found = await self._indexes.decided(found, about)
             if found.kind != "directory":
                 raise NotAFolderError("a file is in the way of a directory", about)
@@ -173,11 +171,11 @@ class Folders:
 
     async def _create(
         self,
-        dataset: DatasetRecord,
+        dataset: Dataset,
         segments: tuple[str, ...],
         parent: str | None,
         about: str,
-        notes: Notes,
+        notes: EntryAttributes,
     ) -> str:
         entry = requests.EntryCreate(
             name=unescape(segments[-1]),
@@ -187,7 +185,7 @@ class Folders:
         )
 
         async def create() -> str:
-            made = looked_at(await self._api.create_entry(entry, about, replay=False))
+            made = from_response(await self._api.create_entry(entry, about, replay=False))
             made.kind, made.dataset = "directory", dataset.identifier
             self._indexes.holding(made).put(made)
             return made.identifier

@@ -9,9 +9,9 @@ from datetime import datetime
 
 from synapsefs.location import Root, escape, id_of, split_suffix, unescape, with_id
 from synapsefs.services.base import aware
-from synapsefs.services.datasets.notes import HIDDEN_TAG
-from synapsefs.services.datasets.records import EntryRecord, keep_known, listed
-from synapsefs.services.tree import Folder
+from synapsefs.services.datasets.entry import StoredEntry, keep_known, listed
+from synapsefs.services.datasets.metadata import HIDDEN_TAG
+from synapsefs.services.tree import DirectoryNode
 from synapsefs.wire.datasets import answers, constants
 
 
@@ -43,8 +43,8 @@ class DatasetIndex:
 
     def __init__(self, dataset: str) -> None:
         self.dataset = dataset
-        self.tree: Folder[EntryRecord] = Folder()
-        self.records: dict[str, EntryRecord] = {}
+        self.tree: DirectoryNode[StoredEntry] = DirectoryNode()
+        self.records: dict[str, StoredEntry] = {}
         self.paths: dict[str, tuple[str, ...]] = {}
         self.loaded_at: float | None = None
         self.read_at = float("-inf")
@@ -52,15 +52,15 @@ class DatasetIndex:
         self.internal: list[answers.Entry] = []
         self.latest: datetime | None = None
         self._aliases: dict[str, str] | None = None
-        self._namesakes: dict[str, list[EntryRecord]] = {}
-        self._changes: dict[str, tuple[float, EntryRecord | None]] = {}
-        self._doubles: dict[str, list[EntryRecord]] = {}
+        self._namesakes: dict[str, list[StoredEntry]] = {}
+        self._changes: dict[str, tuple[float, StoredEntry | None]] = {}
+        self._doubles: dict[str, list[StoredEntry]] = {}
 
-    def doubles(self, record: EntryRecord) -> list[EntryRecord]:
+    def doubles(self, record: StoredEntry) -> list[StoredEntry]:
         """Give the further entries that are shown as one with this one."""
         return self._doubles.get(record.identifier, [])
 
-    def namesakes(self, record: EntryRecord) -> list[EntryRecord]:
+    def namesakes(self, record: StoredEntry) -> list[StoredEntry]:
         """Give the other files of the same name in the same directory."""
         return self._namesakes.get(record.identifier, [])
 
@@ -106,7 +106,7 @@ class DatasetIndex:
         self.read_at, self.loaded_at = began, time.monotonic()
         self.load_seconds = self.loaded_at - began
 
-    def put(self, record: EntryRecord) -> None:
+    def put(self, record: StoredEntry) -> None:
         """Add an entry, or take what was learnt about one."""
         if record.entry.status != constants.Status.ACTIVE:
             return
@@ -117,7 +117,7 @@ class DatasetIndex:
         if not self._put_in_place(record):
             self._arrange()
 
-    def _put_in_place(self, record: EntryRecord) -> bool:
+    def _put_in_place(self, record: StoredEntry) -> bool:
         """Place a record without arranging the whole tree; False where that takes more thought."""
         parent = record.entry.parent_id
         above = self.paths.get(parent) if parent in self.records else ()
@@ -150,7 +150,7 @@ class DatasetIndex:
         if not simple:
             self._arrange()
 
-    def _remove_in_place(self, record: EntryRecord) -> bool:
+    def _remove_in_place(self, record: StoredEntry) -> bool:
         """Take a file away without arranging the whole tree; False where that takes more."""
         self._aliases = None
         place = self.paths.get(record.identifier)
@@ -165,9 +165,9 @@ class DatasetIndex:
         return True
 
     def _arrange(self) -> None:
-        self.tree, self.paths, self._doubles = Folder(), {}, {}
+        self.tree, self.paths, self._doubles = DirectoryNode(), {}, {}
         self._namesakes, self._aliases = {}, None
-        below: dict[str | None, list[EntryRecord]] = {}
+        below: dict[str | None, list[StoredEntry]] = {}
         for record in self.records.values():
             parent = record.entry.parent_id
             below.setdefault(parent if parent in self.records else None, []).append(record)
@@ -180,11 +180,11 @@ class DatasetIndex:
             waiting += [one for one in found if not below.keys().isdisjoint(one[0])]
 
     def _arrange_children(
-        self, children: Iterable[EntryRecord], above: tuple[str, ...]
+        self, children: Iterable[StoredEntry], above: tuple[str, ...]
     ) -> list[tuple[list[str | None], tuple[str, ...]]]:
         """Place what one directory holds; give the ids and places that may hold more."""
-        held: dict[str, list[EntryRecord]] = {}
-        named: dict[tuple[str, str | None], list[EntryRecord]] = {}
+        held: dict[str, list[StoredEntry]] = {}
+        named: dict[tuple[str, str | None], list[StoredEntry]] = {}
         for record in sorted(children, key=_newest_first):
             name = escape(record.entry.name, Root.DATASETS) if record.entry.name else ""
             if name and record.kind != "directory":
@@ -256,7 +256,7 @@ class DatasetIndex:
         place = self.paths.get(key)
         return place if place and place[:-1] == segments[:-1] else None
 
-    def at(self, segments: tuple[str, ...]) -> EntryRecord | Folder[EntryRecord] | None:
+    def at(self, segments: tuple[str, ...]) -> StoredEntry | DirectoryNode[StoredEntry] | None:
         """Find a file or directory by path, ``@<entry id>`` or ``@<short alias>`` in it or not."""
         if not segments:
             return self.tree
@@ -269,7 +269,7 @@ def _shown(entry: answers.Entry) -> bool:
 
 
 def _cut_cycles(
-    below: dict[str | None, list[EntryRecord]], records: Mapping[str, EntryRecord]
+    below: dict[str | None, list[StoredEntry]], records: Mapping[str, StoredEntry]
 ) -> None:
     """Move what lies in itself, directly or not, to the top: an entry of each cycle."""
     rooted: set[str] = set()
@@ -286,19 +286,19 @@ def _cut_cycles(
         rooted.update(trail)
 
 
-def creation_order(record: EntryRecord) -> tuple[float, str]:
+def creation_order(record: StoredEntry) -> tuple[float, str]:
     """Order entries by their creation, which unlike the last change stays the same."""
     created = aware(record.entry.created_at)
     return (created.timestamp() if created else 0.0, record.identifier)
 
 
-def _newest_first(record: EntryRecord) -> tuple[float, str]:
+def _newest_first(record: StoredEntry) -> tuple[float, str]:
     """Order by the last change: what was published last is what its writer was told is there."""
     changed = aware(record.entry.modified_at)
     return (-changed.timestamp() if changed else 0.0, record.identifier)
 
 
-def _same(one: EntryRecord, other: EntryRecord) -> bool:
+def _same(one: StoredEntry, other: StoredEntry) -> bool:
     """Say whether two entries of one name are shown as one."""
     if one.kind == other.kind == "directory":
         return one.pieces is None and other.pieces is None

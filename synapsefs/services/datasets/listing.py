@@ -6,19 +6,19 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import NotFoundError
 from synapsefs.location import Location, Root, id_of
 from synapsefs.services.base import Entry, directory
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.catalog import ROOT, Dataset, DatasetCatalog
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.index import DatasetIndex
-from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.records import EntryRecord, looked_at
-from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
-from synapsefs.services.tree import Folder, is_empty
+from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.tree import DirectoryNode, is_empty
 
 
-class Listing:
+class PathResolver:
     """Looks up paths.
 
     Parameters
@@ -34,7 +34,7 @@ class Listing:
     """
 
     def __init__(
-        self, api: DatasetsApi, registry: DatasetRegistry, indexes: Indexes, at_a_time: int
+        self, api: DatasetsClient, registry: DatasetCatalog, indexes: Indexes, at_a_time: int
     ) -> None:
         self._api = api
         self._registry = registry
@@ -100,7 +100,7 @@ class Listing:
         except NotFoundError:
             return None
 
-    async def _within(self, dataset: DatasetRecord, location: Location, *, refresh: bool) -> Entry:
+    async def _within(self, dataset: Dataset, location: Location, *, refresh: bool) -> Entry:
         began = time.monotonic()
         place = dataset.location.child(*location.inner)
         index = await self._indexes.get(dataset, refresh=refresh)
@@ -130,9 +130,9 @@ class Listing:
         place = dataset.location.child(*segments, *location.inner)
         return await self.entry(place) if location.inner else found.entry_at(place)
 
-    async def _identified(self, location: Location) -> EntryRecord:
+    async def _identified(self, location: Location) -> StoredEntry:
         identifier = id_of(location.container, Root.DATASETS) or ""
-        return looked_at(await self._api.entry(identifier, location.path))
+        return from_response(await self._api.entry(identifier, location.path))
 
     async def at(self, index: DatasetIndex, place: Location) -> Entry | None:
         """Give what an index has at a place."""
@@ -140,10 +140,10 @@ class Listing:
         place = Location((*place.segments[:2], *index.canonical(place.inner)))
         for depth in range(1, len(place.inner) + 1):
             above = index.at(place.inner[:depth])
-            if isinstance(above, EntryRecord):
+            if isinstance(above, StoredEntry):
                 await self._indexes.decided(above, place.path)
         found = index.at(place.inner)
-        if isinstance(found, EntryRecord):
+        if isinstance(found, StoredEntry):
             return _entry(place, replace(found, by_id=True) if by_id else found)
         if found is None:
             return None
@@ -182,7 +182,7 @@ class Listing:
             for segments, below, record in folder.walk()
         ]
 
-    async def _folder(self, location: Location, *, refresh: bool) -> Folder[EntryRecord]:
+    async def _folder(self, location: Location, *, refresh: bool) -> DirectoryNode[StoredEntry]:
         """Give the tree below a directory that is known to exist, every kind decided.
 
         That it is empty is not believed from an earlier listing.
@@ -190,7 +190,9 @@ class Listing:
         try:
             dataset = await self._registry.find(location)
         except NotFoundError:
-            return (await self._identified(location)).tree().folder(location.inner) or Folder()
+            return (await self._identified(location)).tree().folder(
+                location.inner
+            ) or DirectoryNode()
         try:
             index = await self._index(dataset, location, refresh=refresh)
         except NotFoundError as error:
@@ -199,13 +201,11 @@ class Listing:
             return await self._folder(location, refresh=False)
         unsure = [record for record in index.records.values() if record.kind is None]
         work = (self._indexes.look(record, location.path) for record in unsure)
-        await limits.gather(work, self._at_a_time)
+        await concurrency.gather(work, self._at_a_time)
         found = index.at(location.inner)
-        return found if isinstance(found, Folder) else Folder()
+        return found if isinstance(found, DirectoryNode) else DirectoryNode()
 
-    async def _index(
-        self, dataset: DatasetRecord, location: Location, *, refresh: bool
-    ) -> DatasetIndex:
+    async def _index(self, dataset: Dataset, location: Location, *, refresh: bool) -> DatasetIndex:
         began = time.monotonic()
         index = await self._indexes.get(dataset, refresh=refresh)
         seen_before = self._indexes.as_of(dataset.identifier) < began
@@ -214,5 +214,5 @@ class Listing:
         return index
 
 
-def _entry(place: Location, record: EntryRecord | None) -> Entry:
+def _entry(place: Location, record: StoredEntry | None) -> Entry:
     return directory(place) if record is None else record.entry_at(place)

@@ -7,24 +7,24 @@ import contextlib
 import time
 from typing import Any
 
-from synapsefs.archive import SUFFIX
 from synapsefs.errors import ConflictError, InvalidRequestError, NotFoundError, SynapseError
+from synapsefs.local.zip import SUFFIX
 from synapsefs.location import Location, unescape
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
 from synapsefs.services.datasets.cleanup import SECONDS, delete_quietly, finished, remove_source
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.folders import Folders, is_outdated
-from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import (
+from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.datasets.metadata import (
     HELPER_NAME,
     HIDDEN_TAG,
     TARGET,
-    Notes,
+    EntryAttributes,
     marked,
     marks_in,
     unmarked,
 )
-from synapsefs.services.datasets.records import EntryRecord
-from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.sources import told_by
 from synapsefs.services.datasets.upload import Purpose
 from synapsefs.wire.datasets import answers, constants, requests
@@ -51,12 +51,12 @@ class PendingEntries:
 
     def __init__(
         self,
-        api: DatasetsApi,
+        api: DatasetsClient,
         folders: Folders,
-        registry: DatasetRegistry,
+        registry: DatasetCatalog,
         indexes: Indexes,
         location: Location,
-        notes: Notes,
+        notes: EntryAttributes,
         *,
         new: bool = False,
     ) -> None:
@@ -73,7 +73,7 @@ class PendingEntries:
     async def create(self, marks: dict[str, Any]) -> answers.EntryResponse:
         """Create one, given what this package notes of its content."""
 
-        async def make(dataset: DatasetRecord) -> answers.EntryResponse:
+        async def make(dataset: Dataset) -> answers.EntryResponse:
             try:
                 return await self._create(dataset, marks)
             except (NotFoundError, InvalidRequestError, ConflictError) as error:
@@ -84,7 +84,7 @@ class PendingEntries:
 
         return await self._folders.in_dataset(self._location, make)
 
-    async def _create(self, dataset: DatasetRecord, marks: dict[str, Any]) -> answers.EntryResponse:
+    async def _create(self, dataset: Dataset, marks: dict[str, Any]) -> answers.EntryResponse:
         about = self._location.path
         wanted = await self._wanted(dataset, marks)
 
@@ -125,7 +125,7 @@ class PendingEntries:
                 ):
                     await remove_source(self._api, found, about)
 
-    async def _wanted(self, dataset: DatasetRecord, marks: dict[str, Any]) -> requests.EntryCreate:
+    async def _wanted(self, dataset: Dataset, marks: dict[str, Any]) -> requests.EntryCreate:
         location, notes = self._location, self._notes
         replaced = None if self._new else await self._replaced(dataset)
         own_name = unescape(location.name)
@@ -148,11 +148,11 @@ class PendingEntries:
             tags=tags,
         )
 
-    async def _replaced(self, dataset: DatasetRecord) -> EntryRecord | None:
+    async def _replaced(self, dataset: Dataset) -> StoredEntry | None:
         """Give the file that is there, with all that it says."""
         index = await self._indexes.get(dataset, since=self._since)
         found = index.at(self._location.inner)
-        if not isinstance(found, EntryRecord):
+        if not isinstance(found, StoredEntry):
             return None
         try:
             return await self._indexes.told(found, self._location.path)
@@ -160,7 +160,7 @@ class PendingEntries:
             self._indexes.removed([found])
             return await self._replaced(dataset)
 
-    async def _decided(self, dataset: DatasetRecord, replaced: EntryRecord | None) -> Purpose:
+    async def _decided(self, dataset: Dataset, replaced: StoredEntry | None) -> Purpose:
         """Decide between a file of its own and the source of a revision, which lies at the top.
 
         Only a service that has revisions can give a source's content another name.

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Protocol
 
-from synapsefs import limits
+from synapsefs import concurrency
+from synapsefs.concurrency import Locks
 from synapsefs.errors import (
     AlreadyExistsError,
     ChangedError,
@@ -22,19 +23,18 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.limits import Locks
 from synapsefs.location import Location
-from synapsefs.objects import Content, Parts, fetch
+from synapsefs.remote_object import Content, Parts, fetch
 from synapsefs.services.base import Staged
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.cleanup import Sweeper, delete_quietly
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.folders import Folders, is_outdated
 from synapsefs.services.datasets.index import DatasetIndex, creation_order
-from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import Notes
-from synapsefs.services.datasets.places import require_distinct
-from synapsefs.services.datasets.records import EntryRecord, looked_at
-from synapsefs.services.datasets.registry import DatasetRecord
+from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.datasets.metadata import EntryAttributes
+from synapsefs.services.datasets.paths import require_distinct
 from synapsefs.services.datasets.revising import REUSABLE, MetadataChangedError, Revisions
 from synapsefs.services.datasets.revising import text_entry as new_text
 from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
@@ -48,7 +48,7 @@ ATTEMPTS = 5
 class StartUpload(Protocol):
     """Begins to send a file."""
 
-    def __call__(self, location: Location, notes: Notes, *, new: bool) -> DatasetUpload:
+    def __call__(self, location: Location, notes: EntryAttributes, *, new: bool) -> DatasetUpload:
         """Give an upload to an entry; with ``new`` to one that replaces nothing."""
 
 
@@ -66,8 +66,8 @@ class _Published:
         Whether it is an entry of its own rather than a revision.
     """
 
-    dataset: DatasetRecord
-    record: EntryRecord
+    dataset: Dataset
+    record: StoredEntry
     staged: Staged
     parent: str | None
     new: bool
@@ -91,7 +91,7 @@ class EntryPublisher:
 
     def __init__(
         self,
-        api: DatasetsApi,
+        api: DatasetsClient,
         transport: Transport,
         folders: Folders,
         indexes: Indexes,
@@ -138,15 +138,15 @@ class EntryPublisher:
             self._publish(datasets[location.container], item, since)
             for location, item in last.items()
         )
-        published = await limits.gather(work, self._at_a_time)
+        published = await concurrency.gather(work, self._at_a_time)
         for item in staged:
             if last[item.location] is not item and item.abandon is not None:
                 await item.abandon()
         await self._settle(published)
 
-    async def _checked(self, staged: Sequence[Staged], since: float) -> dict[str, DatasetRecord]:
+    async def _checked(self, staged: Sequence[Staged], since: float) -> dict[str, Dataset]:
         """Check all places against what is there; give the datasets by their segment."""
-        found: dict[str, DatasetRecord] = {}
+        found: dict[str, Dataset] = {}
         for item in staged:
             location = item.location
             dataset, index = await self._folders.index(location, since)
@@ -156,7 +156,7 @@ class EntryPublisher:
             await self._folders.require_free(index, location)
         return found
 
-    async def _publish(self, dataset: DatasetRecord, staged: Staged, since: float) -> _Published:
+    async def _publish(self, dataset: Dataset, staged: Staged, since: float) -> _Published:
         location = staged.location
         above, about = location.inner[:-1], location.path
         async with self._writing.get((dataset.identifier, location.inner)):
@@ -173,12 +173,12 @@ class EntryPublisher:
                 return await self._make_visible(dataset, staged, again, now)
 
     async def _make_visible(
-        self, dataset: DatasetRecord, staged: Staged, parent: str | None, since: float
+        self, dataset: Dataset, staged: Staged, parent: str | None, since: float
     ) -> _Published:
         location = staged.location
         index = await self._indexes.get(dataset, since=since)
         found = index.at(location.inner)
-        while isinstance(found, EntryRecord):
+        while isinstance(found, StoredEntry):
             if staged.exclusive:
                 raise AlreadyExistsError("there is a file already", location.path)
             try:
@@ -204,8 +204,8 @@ class EntryPublisher:
         return published
 
     async def _appear(
-        self, dataset: DatasetRecord, index: DatasetIndex, staged: Staged, parent: str | None
-    ) -> EntryRecord:
+        self, dataset: Dataset, index: DatasetIndex, staged: Staged, parent: str | None
+    ) -> StoredEntry:
         about = staged.location.path
         handle = staged.handle
         if isinstance(handle, StagedObject):
@@ -217,24 +217,24 @@ class EntryPublisher:
                 await self._api.patch_entry(identifier, {"tags": tags}, about)
                 handle.hidden = False
             active = {"status": constants.Status.ACTIVE.value}
-            return looked_at(await self._api.patch_entry(identifier, active, about))
+            return from_response(await self._api.patch_entry(identifier, active, about))
         entry = new_text(dataset, staged, parent)
         known = set(index.records)
 
-        async def create() -> EntryRecord:
-            return looked_at(await self._api.create_entry(entry, about, replay=False))
+        async def create() -> StoredEntry:
+            return from_response(await self._api.create_entry(entry, about, replay=False))
 
-        async def look() -> EntryRecord | None:
+        async def look() -> StoredEntry | None:
             return await self._appeared_after_all(dataset, known, staged, handle.text)
 
         return await self._api.once(create, look)
 
     async def _appeared_after_all(
-        self, dataset: DatasetRecord, known: set[str], staged: Staged, text: str
-    ) -> EntryRecord | None:
+        self, dataset: Dataset, known: set[str], staged: Staged, text: str
+    ) -> StoredEntry | None:
         """Look whether an entry exists although the answer to its creation was lost."""
         found = (await self._indexes.get(dataset, refresh=True)).at(staged.location.inner)
-        if not isinstance(found, EntryRecord) or found.identifier in known:
+        if not isinstance(found, StoredEntry) or found.identifier in known:
             return None
         fresh = await self._indexes.look(found, staged.location.path)
         return fresh if fresh.text == text else None
@@ -248,10 +248,10 @@ class EntryPublisher:
         identifier = old.response.data_storage.id
         await self._revisions.hide(old, about)
         await self._api.patch_entry(identifier, {"status": constants.Status.ACTIVE.value}, about)
-        url = looked_at(await self._api.entry(identifier, about)).url
+        url = from_response(await self._api.entry(identifier, about)).url
 
         async def locate(renew: bool) -> str:
-            fresh = looked_at(await self._api.entry(identifier, about)).url if renew else url
+            fresh = from_response(await self._api.entry(identifier, about)).url if renew else url
             if not fresh:
                 raise InvalidRequestError("the service gives no URL of what was sent", about)
             return fresh
@@ -261,7 +261,7 @@ class EntryPublisher:
         parts = Parts(upload.part_size, upload.write)
         try:
             held = min(2 * upload.part_size, staged.size)
-            async with limits.shared().buffered.hold(held):
+            async with concurrency.shared().buffered.hold(held):
                 await fetch(self._transport, content, 0, None, parts)
                 await parts.end()
                 again = await upload.finish()
@@ -276,9 +276,9 @@ class EntryPublisher:
 
     async def _replace(
         self,
-        dataset: DatasetRecord,
+        dataset: Dataset,
         index: DatasetIndex,
-        record: EntryRecord,
+        record: StoredEntry,
         staged: Staged,
         parent: str | None,
     ) -> _Published:
@@ -311,14 +311,14 @@ class EntryPublisher:
         tags = staged.handle.notes.tag_list()
         if tags is not None:
             response = await self._api.patch_entry(record.identifier, {"tags": tags}, about)
-        made = looked_at(response)
+        made = from_response(response)
         return self._noted(_Published(dataset, made, staged, parent, new=False))
 
     async def _take_place(
         self,
-        dataset: DatasetRecord,
+        dataset: Dataset,
         index: DatasetIndex,
-        record: EntryRecord,
+        record: StoredEntry,
         staged: Staged,
         parent: str | None,
     ) -> _Published:
@@ -332,7 +332,7 @@ class EntryPublisher:
         await self._delete([one for one in others if one.identifier != made.identifier], about)
         return self._noted(_Published(dataset, made, staged, parent, new=True))
 
-    async def _delete(self, records: Iterable[EntryRecord], about: str) -> None:
+    async def _delete(self, records: Iterable[StoredEntry], about: str) -> None:
         gone = {record.identifier: record for record in records}
         for identifier in gone:
             with contextlib.suppress(NotFoundError):
@@ -363,11 +363,13 @@ class EntryPublisher:
             index = await self._indexes.get(items[0].dataset, since=since)
             lost = [item for item in items if _lost_its_folder(index, item)]
             work = (self._keep_newest(index, item) for item in items if item not in lost)
-            await limits.gather(work, self._at_a_time)
+            await concurrency.gather(work, self._at_a_time)
         except SynapseError as error:
             logger.warning("%s: others of its name may be left beside it: %s", about, error)
             return
-        await limits.gather((self._move_into_folder(index, one) for one in lost), self._at_a_time)
+        await concurrency.gather(
+            (self._move_into_folder(index, one) for one in lost), self._at_a_time
+        )
 
     async def _keep_newest(self, index: DatasetIndex, item: _Published) -> None:
         record = index.records.get(item.record.identifier)
@@ -386,7 +388,7 @@ class EntryPublisher:
         self._noted(replace(item, record=made, parent=parent))
 
 
-def _is_of(made: EntryRecord, staged: Staged) -> bool:
+def _is_of(made: StoredEntry, staged: Staged) -> bool:
     """Say whether an answer describes what was published, and not what somebody made of it since.
 
     An answer that was lost and asked for again may describe a later revision.

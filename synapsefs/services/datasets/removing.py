@@ -7,16 +7,16 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import ChangedError, NotEmptyError, NotFoundError, UnsupportedError
 from synapsefs.location import Location, Root, escape, id_of
 from synapsefs.services.base import Entry
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.index import creation_order
-from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.records import EntryRecord
-from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
+from synapsefs.services.datasets.index_cache import Indexes
 
 logger = logging.getLogger("synapsefs")
 
@@ -36,8 +36,8 @@ class EntryRemover:
 
     def __init__(
         self,
-        api: DatasetsApi,
-        registry: DatasetRegistry,
+        api: DatasetsClient,
+        registry: DatasetCatalog,
         folders: Folders,
         indexes: Indexes,
         at_a_time: int,
@@ -68,9 +68,9 @@ class EntryRemover:
         for entry in entries:
             if not entry.location.container:
                 raise UnsupportedError("a service's root cannot be removed", entry.location.path)
-        datasets = [entry for entry in entries if isinstance(entry.record, DatasetRecord)]
+        datasets = [entry for entry in entries if isinstance(entry.record, Dataset)]
         for entry in datasets:
-            record: DatasetRecord = entry.record
+            record: Dataset = entry.record
             await self._registry.delete(record)
             self._indexes.drop(record.identifier)
         gone = {entry.location.container for entry in datasets}
@@ -78,7 +78,7 @@ class EntryRemover:
         files = [entry for entry in left if entry.kind == "file"]
         folders = [entry for entry in left if entry.kind != "file"]
         work = (self._delete(entry, unchanged=unchanged) for entry in files)
-        done = await limits.gather(work, self._at_a_time)
+        done = await concurrency.gather(work, self._at_a_time)
         await self._remove_folders(folders)
         for entry, removed in zip(files, done, strict=True):
             if not removed:
@@ -103,7 +103,7 @@ class EntryRemover:
                 by_depth.setdefault(len(entry.location.segments), []).append(entry)
         for depth in sorted(by_depth, reverse=True):
             work = (self._delete(entry, unchanged=False) for entry in by_depth[depth])
-            await limits.gather(work, self._at_a_time)
+            await concurrency.gather(work, self._at_a_time)
         for entry in entries:
             if entry.record.identifier in kept:
                 rule = "somebody else put something into the directory: it is left"
@@ -133,9 +133,9 @@ class EntryRemover:
             return bool(record.revision != fresh.revision)
         return bool(record.moment != fresh.moment)
 
-    def _going(self, entry: Entry, *, older: bool) -> list[EntryRecord]:
+    def _going(self, entry: Entry, *, older: bool) -> list[StoredEntry]:
         """Give the entries to delete for one: itself, those shown as one with it, its namesakes."""
-        record: EntryRecord = entry.record
+        record: StoredEntry = entry.record
         index = self._indexes.holding(record)
         found = [record, *index.doubles(record)]
         place = index.paths.get(record.identifier)

@@ -17,12 +17,12 @@ from synapsefs.errors import (
 )
 from synapsefs.location import unescape
 from synapsefs.services.base import Staged
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.cleanup import SECONDS, delete_quietly, finished, shares_content
-from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import HELPER_NAME, HIDDEN_TAG, TARGET, marked
-from synapsefs.services.datasets.records import EntryRecord, looked_at
-from synapsefs.services.datasets.registry import DatasetRecord
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import StoredEntry, from_response
+from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.datasets.metadata import HELPER_NAME, HIDDEN_TAG, TARGET, marked
 from synapsefs.services.datasets.upload import StagedObject, StagedText
 from synapsefs.wire.datasets import answers, constants, requests
 
@@ -50,12 +50,12 @@ class Revisions:
         What is there.
     """
 
-    def __init__(self, api: DatasetsApi, indexes: Indexes) -> None:
+    def __init__(self, api: DatasetsClient, indexes: Indexes) -> None:
         self._api = api
         self._indexes = indexes
 
     async def publish(
-        self, dataset: DatasetRecord, record: EntryRecord, staged: Staged
+        self, dataset: Dataset, record: StoredEntry, staged: Staged
     ) -> answers.EntryResponse:
         """Publish a file's new content.
 
@@ -94,7 +94,7 @@ class Revisions:
             await finished(self._retire(source, response, about))
         return response
 
-    async def base(self, record: EntryRecord, wanted: str | int, about: str) -> str | None:
+    async def base(self, record: StoredEntry, wanted: str | int, about: str) -> str | None:
         """Give the revision that ``wanted`` names, if it is the newest.
 
         Raises
@@ -115,7 +115,7 @@ class Revisions:
             handle.hidden = True
 
     async def _revise(
-        self, record: EntryRecord, staged: Staged, changes: dict[str, Any]
+        self, record: StoredEntry, staged: Staged, changes: dict[str, Any]
     ) -> answers.EntryResponse:
         """Publish on the newest base, again when somebody else was faster: the last writer wins.
 
@@ -143,7 +143,7 @@ class Revisions:
         raise ConflictError("somebody else keeps changing the file", about)
 
     async def _source(
-        self, dataset: DatasetRecord, record: EntryRecord, staged: Staged
+        self, dataset: Dataset, record: StoredEntry, staged: Staged
     ) -> answers.EntryResponse | None:
         """Give the entry that a revision takes its content from; None where text goes with it.
 
@@ -176,13 +176,13 @@ class Revisions:
         return await finished(self._api.patch_entry(identifier, active, about), delete)
 
     async def _undo(
-        self, record: EntryRecord, source: answers.EntryResponse, revision: str, about: str
+        self, record: StoredEntry, source: answers.EntryResponse, revision: str, about: str
     ) -> None:
         """Remove the source of a revision that was not published, or may have been."""
         with contextlib.suppress(SynapseError, TimeoutError):
             async with asyncio.timeout(SECONDS):
                 now = await self._api.entry(record.identifier, about)
-                if looked_at(now).revision == revision:
+                if from_response(now).revision == revision:
                     await self._retire(source, now, about)
                     return
         await delete_quietly(self._api, source.data_storage.id, about)
@@ -202,7 +202,7 @@ class Revisions:
             logger.info("%s: source %s stays: %s", about, identifier, error)
 
 
-def text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> requests.EntryCreate:
+def text_entry(dataset: Dataset, staged: Staged, parent: str | None) -> requests.EntryCreate:
     """Give the new entry that holds a text."""
     name, notes = unescape(staged.location.name), staged.handle.notes
     return requests.EntryCreate(
@@ -215,10 +215,10 @@ def text_entry(dataset: DatasetRecord, staged: Staged, parent: str | None) -> re
     )
 
 
-def _require_same_metadata(record: EntryRecord, staged: Staged) -> None:
+def _require_same_metadata(record: StoredEntry, staged: Staged) -> None:
     handle = staged.handle
-    carried = handle.purpose.metadata if isinstance(handle, StagedObject) else None
-    if carried is not None and dict(carried) != (record.metadata or {}):
+    copy_options = handle.purpose.metadata if isinstance(handle, StagedObject) else None
+    if copy_options is not None and dict(copy_options) != (record.metadata or {}):
         words = "somebody else changed the file's metadata while its content was sent"
         raise MetadataChangedError(words, staged.location.path)
 

@@ -12,16 +12,16 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.errors import AccessDeniedError, InvalidRequestError, NotFoundError
 from synapsefs.location import Location
 from synapsefs.services.base import Entry
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.catalog import ROOT, Dataset, DatasetCatalog
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import from_response
 from synapsefs.services.datasets.index import DatasetIndex
-from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.notes import HIDDEN_TAG
-from synapsefs.services.datasets.records import looked_at
-from synapsefs.services.datasets.registry import ROOT, DatasetRecord, DatasetRegistry
+from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.datasets.metadata import HIDDEN_TAG
 from synapsefs.wire.datasets import answers, constants, requests
 
 M = TypeVar("M", requests.SearchRequest, requests.SimilarityRequest)
@@ -43,7 +43,7 @@ class EntrySearch:
         What is there.
     """
 
-    def __init__(self, api: DatasetsApi, registry: DatasetRegistry, indexes: Indexes) -> None:
+    def __init__(self, api: DatasetsClient, registry: DatasetCatalog, indexes: Indexes) -> None:
         self._api = api
         self._registry = registry
         self._indexes = indexes
@@ -106,12 +106,12 @@ class EntrySearch:
 
     async def _embedding(self, like: Entry) -> list[float]:
         about = like.location.path
-        found = looked_at(await self._api.entry(like.record.identifier, about)).entry.embedding
+        found = from_response(await self._api.entry(like.record.identifier, about)).entry.embedding
         if not found:
             raise InvalidRequestError("this entry has no embedding to compare with", about)
         return found
 
-    async def _scope(self, location: Location) -> DatasetRecord | None:
+    async def _scope(self, location: Location) -> Dataset | None:
         """Give the dataset to search in; at the root, learn their names."""
         if location.container:
             return await self._registry.find(location)
@@ -121,7 +121,7 @@ class EntrySearch:
     async def _placed(self, hits: Sequence[answers.SearchHit], place: Location) -> list[Entry]:
         """Give the entries that hits stand for, as far as they are shown below a place."""
         named = {hit.dataset_id for hit in hits if hit.dataset_id}
-        datasets = await limits.gather((self._dataset(one) for one in named), AT_A_TIME)
+        datasets = await concurrency.gather((self._dataset(one) for one in named), AT_A_TIME)
         known = {one.identifier: one for one in datasets if one is not None}
         indexes = {one: await self._indexes.get(known[one]) for one in known}
         for identifier in {h.dataset_id for h in hits if _missing(h, indexes)}:
@@ -137,7 +137,7 @@ class EntrySearch:
                 found.append(replace(entry, details={**entry.details, **told}))
         return found
 
-    async def _dataset(self, identifier: str) -> DatasetRecord | None:
+    async def _dataset(self, identifier: str) -> Dataset | None:
         """Give a dataset, or None where only single entries of it may be seen."""
         try:
             return await self._registry.find(ROOT.child(f"@{identifier}"))
@@ -145,7 +145,7 @@ class EntrySearch:
             return None
 
 
-def _place(location: Location, scope: DatasetRecord | None) -> Location:
+def _place(location: Location, scope: Dataset | None) -> Location:
     return scope.location.child(*location.inner) if scope else ROOT
 
 
@@ -160,7 +160,7 @@ def _missing(hit: answers.SearchHit, indexes: Mapping[str, DatasetIndex]) -> boo
 
 
 def _found(
-    hit: answers.SearchHit, dataset: DatasetRecord, indexes: Mapping[str, DatasetIndex]
+    hit: answers.SearchHit, dataset: Dataset, indexes: Mapping[str, DatasetIndex]
 ) -> Entry | None:
     index = indexes[dataset.identifier]
     segments = index.paths.get(hit.id)
@@ -172,7 +172,7 @@ def _lone(hit: answers.SearchHit) -> Entry | None:
     if hit.status != constants.Status.ACTIVE or HIDDEN_TAG in (hit.tags or ()):
         return None
     response = answers.EntryResponse(data_storage=hit)
-    record = replace(looked_at(response), kind="file", url=None, text=None, size=None)
+    record = replace(from_response(response), kind="file", url=None, text=None, size=None)
     return record.entry_at(ROOT.child(f"@{hit.id}"))
 
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from synapsefs import limits
+from synapsefs import concurrency
 from synapsefs.config import Endpoint
 from synapsefs.errors import (
     AlreadyExistsError,
@@ -21,7 +21,7 @@ from synapsefs.errors import (
     UnsupportedError,
 )
 from synapsefs.location import Location, Root, unescape
-from synapsefs.objects import Content, object_size
+from synapsefs.remote_object import Content, object_size
 from synapsefs.services.base import (
     Entry,
     Staged,
@@ -29,20 +29,20 @@ from synapsefs.services.base import (
     none_of_them,
     write_options,
 )
-from synapsefs.services.datasets.annotations import EntryAnnotations
-from synapsefs.services.datasets.api import DatasetsApi
+from synapsefs.services.datasets.attributes import EntryAnnotations
+from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import StoredEntry
+from synapsefs.services.datasets.external import EntryReferences
 from synapsefs.services.datasets.folders import Folders
-from synapsefs.services.datasets.history import EntryHistory
-from synapsefs.services.datasets.indexes import Indexes
-from synapsefs.services.datasets.listing import Listing
-from synapsefs.services.datasets.notes import Notes
+from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.datasets.listing import PathResolver
+from synapsefs.services.datasets.metadata import EntryAttributes
+from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
 from synapsefs.services.datasets.pending import PendingEntries
-from synapsefs.services.datasets.places import checked_name, checked_place, require_distinct
 from synapsefs.services.datasets.publish import EntryPublisher
-from synapsefs.services.datasets.records import EntryRecord
-from synapsefs.services.datasets.references import EntryReferences
-from synapsefs.services.datasets.registry import DatasetRecord, DatasetRegistry
 from synapsefs.services.datasets.removing import EntryRemover
+from synapsefs.services.datasets.revisions import EntryHistory
 from synapsefs.services.datasets.search import EntrySearch
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
@@ -85,17 +85,17 @@ class DatasetsService:
         *,
         chosen_expiry: bool,
     ) -> None:
-        self.present = self.send_together = none_of_them
+        self.present = self.upload_many = none_of_them
         self._transport = transport
-        self.api = DatasetsApi(transport, endpoint)
+        self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
-        self._registry = DatasetRegistry(
+        self._registry = DatasetCatalog(
             self.api, named, expiry, chosen_expiry=chosen_expiry, changes=self._changes
         )
         self._indexes = Indexes(
             self.api, expiry, chosen_expiry=chosen_expiry, changes=self._changes
         )
-        self._listing = Listing(
+        self._listing = PathResolver(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
         self.entry, self.children = self._listing.entry, self._listing.children
@@ -122,12 +122,12 @@ class DatasetsService:
         """Fill in sizes, one look per entry where the dataset's list has none."""
         unknown = [e for e in entries if e.kind == "file" and e.size is None]
         work = (self._measure(entry) for entry in unknown)
-        sizes = await limits.gather(work, self._transport.options.max_concurrency)
+        sizes = await concurrency.gather(work, self._transport.options.max_concurrency)
         known = dict(zip((entry.location for entry in unknown), sizes, strict=True))
         return [measured_as(e, known.get(e.location, e.size)) for e in entries]
 
     async def _measure(self, entry: Entry) -> int | None:
-        record: EntryRecord = entry.record
+        record: StoredEntry = entry.record
         if record.size is None and not record.looked:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
@@ -138,7 +138,7 @@ class DatasetsService:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
-        record: EntryRecord = entry.record
+        record: StoredEntry = entry.record
         about = entry.location.path
         complete = bool(record.url) or record.text is not None
         if not complete or not (record.pinned or _is_recent(record)):
@@ -147,9 +147,9 @@ class DatasetsService:
             raise _unreadable(record, about)
         return _content(entry, record, self)
 
-    async def _fetched(self, entry: Entry) -> tuple[Entry, EntryRecord]:
+    async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
-        record: EntryRecord = entry.record
+        record: StoredEntry = entry.record
         try:
             fresh = await self._indexes.look(record, entry.location.path)
         except NotFoundError as error:
@@ -162,12 +162,12 @@ class DatasetsService:
         now = await self.entry(entry.location, refresh=True)
         if now.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
-        again: EntryRecord = now.record
+        again: StoredEntry = now.record
         if not again.url and again.text is None:
             again = await self._indexes.look(again, entry.location.path)
         return now, again
 
-    async def looked(self, record: EntryRecord, about: str) -> EntryRecord:
+    async def looked(self, record: StoredEntry, about: str) -> StoredEntry:
         """Look closer at a file, for another URL of the version that was opened."""
         if record.revision is None or record.piece is not None:
             return await self._indexes.look(record, about)
@@ -198,9 +198,9 @@ class DatasetsService:
                 _, index = await self._folders.index(location, time.monotonic())
                 await self._folders.require_free(index, location)
 
-    def require_options(self, location: Location, options: Mapping[str, Any]) -> None:
+    def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
-        Notes.of(options, location.path)
+        EntryAttributes.of(options, location.path)
 
     async def upload(
         self,
@@ -212,7 +212,7 @@ class DatasetsService:
     ) -> DatasetUpload:
         """Begin to write a file."""
         checked_place(location)
-        notes = Notes.of(options, location.path)
+        notes = EntryAttributes.of(options, location.path)
         await self._require_own(location, notes)
         if exclusive:
             await self._refuse_existing(location)
@@ -222,7 +222,7 @@ class DatasetsService:
     def _started(
         self,
         location: Location,
-        notes: Notes,
+        notes: EntryAttributes,
         *,
         new: bool = False,
         exclusive: bool = False,
@@ -242,7 +242,7 @@ class DatasetsService:
             pending=pending,
         )
 
-    async def _require_own(self, location: Location, notes: Notes) -> None:
+    async def _require_own(self, location: Location, notes: EntryAttributes) -> None:
         """Refuse to write where the service would not show what was written.
 
         Raises
@@ -252,7 +252,7 @@ class DatasetsService:
         """
         _, index = await self._folders.index(location, ANY)
         found = index.at(location.inner)
-        if not isinstance(found, EntryRecord):
+        if not isinstance(found, StoredEntry):
             return
         try:
             record = await self._indexes.told(found, location.path)
@@ -297,11 +297,11 @@ class DatasetsService:
         """
         began = time.monotonic()
         work = (self._newest(source) for source, _ in pairs)
-        sources = await limits.gather(work, self._transport.options.max_concurrency)
+        sources = await concurrency.gather(work, self._transport.options.max_concurrency)
         left = []
         for source, (_, target) in zip(sources, pairs, strict=True):
             record = source.record
-            external = isinstance(record, EntryRecord) and record.storage_type in EXTERNAL
+            external = isinstance(record, StoredEntry) and record.storage_type in EXTERNAL
             if external and record.connection is not None:
                 await self.references.repeat(record, target, since=began)
             else:
@@ -311,7 +311,7 @@ class DatasetsService:
     async def _newest(self, entry: Entry) -> Entry:
         """Pin a file to the version that is there."""
         known = entry.record
-        if entry.kind != "file" or not isinstance(known, EntryRecord) or known.piece is not None:
+        if entry.kind != "file" or not isinstance(known, StoredEntry) or known.piece is not None:
             return entry
         now, record = (entry, known) if known.pinned else await self._fetched(entry)
         return replace(record, pinned=record.revision is not None).entry_at(now.location)
@@ -341,7 +341,7 @@ class DatasetsService:
                 raise AlreadyExistsError("the dataset is there already", location.path)
             return
         checked_place(location)
-        notes = Notes.of(write_options(options), location.path)
+        notes = EntryAttributes.of(write_options(options), location.path)
         try:
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
         except NotFoundError:
@@ -361,7 +361,7 @@ class DatasetsService:
         return True
 
     async def _make_folder(
-        self, location: Location, notes: Notes, *, exist_ok: bool, parents: bool
+        self, location: Location, notes: EntryAttributes, *, exist_ok: bool, parents: bool
     ) -> None:
         try:
             found = await self.entry(location)
@@ -376,7 +376,7 @@ class DatasetsService:
         if not parents and len(location.inner) > 1:
             await self.entry(location.parent)
 
-        async def make(dataset: DatasetRecord) -> None:
+        async def make(dataset: Dataset) -> None:
             await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
 
         await self._folders.in_dataset(location, make)
@@ -421,11 +421,11 @@ class DatasetsService:
         self._indexes.forget()
 
 
-def _is_recent(record: EntryRecord) -> bool:
+def _is_recent(record: StoredEntry) -> bool:
     return time.monotonic() - record.seen < RECENT_SECONDS
 
 
-def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Content:
+def _content(entry: Entry, record: StoredEntry, service: DatasetsService) -> Content:
     about = entry.location.path
 
     async def locate(renew: bool) -> str:
@@ -449,14 +449,14 @@ def _content(entry: Entry, record: EntryRecord, service: DatasetsService) -> Con
     )
 
 
-def _is_other(record: EntryRecord, fresh: EntryRecord) -> bool:
+def _is_other(record: StoredEntry, fresh: StoredEntry) -> bool:
     """Say whether a file is no longer what was opened, by its revision or else by its checksum."""
     if record.revision:
         return fresh.revision != record.revision
     return bool(record.md5 and fresh.md5) and fresh.md5 != record.md5
 
 
-def _unreadable(record: EntryRecord, about: str) -> SynapseError:
+def _unreadable(record: StoredEntry, about: str) -> SynapseError:
     if record.connection is not None and record.storage_type in EXTERNAL:
         return UnsupportedError(instead(record.connection), about)
     if record.piece is not None:

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from synapsefs.location import Root, escape_key
-from synapsefs.services.datasets.notes import is_size
+from synapsefs.services.datasets.metadata import is_size
 from synapsefs.wire.datasets import answers, constants
 
 EXTERNAL = frozenset(
@@ -24,13 +24,15 @@ _COVERED = "***"
 _SECRETS = ("key", "token", "secret", "password")
 _INSTEAD = {
     constants.StorageType.LINK: "open {location} itself, as the entry's instructions say",
-    constants.StorageType.BIGQUERY: "query {project_id}.{dataset_id}.{table_id} with a BigQuery client",
+    constants.StorageType.BIGQUERY: (
+        "query {project_id}.{dataset_id}.{table_id} with a BigQuery client"
+    ),
     constants.StorageType.ELASTIC_SEARCH: "query {location} with an Elasticsearch client",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class SourceObject:
     """One object of a registered collection.
 
     Attributes
@@ -66,7 +68,7 @@ def is_registered(config: answers.StorageConfig) -> bool:
 
 
 def connection(
-    config: answers.StorageConfig, pieces: tuple[Piece, ...] | None = None
+    config: answers.StorageConfig, pieces: tuple[SourceObject, ...] | None = None
 ) -> dict[str, Any]:
     """Give what it takes to reach a registered source, as JSON holds it.
 
@@ -93,7 +95,7 @@ def connection(
     return {name: value for name, value in found.items() if value is not None}
 
 
-def without_secrets(details: Mapping[str, Any]) -> dict[str, Any]:
+def redact(details: Mapping[str, Any]) -> dict[str, Any]:
     """Cover what looks like a credential, so that it can be shown."""
     return {
         name: _COVERED if any(word in name.lower() for word in _SECRETS) else value
@@ -110,7 +112,7 @@ def instead(details: Mapping[str, Any]) -> str:
     return f"this entry points to {kind}, which has no bytes here: {way} (see info())"
 
 
-def pieces_of(response: answers.EntryResponse) -> tuple[Piece, ...] | None:
+def pieces_of(response: answers.EntryResponse) -> tuple[SourceObject, ...] | None:
     """Give the objects of a registered collection; None for an entry that is one file."""
     configs = [location.storage_config for location in response.storage_locations]
     registered = bool(configs) and is_registered(configs[0])
@@ -125,7 +127,7 @@ def _holds(config: answers.StorageConfig) -> bool:
     return bool(config.signed_url) and not (config.location or "").endswith("/")
 
 
-def _piece(config: answers.StorageConfig, number: int) -> Piece:
+def _piece(config: answers.StorageConfig, number: int) -> SourceObject:
     told = told_by(config)
     bucket, prefix = str(told.get("bucket_name", "")), str(told.get("prefix") or "")
     key = config.location or unquote(urlsplit(config.signed_url or "").path).lstrip("/")
@@ -135,4 +137,4 @@ def _piece(config: answers.StorageConfig, number: int) -> Piece:
     above = prefix[: prefix.rfind("/") + 1]
     relative = key.removeprefix(above) or key
     size = told.get("size") if is_size(told.get("size")) else None
-    return Piece(key, escape_key(relative, Root.DATASETS), config.signed_url, size)
+    return SourceObject(key, escape_key(relative, Root.DATASETS), config.signed_url, size)

@@ -20,13 +20,13 @@ from typing import IO, Any, Protocol
 
 from pydantic import BaseModel, Field, ValidationError
 
-from synapsefs import bridge, integrity, limits
-from synapsefs.errors import ChecksumError, SynapseError, concerning
-from synapsefs.localfile import Spool
+from synapsefs import concurrency, integrity, sync
+from synapsefs.errors import ChecksumError, SynapseError, error_path
+from synapsefs.local.files import Spool
 from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Source, Staged
-from synapsefs.services.datasets.api import DatasetsApi
-from synapsefs.services.datasets.notes import HIDDEN_TAG, Notes
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.metadata import HIDDEN_TAG, EntryAttributes
 from synapsefs.services.wireio import slice_of
 from synapsefs.sessions import SLICE
 from synapsefs.transport import Body, Transport, body_of
@@ -42,7 +42,7 @@ READ = 4 * SLICE
 class StagedText:
     """Content that will travel inside the entry."""
 
-    def __init__(self, text: str, notes: Notes) -> None:
+    def __init__(self, text: str, notes: EntryAttributes) -> None:
         self.text = text
         self.notes = notes
 
@@ -84,7 +84,7 @@ class StagedObject:
         response: answers.EntryResponse,
         md5: str,
         revision: str,
-        notes: Notes,
+        notes: EntryAttributes,
         purpose: Purpose,
     ) -> None:
         self.response = response
@@ -152,13 +152,13 @@ class DatasetUpload:
 
     def __init__(
         self,
-        api: DatasetsApi,
+        api: DatasetsClient,
         transport: Transport,
         location: Location,
         *,
         part_size: int,
         exclusive: bool,
-        notes: Notes,
+        notes: EntryAttributes,
         base: str | int | None,
         pending: Pending,
     ) -> None:
@@ -213,7 +213,7 @@ class DatasetUpload:
         if source.size <= self.part_size:
             return 0
         self.part_size = max(self.part_size, -(-source.size // constants.MAX_PARTS))
-        await bridge.in_thread(self._open, source.path)
+        await sync.in_thread(self._open, source.path)
         whole = asyncio.ensure_future(asyncio.to_thread(self._hash_whole, source))
         try:
             self._part_hashes = await asyncio.to_thread(self._hash_parts, source)
@@ -283,7 +283,7 @@ class DatasetUpload:
 
     async def _send(self) -> StagedObject:
         about = self._location.path
-        with concerning(about):
+        with error_path(about):
             self._entry = await self._taken_up() or await self._begun()
         identifier = self._entry.data_storage.id
         await self._remember(identifier)
@@ -336,7 +336,7 @@ class DatasetUpload:
 
         missing = [n for n in range(len(self._part_hashes)) if n not in self._etags]
         work = (send(number, upload.part_urls[number]) for number in missing)
-        await limits.gather(work, PARTS_AT_A_TIME)
+        await concurrency.gather(work, PARTS_AT_A_TIME)
 
     async def _taken_up(self) -> answers.EntryResponse | None:
         """Find the entry and the parts of an earlier process, where they are of this content."""

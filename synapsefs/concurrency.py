@@ -1,0 +1,171 @@
+"""What one process may use at a time, whatever the number of files and instances."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import weakref
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+K = TypeVar("K", bound=Hashable)
+
+MAX_CONNECTIONS = 64
+MAX_BUFFERED = 256 * 2**20
+
+
+class ByteBudget:
+    """A first-come, first-served budget of bytes.
+
+    Parameters
+    ----------
+    total
+        Bytes that may be held at a time. A single larger request waits until it is alone.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.used = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def hold(self, amount: int) -> AsyncIterator[None]:
+        """Hold ``amount`` bytes of the budget for the duration of the block."""
+        amount = min(amount, self.total)
+        await self._acquire(amount)
+        try:
+            yield
+        finally:
+            self.used -= amount
+            self._wake()
+
+    async def _acquire(self, amount: int) -> None:
+        if not self._waiting and self.used + amount <= self.total:
+            self.used += amount
+            return
+        turn = asyncio.get_running_loop().create_future()
+        self._waiting.append((amount, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                self.used -= amount
+            else:
+                self._waiting.remove((amount, turn))
+            self._wake()
+            raise
+
+    def _wake(self) -> None:
+        while self._waiting and self.used + self._waiting[0][0] <= self.total:
+            amount, turn = self._waiting.popleft()
+            self.used += amount
+            turn.set_result(None)
+
+
+class Limits:
+    """The budgets of one event loop; synchronous callers of a process all share one loop.
+
+    Attributes
+    ----------
+    connections
+        Requests that wait for nothing but their own answer.
+    readings
+        Objects that are being read. What is read may be sent on meanwhile, so these are counted
+        apart: they wait for the former, and never the other way round.
+    buffered
+        Bytes of parts in memory.
+    """
+
+    def __init__(self) -> None:
+        self.connections = asyncio.Semaphore(MAX_CONNECTIONS)
+        self.readings = asyncio.Semaphore(MAX_CONNECTIONS)
+        self.buffered = ByteBudget(MAX_BUFFERED)
+
+
+_limits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Limits] = weakref.WeakKeyDictionary()
+
+
+def shared() -> Limits:
+    """Give the budgets of the running loop."""
+    loop = asyncio.get_running_loop()
+    found = _limits.get(loop)
+    if found is None:
+        found = _limits[loop] = Limits()
+    return found
+
+
+os.register_at_fork(after_in_child=_limits.clear)
+
+
+async def gather(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list[T]:
+    """Run coroutines, a bounded number at a time; the first failure stops and raises.
+
+    What is still running then is cancelled and waited for, so that nothing goes on unseen. It is
+    cancelled once: a second time would hit what it does to clean up.
+    """
+    results: dict[int, T] = {}
+    queue = enumerate(work)
+    first = list(itertools.islice(queue, at_a_time))
+
+    async def worker(item: tuple[int, Coroutine[Any, Any, T]]) -> None:
+        for index, coroutine in itertools.chain([item], queue):
+            results[index] = await coroutine
+
+    workers = [asyncio.ensure_future(worker(item)) for item in first]
+    try:
+        await asyncio.gather(*workers)
+    except BaseException:
+        for running in workers:
+            if not running.cancelling():
+                running.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+        for _, coroutine in (*first, *queue):
+            coroutine.close()
+        raise
+    return [results[index] for index in sorted(results)]
+
+
+def batched(
+    items: Iterable[T], size: Callable[[T], int], *, most: int, count: int
+) -> list[list[T]]:
+    """Split work into batches that are worth a visit to a thread each, in order.
+
+    Parameters
+    ----------
+    size
+        Bytes of an item.
+    most
+        Bytes of a parcel; a larger item is alone.
+    count
+        Items of a parcel.
+    """
+    found: list[list[T]] = []
+    room = 0
+    for item in items:
+        room -= size(item)
+        if not found or room < 0 or len(found[-1]) == count:
+            found.append([])
+            room = most - size(item)
+        found[-1].append(item)
+    return found
+
+
+class Locks(Generic[K]):
+    """Locks by key and by event loop, made when first asked for."""
+
+    def __init__(self) -> None:
+        self._by_loop: weakref.WeakKeyDictionary[
+            asyncio.AbstractEventLoop, weakref.WeakValueDictionary[K, asyncio.Lock]
+        ] = weakref.WeakKeyDictionary()
+
+    def get(self, key: K) -> asyncio.Lock:
+        """Give the running loop's lock for ``key``; hold on to it while it matters."""
+        locks = self._by_loop.setdefault(asyncio.get_running_loop(), weakref.WeakValueDictionary())
+        lock = locks.get(key)
+        if lock is None:
+            lock = locks[key] = asyncio.Lock()
+        return lock

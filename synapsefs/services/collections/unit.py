@@ -1,0 +1,217 @@
+"""A collection's units and their files, as they come off the wire."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from synapsefs.integrity import ALGORITHMS
+from synapsefs.location import Root, escape, escape_key, split_suffix, unescape_key, with_id
+from synapsefs.services.base import aware
+from synapsefs.services.collections.order import Version
+from synapsefs.wire.collections import constants, v1
+
+MARK = "synapsefs"
+"""Key of a unit's metadata under which this package keeps what it must know again:
+``write``, an id of the write; ``names``, each file's path below its specification; ``since``, the
+units that the files were bound in first which were taken over from them; ``replaces``, the last
+writes whose units it took the place of; ``edits``, ids of the last changes of its metadata."""
+
+
+OF_NOTHING = frozenset(hashlib.new(name).hexdigest() for name in ALGORITHMS.values())
+"""Checksums of files without a byte, of which storages answer no range."""
+
+
+@dataclass(slots=True, eq=False)
+class Unit:
+    """A data unit.
+
+    Attributes
+    ----------
+    identifier
+        The unit's id; a greater one is newer.
+    meta
+        Its metadata.
+    created
+        When it was made.
+    checksum
+        The service's checksum of its composition.
+    group
+        The innermost of its groups, in whatever form the service tells it: mostly an id.
+    files
+        Its files by specification name.
+    seen
+        When the service was asked that told of it (monotonic seconds).
+    """
+
+    identifier: int
+    meta: dict[str, Any]
+    created: datetime | None
+    checksum: str | None = None
+    group: Any = None
+    files: dict[str, UnitFile] = field(default_factory=dict)
+    seen: float = float("-inf")
+
+    @property
+    def mark(self) -> dict[str, Any]:
+        """What this package noted when it wrote the unit; empty for foreign units."""
+        found = self.meta.get(MARK)
+        return found if isinstance(found, dict) else {}
+
+    @property
+    def write(self) -> str:
+        """The id of the write that made it; empty for foreign units."""
+        noted = self.mark.get("write")
+        return noted if isinstance(noted, str) else ""
+
+    @property
+    def replaces(self) -> tuple[str, ...]:
+        """The ids of the writes that it replaced."""
+        noted = self.mark.get("replaces")
+        return tuple(map(str, noted)) if isinstance(noted, list) else ()
+
+    @property
+    def edits(self) -> tuple[str, ...]:
+        """The ids of the last changes of its metadata."""
+        noted = self.mark.get("edits")
+        return tuple(map(str, noted)) if isinstance(noted, list) else ()
+
+    @property
+    def composition(self) -> dict[str, tuple[str, str]]:
+        """Name and checksum of each of its files."""
+        return {spec: (file.name, file.checksum) for spec, file in self.files.items()}
+
+    def since(self, specification: str) -> int:
+        """Give the id of the unit in which one of its files was bound first.
+
+        A file is newer than another of its path when that is greater: it may have been taken over
+        into a newer unit by somebody who did not see the other.
+        """
+        noted = self.mark.get("since")
+        first = noted.get(specification) if isinstance(noted, dict) else None
+        return first if isinstance(first, int) and first < self.identifier else self.identifier
+
+    @property
+    def own_meta(self) -> dict[str, Any]:
+        """Its metadata without what this package noted."""
+        return {name: value for name, value in self.meta.items() if name != MARK}
+
+    @property
+    def own_groups(self) -> tuple[str, ...] | None:
+        """The groups it was given apart from the folders of its key; None where it was not."""
+        noted = self.mark.get("groups")
+        return tuple(map(str, noted)) if isinstance(noted, list) else None
+
+    @property
+    def key(self) -> str:
+        """Its key: what its metadata says, else the name of its first file without suffix."""
+        noted = self.meta.get(constants.META_KEY)
+        if isinstance(noted, str) and noted.strip("/"):
+            return noted
+        names = [file.name for file in self.files.values()]
+        return split_suffix(names[0])[0] if names else f"unit-{self.identifier}"
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """The folders of its key."""
+        return folders_of(self.key)
+
+    def groups(self, names: Mapping[int, str] | None = None) -> tuple[str, ...]:
+        """Give the names of its groups, outermost first.
+
+        Of a unit from elsewhere the service tells just the innermost one, by an id that
+        ``names`` resolves.
+        """
+        if self.own_groups is not None:
+            return self.own_groups
+        if self.mark:
+            return self.folders
+        group = self.group.get("name") if isinstance(self.group, dict) else self.group
+        found = (names or {}).get(group) if isinstance(group, int) else group
+        return (found,) if isinstance(found, str) and found else ()
+
+
+def folders_of(key: str) -> tuple[str, ...]:
+    """Give the folders of a key, outermost first."""
+    return tuple(folder for folder in key.split("/")[:-1] if folder)
+
+
+@dataclass(slots=True, eq=False)
+class UnitFile:
+    """A data file as one unit binds it under one specification."""
+
+    unit: Unit
+    specification: str
+    name: str
+    checksum: str
+    url: str
+    size: int | None
+
+    @property
+    def version(self) -> Version:
+        """Orders it among the files of its path."""
+        unit = self.unit
+        since = unit.since(self.specification)
+        return Version(since, unit.identifier, bool(unit.mark), unit.write, unit.replaces)
+
+    @property
+    def segments(self) -> tuple[str, ...]:
+        """Its path below the collection, as written when no newer file has the same."""
+        return segments_of(self.specification, self.name)
+
+    @property
+    def segments_with_id(self) -> tuple[str, ...]:
+        """Its path below the collection when a newer file holds the plain one."""
+        *folders, last = self.segments
+        return (*folders, with_id(last, str(self.unit.identifier)))
+
+
+def record_of(unit: v1.Unit, seen: float = float("-inf")) -> Unit:
+    """Read a unit off the wire; ``seen`` says when it was asked for."""
+    meta = unit.meta if isinstance(unit.meta, dict) else {}
+    record = Unit(unit.id, meta, aware(unit.created_at), unit.checksum, unit.group)
+    record.seen = seen
+    for specification, file in unit.unit_files().items():
+        if file.url or file.checksum:
+            record.files[specification] = UnitFile(
+                unit=record,
+                specification=specification,
+                name=_name_of(record, specification, file),
+                checksum=(file.checksum or "").lower(),
+                url=file.url or "",
+                size=0 if (file.checksum or "").lower() in OF_NOTHING else file.size,
+            )
+    return record
+
+
+def _name_of(record: Unit, specification: str, file: v1.UnitFile) -> str:
+    """Find a file's path: our own note, the unit's key, the uploader's name, or the unit's id."""
+    key = record.meta.get(constants.META_KEY) or record.meta.get(constants.META_STEM)
+    noted = record.mark.get("names")
+    own = noted.get(specification) if isinstance(noted, dict) else None
+    if isinstance(own, str) and own and (not key or split_suffix(own)[0] == key):
+        return own
+    original = (file.original_name or "").replace("\\", "/").rsplit("/", 1)[-1]
+    suffix = split_suffix(original)[1] or split_suffix(_last_of(file.url))[1]
+    if isinstance(key, str) and key.strip("/"):
+        return key + suffix
+    return original or f"unit-{record.identifier}{suffix}"
+
+
+def _last_of(url: str | None) -> str:
+    return os.path.basename(unquote(urlsplit(url).path)) if url else ""
+
+
+def segments_of(specification: str, name: str) -> tuple[str, ...]:
+    """Give a file's path below the collection from its name (key and suffix)."""
+    return (escape(specification, Root.COLLECTIONS), *escape_key(name, Root.COLLECTIONS))
+
+
+def name_below(segments: tuple[str, ...]) -> str:
+    """Give a file's name (key and suffix) from its path below the collection."""
+    return unescape_key(segments[1:])

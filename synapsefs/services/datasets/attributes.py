@@ -1,0 +1,145 @@
+"""Descriptions, metadata and tags of entries, read and changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from synapsefs.errors import InvalidRequestError, UnsupportedError
+from synapsefs.services.base import ARCHIVE, Entry
+from synapsefs.services.datasets.catalog import Dataset
+from synapsefs.services.datasets.client import DatasetsClient
+from synapsefs.services.datasets.entry import StoredEntry, from_response
+from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.datasets.metadata import EntryAttributes, checked_tags
+from synapsefs.wire.datasets import constants
+
+DESCRIPTION = "description"
+
+
+class EntryAnnotations:
+    """What the service keeps of an entry besides its content.
+
+    Metadata and descriptions come with the content: a new one is a new revision. Tags are changed
+    alone.
+
+    Parameters
+    ----------
+    api
+        The service.
+    indexes
+        What is there.
+    """
+
+    def __init__(self, api: DatasetsClient, indexes: Indexes) -> None:
+        self._api = api
+        self._indexes = indexes
+
+    async def read(self, entry: Entry) -> dict[str, Any]:
+        """Give the metadata, and the description under that name, as they are at this moment."""
+        if isinstance(entry.record, Dataset):
+            await self._indexes.get(entry.record)
+            own_words = entry.record.description
+            return {DESCRIPTION: own_words} if own_words else {}
+        if not isinstance(entry.record, StoredEntry):
+            return {}
+        record = await self._indexes.look(entry.record, entry.location.path)
+        description = record.entry.description
+        told = {DESCRIPTION: description} if description else {}
+        own = {} if record.connection is None else record.connection
+        return {**own, **(record.metadata or {}), **told}
+
+    async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Give the options with which a file is to be written anew on the version that is there.
+
+        Raises
+        ------
+        UnsupportedError
+            For a dataset or directory: the service sets theirs at their creation only.
+        InvalidRequestError
+            For attributes that the service cannot keep.
+        """
+        about = entry.location.path
+        if entry.kind != "file":
+            raise UnsupportedError(
+                "the service takes description and metadata of datasets and directories only "
+                "when they are made",
+                about,
+            )
+        record = await self._indexes.look(entry.record, about)
+        if record.connection is not None or record.piece is not None:
+            raise UnsupportedError("a registered source keeps what it was registered with", about)
+        metadata = {**(record.metadata or {}), **changes}
+        metadata.pop(DESCRIPTION, None)
+        options: dict[str, Any] = {
+            "metadata": {name: value for name, value in metadata.items() if value is not None},
+        }
+        if DESCRIPTION in changes:
+            options[DESCRIPTION] = changes[DESCRIPTION] or ""
+        EntryAttributes.of(options, about)
+        return {**options, "base_version": record.version}
+
+    async def tags(self, entry: Entry) -> list[str]:
+        """Give an entry's tags as they are at this moment."""
+        fresh = await self._indexes.look(self._tagged(entry), entry.location.path)
+        return list(fresh.entry.tags or ())
+
+    async def set_tags(self, entry: Entry, tags: Sequence[str]) -> None:
+        """Replace an entry's tags."""
+        about = entry.location.path
+        record = self._tagged(entry)
+        changes = {"tags": checked_tags(tags, about)}
+        await self._patch(record, changes, about)
+
+    async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:
+        """Say who may read an entry besides its owner."""
+        about = entry.location.path
+        if status not in set(constants.ShareStatus):
+            known = ", ".join(constants.ShareStatus)
+            raise InvalidRequestError(f"status is one of {known}, not {status!r}", about)
+        named = {name: list(found) for name, found in accessors.items() if found is not None}
+        if named and status != constants.ShareStatus.SHARED:
+            raise InvalidRequestError("only what is 'shared' names users or organizations", about)
+        record = self._tagged(entry)
+        changes = {"share_status": status, "permitted_accessors": named}
+        await self._patch(record, changes, about)
+
+    async def _patch(self, record: StoredEntry, changes: dict[str, Any], about: str) -> None:
+        """Change what is not content."""
+        try:
+            changed = from_response(await self._api.patch_entry(record.identifier, changes, about))
+        finally:
+            self._indexes.changes.note(record.dataset)
+        changed.kind = record.kind
+        self._indexes.holding(record).put(changed)
+
+    def _tagged(self, entry: Entry) -> StoredEntry:
+        if isinstance(entry.record, StoredEntry) and entry.record.piece is None:
+            return entry.record
+        if isinstance(entry.record, Dataset):
+            raise UnsupportedError("datasets have no tags and are not shared", entry.location.path)
+        raise UnsupportedError("this has no entry of its own", entry.location.path)
+
+    async def described(self, entry: Entry) -> Entry:
+        """Look closer where the listing tells no types and no metadata."""
+        if not isinstance(entry.record, StoredEntry):
+            return entry
+        record = await self._indexes.told(entry.record, entry.location.path)
+        found = record.entry_at(entry.location)
+        return found if found.size is not None else replace(found, size=entry.size)
+
+    async def copy_options(self, entry: Entry) -> Mapping[str, Any]:
+        """Give what a copy says too; an object of a registered source says nothing."""
+        if not isinstance(entry.record, StoredEntry):
+            return await self.read(entry)
+        record = await self._indexes.told(entry.record, entry.location.path)
+        if entry.kind == "directory" and record.connection is not None:
+            return {}
+        found = {
+            DESCRIPTION: record.entry.description,
+            "tags": record.entry.tags,
+            "metadata": record.metadata,
+            ARCHIVE: record.entry.is_collection,
+        }
+        return {name: value for name, value in found.items() if value}

@@ -1,0 +1,208 @@
+"""What a writer says about a file besides its bytes, and what this package notes there itself.
+
+The service keeps free metadata with an entry. Under the one key ``synapsefs`` this package keeps
+the size and the MD5 of the content that it wrote, and the id of the revision that they describe;
+everything else is the user's.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from synapsefs.errors import InvalidRequestError
+from synapsefs.services.base import ARCHIVE
+from synapsefs.wire.datasets import answers
+
+HIDDEN_TAG = "synapsefs-internal"
+"""Tag of entries that this package keeps for itself: the catalogue, and sources of revisions."""
+
+HELPER_NAME = ".synapsefs-upload"
+"""Name of entries that only bring the content of a revision."""
+
+MARK = "synapsefs"
+TARGET = "target"
+"""Mark of such an entry: the id of the entry that gets the content."""
+_SIZE = "size"
+NAMES = ("description", "tags", "metadata", "embedding")
+
+
+@dataclass(frozen=True, slots=True)
+class EntryAttributes:
+    """Description, tags and metadata of an entry; None leaves what is there.
+
+    Attributes
+    ----------
+    description
+        Free text.
+    tags
+        Words to find the entry by.
+    metadata
+        Anything that JSON can hold, by name.
+    archive
+        Whether the content is a zipped directory.
+    embedding
+        Numbers by which similar entries are found; only of a new entry.
+    """
+
+    description: str | None = None
+    tags: tuple[str, ...] | None = None
+    metadata: Mapping[str, Any] | None = field(default=None)
+    archive: bool = False
+    embedding: tuple[float, ...] | None = None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any], path: str) -> EntryAttributes:
+        """Read what was given at a write.
+
+        Raises
+        ------
+        InvalidRequestError
+            One error that names every problem; nothing was sent.
+        """
+        unknown = sorted(set(options) - {*NAMES, "base_version", ARCHIVE})
+        problems = [f"{name} is not taken by datasets" for name in unknown]
+        description, tags, metadata, embedding = (_listed(options.get(name)) for name in NAMES)
+        if description is not None and not isinstance(description, str):
+            problems.append("description is text")
+        problems += _wrong_tags(tags) if tags is not None else []
+        problems += _wrong_metadata(metadata) if metadata is not None else []
+        problems += _wrong_embedding(embedding) if embedding is not None else []
+        if problems:
+            raise InvalidRequestError("; ".join(problems), path)
+        return cls(
+            description,
+            None if tags is None else tuple(tags),
+            metadata,
+            archive=bool(options.get(ARCHIVE)),
+            embedding=None if embedding is None else tuple(map(float, embedding)),
+        )
+
+    def over(self, before: EntryAttributes) -> EntryAttributes:
+        """Take what is not said here from what was said before."""
+        return replace(
+            self,
+            description=before.description if self.description is None else self.description,
+            tags=before.tags if self.tags is None else self.tags,
+            metadata=before.metadata if self.metadata is None else self.metadata,
+        )
+
+    def sent(self) -> dict[str, Any]:
+        """Give what a new entry says, as it is sent."""
+        metadata = None if self.metadata is None else marked(self.metadata, {})
+        embedding = None if self.embedding is None else list(self.embedding)
+        said = {"description": self.description, "metadata": metadata, "embedding": embedding}
+        return {**said, "tags": self.tag_list()}
+
+    def tag_list(self) -> list[str] | None:
+        """Give the tags as they are sent."""
+        return None if self.tags is None else list(self.tags)
+
+
+def checked_tags(tags: Any, path: str) -> list[str]:
+    """Give tags as they are sent.
+
+    Raises
+    ------
+    InvalidRequestError
+        When they are not a list of words.
+    """
+    listed = _listed(tags)
+    problems = _wrong_tags(listed)
+    if problems:
+        raise InvalidRequestError("; ".join(problems), path)
+    return list(listed)
+
+
+def _listed(value: Any) -> Any:
+    """Read what can be gone through only once."""
+    return list(value) if isinstance(value, Iterator) else value
+
+
+def _wrong_tags(tags: Any) -> list[str]:
+    if isinstance(tags, str | bytes | Mapping) or not hasattr(tags, "__iter__"):
+        return ["tags are a list of texts"]
+    if not all(isinstance(tag, str) and tag for tag in tags):
+        return ["each tag is a text that is not empty"]
+    return [f"the tag {HIDDEN_TAG!r} is reserved"] if HIDDEN_TAG in tags else []
+
+
+def _wrong_embedding(embedding: Any) -> list[str]:
+    rule = ["an embedding is a list of finite numbers"]
+    if isinstance(embedding, str | bytes | Mapping) or not hasattr(embedding, "__iter__"):
+        return rule
+    numbers = list(embedding)
+    try:
+        fit = all(math.isfinite(number) for number in numbers)
+    except TypeError:
+        return rule
+    return [] if numbers and fit else rule
+
+
+def _wrong_metadata(metadata: Any) -> list[str]:
+    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
+        return ["metadata is a mapping whose keys are text"]
+    if MARK in metadata:
+        return [f"the metadata key {MARK!r} is reserved"]
+    try:
+        json.dumps(dict(metadata), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        return [f"metadata holds what JSON cannot: {error}"]
+    return []
+
+
+def marked(metadata: Mapping[str, Any] | None, marks: Mapping[str, Any]) -> dict[str, Any]:
+    """Add this package's own marks to the user's metadata, where there are any.
+
+    The service may put the content's size in place of a key ``size``, so that one is kept twice.
+    """
+    user = dict(metadata or {})
+    kept = {_SIZE: user[_SIZE]} if _SIZE in user else {}
+    own = {**marks, **({"user": kept} if kept else {})}
+    return {**user, **({MARK: own} if own else {})}
+
+
+def unmarked(metadata: Any, *, stored: bool) -> dict[str, Any]:
+    """Give the user's metadata alone.
+
+    Parameters
+    ----------
+    stored
+        Whether the content is an object, with whose metadata the service tells its size.
+    """
+    if not isinstance(metadata, Mapping):
+        return {}
+    user = {key: value for key, value in metadata.items() if key != MARK}
+    if stored:
+        user.pop(_SIZE, None)
+    kept = marks_in(metadata).get("user")
+    return {**user, **kept} if isinstance(kept, Mapping) else user
+
+
+def marks_in(metadata: Any) -> dict[str, Any]:
+    """Give this package's own marks."""
+    found = metadata.get(MARK) if isinstance(metadata, Mapping) else None
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def claimed(metadata: Any, response: answers.EntryResponse) -> dict[str, Any]:
+    """Give ``size`` and ``md5`` of the content, as far as a writer noted them of this revision.
+
+    A size without an MD5 is another client's claim.
+    """
+    marks = marks_in(metadata)
+    if response.version != 0 and marks.get("revision") != response.revision_id:
+        return {}
+    size, md5 = marks.get(_SIZE), marks.get("md5")
+    if is_size(size) and isinstance(md5, str) and len(md5) == 32:
+        return {_SIZE: size, "md5": md5}
+    size = metadata.get(_SIZE) if isinstance(metadata, Mapping) else None
+    return {_SIZE: size} if is_size(size) else {}
+
+
+def is_size(value: Any) -> bool:
+    """Say whether a value told by somebody can be a number of bytes."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
