@@ -35,7 +35,7 @@ LAYERS = [
     {"sessions"},
     {"transport"},
     {"remote_object"},
-    {"services.base", "services.shared", "services.tree", "services.wireio"},
+    {"services.base", "services.paths", "services.shared", "services.tree", "services.wireio"},
     {"services.collections", "services.datasets", "resume"},
     {"transfer"},
     {"files", "readers", "wrappers"},
