@@ -19,7 +19,7 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
-from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAnnotations
 from synapsefs.services.collections.catalog import (
     ROOT,
@@ -170,7 +170,7 @@ class CollectionsService:
             direct=self._direct,
         )
 
-    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
+    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
         """Give the files whose content the service has under whichever name, ready to publish.
 
         A lone file is sent without asking.
@@ -180,7 +180,7 @@ class CollectionsService:
         return await self._known.staged(
             [
                 LocalContent(
-                    source.path,
+                    str(source.source),
                     source.location,
                     source.size,
                     source.exclusive,
@@ -192,7 +192,7 @@ class CollectionsService:
 
     async def upload_many(
         self,
-        sources: Sequence[LocalSource],
+        sources: Sequence[NewFile],
         progress: Callable[[int], None],
         counter: Callable[[int], None],
     ) -> dict[Location, Staged]:
@@ -206,10 +206,9 @@ class CollectionsService:
         chosen = [source for source in sources if 0 < source.size <= options.block_size]
         await self.check_absent([source.location for source in chosen if source.exclusive])
         files = [
-            Outgoing(
-                item.path, item.size, item.location.name, item.location.path, progress, counter
-            )
+            Outgoing(str(item.source), item.size, place.name, place.path, progress, counter)
             for item in chosen
+            if (place := item.location)
         ]
         sent = await self._direct.send(files) if files else []
         return {
