@@ -20,7 +20,7 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, unescape
+from synapsefs.location import Location, Root
 from synapsefs.remote_object import Content, object_size
 from synapsefs.services.base import (
     Entry,
@@ -38,7 +38,7 @@ from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import PathResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
-from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
+from synapsefs.services.datasets.paths import TOP, validate_name, validate_path
 from synapsefs.services.datasets.pending import PendingEntries
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
@@ -46,6 +46,7 @@ from synapsefs.services.datasets.revisions import EntryHistory
 from synapsefs.services.datasets.search import EntrySearch
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
+from synapsefs.services.paths import require_distinct
 from synapsefs.services.shared import SharedChanges
 from synapsefs.transport import Transport
 
@@ -188,15 +189,12 @@ class DatasetsService:
         is listed anew.
         """
         for location in locations:
-            checked_place(location)
-        require_distinct(locations)
-        for location in locations:
-            _, index = await self._folders.index(location, ANY)
-            try:
-                await self._folders.require_free(index, location)
-            except (FolderError, NotAFolderError):
-                _, index = await self._folders.index(location, time.monotonic())
-                await self._folders.require_free(index, location)
+            validate_path(location)
+        require_distinct(locations, TOP)
+        try:
+            await self._folders.check(locations, ANY)
+        except (FolderError, NotAFolderError):
+            await self._folders.check(locations, time.monotonic())
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
@@ -211,7 +209,7 @@ class DatasetsService:
         options: Mapping[str, Any],
     ) -> DatasetUpload:
         """Begin to write a file."""
-        checked_place(location)
+        validate_path(location)
         notes = EntryAttributes.of(options, location.path)
         await self._require_own(location, notes)
         if exclusive:
@@ -325,7 +323,7 @@ class DatasetsService:
         """
         if not location.container:
             raise AlreadyExistsError("the root is always there", location.path)
-        checked_name(unescape(location.container), location.path)
+        validate_name(location.container, location.path)
         patient = exist_ok or bool(location.inner)
         try:
             await self._registry.find(location, patient=patient)
@@ -340,7 +338,7 @@ class DatasetsService:
             if not exist_ok:
                 raise AlreadyExistsError("the dataset is there already", location.path)
             return
-        checked_place(location)
+        validate_path(location)
         notes = EntryAttributes.of(write_options(options), location.path)
         try:
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
@@ -377,7 +375,7 @@ class DatasetsService:
             await self.entry(location.parent)
 
         async def make(dataset: Dataset) -> None:
-            await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
+            await self._folders.ensure(dataset, location.inner, location.path, attributes=notes)
 
         await self._folders.in_dataset(location, make)
 
