@@ -8,7 +8,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
@@ -25,10 +25,15 @@ from synapsefs.errors import (
 from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
 from synapsefs.remote_object import Content, object_size
 from synapsefs.resume import TransferKey, release_or_drop
-from synapsefs.services.base import Entry, History, Service, Staged
+from synapsefs.services.base import Entry, Service, Staged
 from synapsefs.transport import Transport
 
+if TYPE_CHECKING:
+    from synapsefs.services.collections.service import CollectionsService
+    from synapsefs.services.datasets.service import DatasetsService
+
 T = TypeVar("T")
+NO_VERSIONS = "the service keeps no older versions"
 DEFAULT_EXPIRY = 0.3
 """Seconds for which a listing is believed unless it took long or the caller chose."""
 
@@ -117,6 +122,28 @@ class Core(AsyncFileSystem):
             raise UnsupportedError(f"the {root} service is not configured", location.path)
         return found
 
+    async def _collections(self, location: Location) -> CollectionsService:
+        """Give the collections service, for what only that one does."""
+        service = await self._service(location)
+        if location.root is not Root.COLLECTIONS:
+            raise UnsupportedError("datasets do not offer this", location.path)
+        return cast("CollectionsService", service)
+
+    async def _datasets(
+        self, location: Location, rule: str = "collections do not offer this"
+    ) -> DatasetsService:
+        """Give the datasets service, for what only that one does.
+
+        Parameters
+        ----------
+        rule
+            Why a path of the other service is refused.
+        """
+        service = await self._service(location)
+        if location.root is not Root.DATASETS:
+            raise UnsupportedError(rule, location.path)
+        return cast("DatasetsService", service)
+
     def _connect(self) -> None:
         """Make the services, starting the embedded server where that is the one to use."""
         from synapsefs.services.collections.service import (  # noqa: PLC0415 - when first needed
@@ -176,7 +203,7 @@ class Core(AsyncFileSystem):
         return found
 
     async def _serves_both(self) -> bool:
-        service: Any = await self._service(Location((Root.COLLECTIONS.value,)))
+        service = await self._collections(Location((Root.COLLECTIONS.value,)))
         return bool(await service.api.announces_extras())
 
     async def _entry(self, path: str, *, refresh: bool = False) -> Entry:
@@ -220,14 +247,11 @@ class Core(AsyncFileSystem):
         entry = await self._entry(path, refresh=refresh)
         if version is None or version == entry.version:
             return entry
+        if entry.location.root is None:
+            raise UnsupportedError(NO_VERSIONS, entry.location.path)
+        datasets = await self._datasets(entry.location, NO_VERSIONS)
         with error_path(entry.location.path):
-            return await (await self._history(entry)).at(entry, version)
-
-    async def _history(self, entry: Entry) -> History:
-        history = (await self._service(entry.location)).history if entry.location.root else None
-        if history is None:
-            raise UnsupportedError("the service keeps no older versions", entry.location.path)
-        return history
+            return await datasets.at_version(entry, version)
 
     async def _content(self, path: str, version: str | int | None = None) -> tuple[Entry, Content]:
         """Open a file's bytes."""

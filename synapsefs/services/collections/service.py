@@ -20,7 +20,7 @@ from synapsefs.errors import (
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
 from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
-from synapsefs.services.collections.attributes import UnitAnnotations
+from synapsefs.services.collections.attributes import UnitAttributes
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
@@ -66,11 +66,8 @@ class CollectionsService:
         Sends the requests.
     endpoint
         The service.
-    expiry
-        Seconds for which a listing is believed; longer where it took long, unless the
-        caller chose the expiry.
-    chosen_expiry
-        True when the caller chose it.
+    expiry, chosen_expiry
+        Seconds for which a listing is used; longer where it took long, unless the caller chose.
     """
 
     root = Root.COLLECTIONS
@@ -80,7 +77,6 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsClient(transport, endpoint)
-        self.history = self.references = self.searching = None
         self._changes = changes = SharedChanges(self.root, endpoint)
         self._directory = CollectionCatalog(
             self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
@@ -92,9 +88,12 @@ class CollectionsService:
         self._sizes = Sizes(transport, self.api, self._directory)
         self._direct = PresignedUploader(self.api, transport)
         self._known = ContentLookup(self.api)
-        self.units = Units(self.api, self._directory, self._indexes)
+        units = Units(self.api, self._directory, self._indexes)
+        self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
-        self.annotations = UnitAnnotations(self._directory, self._publisher, changes)
+        attributes = UnitAttributes(self._directory, self._publisher, changes)
+        self.attributes, self.set_attributes = attributes.read, attributes.change
+        self.copy_options = attributes.copy_options
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -329,6 +328,10 @@ class CollectionsService:
         for collection, places in await self._by_collection(list(units)):
             groups |= await own_groups(self.api, collection, [units[place] for place in places])
         return {target: _copy_of(source.record, groups) for source, target in own}
+
+    async def with_details(self, entry: Entry) -> Entry:
+        """Give the entry: listings lack nothing."""
+        return entry
 
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
