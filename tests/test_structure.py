@@ -36,6 +36,7 @@ LAYERS = [
     {"transport"},
     {"remote_object"},
     {"services.base", "services.shared", "services.tree", "services.wireio"},
+    {"services.resolver"},
     {"services.collections", "services.datasets", "resume"},
     {"transfer"},
     {"files", "readers", "wrappers"},
