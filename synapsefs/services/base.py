@@ -240,15 +240,37 @@ def write_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in WRITE_OPTIONS if given.get(name) is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class LocalSource:
-    """A local file that is to be sent: path, place, bytes, and what is said of it."""
+UNKNOWN_SIZE = -1
+"""Size of a file whose end is not known before it is read, such as a FIFO."""
 
-    path: str
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file to be written.
+
+    Attributes
+    ----------
+    location
+        Where it will appear.
+    source
+        Local path, or the content itself.
+    size
+        Bytes; ``UNKNOWN_SIZE`` where only the end of the source tells.
+    exclusive
+        Refuse to replace what is there.
+    options
+        What is said of it: ``description``, ``tags``, ``metadata``, ….
+    resume
+        Continue an interrupted upload, and let a later process continue this one; None for what
+        the filesystem was made with.
+    """
+
     location: Location
+    source: str | memoryview
     size: int
-    exclusive: bool
-    options: Mapping[str, Any]
+    exclusive: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool | None = None
 
 
 class Service(Protocol):
@@ -321,12 +343,12 @@ class Service(Protocol):
         Raises ``InvalidRequestError``, before anything is sent, for options that are not taken.
         """
 
-    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
+    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
         """Give the files whose content need not be sent, ready to be published."""
 
     async def upload_many(
         self,
-        sources: Sequence[LocalSource],
+        sources: Sequence[NewFile],
         progress: Callable[[int], None],
         counter: Callable[[int], None],
     ) -> dict[Location, Staged]:
@@ -394,6 +416,6 @@ def measured_as(entry: Entry, size: int | None) -> Entry:
     return replace(entry, size=size)
 
 
-async def none_of_them(sources: Sequence[LocalSource], *_: object) -> dict[Location, Staged]:  # noqa: ARG001
+async def none_of_them(files: Sequence[NewFile], *_: object) -> dict[Location, Staged]:  # noqa: ARG001
     """Give no files, where a service cannot use content a second time, or take many at once."""
     return {}

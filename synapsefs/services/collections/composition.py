@@ -50,7 +50,7 @@ class StagedFile:
 
 
 @dataclass(frozen=True, slots=True)
-class NewFile:
+class PlannedFile:
     """A file to bind: where it goes and, once sent, its checksum."""
 
     location: Location
@@ -154,12 +154,12 @@ class Draft:
                     self.checksums[specification] = file.checksum
                     self.sources.append(unit)
 
-    def binds(self, file: NewFile) -> bool:
+    def binds(self, file: PlannedFile) -> bool:
         """Say whether the file is one of those bound here."""
         here = self.names.get(file.specification) == file.name
         return here and file.specification in self.bound
 
-    def bind(self, file: NewFile) -> None:
+    def bind(self, file: PlannedFile) -> None:
         """Put a file into the unit."""
         self.bound.add(file.specification)
         self.names[file.specification] = file.name
@@ -210,7 +210,7 @@ class Draft:
 
 
 def compose(
-    files: Iterable[NewFile], units_with_stem: UnitsWithStem, known: UnitsWithStem | None = None
+    files: Iterable[PlannedFile], units_with_stem: UnitsWithStem, known: UnitsWithStem | None = None
 ) -> list[Draft]:
     """Arrange files into units, joining and replacing those that are there.
 
@@ -223,8 +223,8 @@ def compose(
     known
         Gives the units that files may be taken over from; the same where left out.
     """
-    by_stem: dict[str, list[NewFile]] = {}
-    whole: dict[int, list[NewFile]] = {}
+    by_stem: dict[str, list[PlannedFile]] = {}
+    whole: dict[int, list[PlannedFile]] = {}
     for file in files:
         if file.wish is not None and file.wish.whole:
             whole.setdefault(id(file.wish), []).append(file)
@@ -242,7 +242,7 @@ def compose(
     return composed
 
 
-def _whole_unit(files: Sequence[NewFile], units_with_stem: UnitsWithStem) -> Draft:
+def _whole_unit(files: Sequence[PlannedFile], units_with_stem: UnitsWithStem) -> Draft:
     """Make a unit of just these files, in place of those that hold one of their paths."""
     draft = Draft()
     for file in files:
@@ -258,7 +258,7 @@ def _whole_unit(files: Sequence[NewFile], units_with_stem: UnitsWithStem) -> Dra
     return draft
 
 
-def _draft_for(file: NewFile, drafts: list[Draft]) -> Draft:
+def _draft_for(file: PlannedFile, drafts: list[Draft]) -> Draft:
     """Choose the unit a file joins: the one that holds its name, one that lacks it, a new one."""
     newest_first = drafts[::-1]
     for draft in newest_first:
@@ -294,7 +294,7 @@ def require_complete(
             )
 
 
-def require_free(files: Sequence[NewFile], index: CollectionIndex | None = None) -> None:
+def require_free(files: Sequence[PlannedFile], index: CollectionIndex | None = None) -> None:
     """Refuse a file where a directory is, and one below a file.
 
     Parameters

@@ -25,7 +25,7 @@ from synapsefs.services.collections.catalog import Collection
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import (
     Draft,
-    NewFile,
+    PlannedFile,
     UnitsWithStem,
     compose,
     require_complete,
@@ -51,7 +51,7 @@ class _Plan:
     """The units that files make in one collection."""
 
     collection: Collection
-    files: Sequence[NewFile]
+    files: Sequence[PlannedFile]
     drafts: Sequence[Draft]
 
     @property
@@ -91,7 +91,7 @@ class UnitPublisher:
         self._editor = UnitEditor(api, indexes, self._maker, self._writing)
         self.delete_superseded = self._maker.delete_superseded
 
-    async def check(self, collection: Collection, files: Sequence[NewFile]) -> None:
+    async def check(self, collection: Collection, files: Sequence[PlannedFile]) -> None:
         """Refuse files that make no whole units, or lie where others are in their way.
 
         What was listed before suffices where it shows nothing wrong: it is looked up again before
@@ -107,7 +107,7 @@ class UnitPublisher:
             self._check(collection, files, index)
 
     def _check(
-        self, collection: Collection, files: Sequence[NewFile], index: CollectionIndex
+        self, collection: Collection, files: Sequence[PlannedFile], index: CollectionIndex
     ) -> None:
         require_free(files, index)
         drafts = compose(files, _to_join(collection, index))
@@ -121,7 +121,7 @@ class UnitPublisher:
 
     async def bind(
         self,
-        groups: Sequence[tuple[Collection, Sequence[NewFile]]],
+        groups: Sequence[tuple[Collection, Sequence[PlannedFile]]],
         then: Callable[[], Awaitable[None]] | None = None,
         since: float | None = None,
     ) -> None:
@@ -160,7 +160,7 @@ class UnitPublisher:
         await self._maker.take_back(plan.collection, fresh, plan.about, error)
 
     async def _planned(
-        self, collection: Collection, files: Sequence[NewFile], since: float | None
+        self, collection: Collection, files: Sequence[PlannedFile], since: float | None
     ) -> _Plan:
         """Compose units of what the service has now."""
         began = time.monotonic() if since is None else since
@@ -324,7 +324,7 @@ def _follow(drafts: Sequence[Draft], index: CollectionIndex) -> None:
         draft.follow({unit.identifier: unit for unit in (*draft.held, *at_paths)}.values())
 
 
-def _stem(file: NewFile) -> str:
+def _stem(file: PlannedFile) -> str:
     return split_suffix(file.name)[0]
 
 

@@ -19,7 +19,7 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
-from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAnnotations
 from synapsefs.services.collections.catalog import (
     ROOT,
@@ -28,7 +28,7 @@ from synapsefs.services.collections.catalog import (
 )
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import (
-    NewFile,
+    PlannedFile,
     StagedFile,
     UnitOptions,
     check_place,
@@ -143,10 +143,10 @@ class CollectionsService:
     ) -> None:
         """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
         wishes = {place: _wish(given) for place, given in (options or {}).items()}
-        files = [NewFile(location, wish=wishes.get(location)) for location in locations]
+        files = [PlannedFile(location, wish=wishes.get(location)) for location in locations]
         await self._with_known_collections(locations, lambda: self._check(files, complete=complete))
 
-    async def _check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+    async def _check(self, files: Sequence[PlannedFile], *, complete: bool) -> None:
         by_place = {file.location: file for file in files}
         for collection, group in await self._by_collection(list(by_place)):
             for location in group:
@@ -184,7 +184,7 @@ class CollectionsService:
             direct=self._direct,
         )
 
-    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
+    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
         """Give the files whose content the service has under whichever name, ready to publish.
 
         A lone file is sent without asking.
@@ -194,7 +194,7 @@ class CollectionsService:
         return await self._known.staged(
             [
                 LocalContent(
-                    source.path,
+                    str(source.source),
                     source.location,
                     source.size,
                     source.exclusive,
@@ -206,7 +206,7 @@ class CollectionsService:
 
     async def upload_many(
         self,
-        sources: Sequence[LocalSource],
+        sources: Sequence[NewFile],
         progress: Callable[[int], None],
         counter: Callable[[int], None],
     ) -> dict[Location, Staged]:
@@ -220,10 +220,9 @@ class CollectionsService:
         chosen = [source for source in sources if 0 < source.size <= options.block_size]
         await self.check_absent([source.location for source in chosen if source.exclusive])
         files = [
-            Outgoing(
-                item.path, item.size, item.location.name, item.location.path, progress, counter
-            )
+            Outgoing(str(item.source), item.size, place.name, place.path, progress, counter)
             for item in chosen
+            if (place := item.location)
         ]
         sent = await self._direct.send(files) if files else []
         return {
@@ -251,7 +250,9 @@ class CollectionsService:
     ) -> None:
         await self.check_absent([item.location for item in staged if item.exclusive])
         files = {
-            item.location: NewFile(item.location, item.handle.checksum, item.size, item.handle.wish)
+            item.location: PlannedFile(
+                item.location, item.handle.checksum, item.size, item.handle.wish
+            )
             for item in staged
         }
 
@@ -309,7 +310,7 @@ class CollectionsService:
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
         wishes = {target: copy.wish for target, copy in copies.items()}
-        planned = [NewFile(target, wish=wishes.get(target)) for _, target in pairs]
+        planned = [PlannedFile(target, wish=wishes.get(target)) for _, target in pairs]
         await self._check(planned, complete=True)
         staged = [
             Staged(target, source.record.size, exclusive=False, handle=copies[target])
@@ -367,7 +368,7 @@ class CollectionsService:
             index = await self._indexes.glimpse(collection, lately)
             there = self._listing.at(index, place)
             if there is None:
-                require_free([NewFile(place)], index)
+                require_free([PlannedFile(place)], index)
                 return
         if there is not None and there.kind == "file":
             raise AlreadyExistsError("there is a file already", location.path)
