@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from synapsefs.journal import Checkpoint
+from synapsefs.checkpoint import Checkpoint, UploadCheckpoint
 from synapsefs.location import Location
 from synapsefs.remote_object import Content
 
@@ -118,25 +118,6 @@ class Staged:
     abandon: Callable[[], Awaitable[None]] | None = None
 
 
-class UploadState(Protocol):
-    """What a later process resumes from: how far the upload of one file has come."""
-
-    @property
-    def noted(self) -> Mapping[str, Any]:
-        """What an earlier process noted; empty where there is nothing to continue."""
-
-    @property
-    def stale(self) -> Mapping[str, Any]:
-        """What an earlier process noted about a file that has changed since."""
-
-    @property
-    def lasts(self) -> bool:
-        """Whether a later process may resume."""
-
-    async def note(self, **facts: Any) -> None:
-        """Note ids, offsets and checksums for a later process; never a secret."""
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """A local file to send.
@@ -156,7 +137,7 @@ class Source:
     path: str
     size: int
     progress: Callable[[int], None]
-    memory: UploadState | None = None
+    memory: UploadCheckpoint | None = None
 
 
 class Upload(Protocol):

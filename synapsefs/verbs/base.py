@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.cache import TailCache
+from synapsefs.checkpoint import TransferKey, keep_or_discard
 from synapsefs.config import Endpoint, NetworkOptions, Settings
 from synapsefs.errors import (
     ChangedError,
@@ -23,7 +24,6 @@ from synapsefs.errors import (
 )
 from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.remote_object import Content, object_size
-from synapsefs.resume import TransferKey, release_or_drop
 from synapsefs.services.base import Entry, Service, Staged
 from synapsefs.transport import Transport
 
@@ -320,7 +320,7 @@ class Core(AsyncFileSystem):
             await self._publish_in_turn(*groups)
         for item in staged:
             if item.journal is not None:
-                await asyncio.to_thread(item.journal.drop)
+                await asyncio.to_thread(item.journal.discard)
 
     async def _publish_in_turn(self, group: list[Staged], *later: list[Staged]) -> None:
         service = await self._service(group[0].location)
@@ -330,6 +330,6 @@ class Core(AsyncFileSystem):
     async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
         """Clear away finished files that are not published, but what ``error`` lets continue."""
         for item in staged:
-            kept = await asyncio.to_thread(release_or_drop, item.journal, error)
+            kept = await asyncio.to_thread(keep_or_discard, item.journal, error)
             if item.abandon is not None and not kept:
                 await item.abandon()
