@@ -20,12 +20,11 @@ NOTEWORTHY_STATEMENTS = 6
 
 LAYERS = [
     {"_version", "errors"},
-    {"local"},
+    {"local", "options"},
     {
         "location",
         "sync",
         "concurrency",
-        "options",
         "config",
         "integrity",
         "cache",
