@@ -35,7 +35,7 @@ LAYERS = [
     {"checkpoint"},
     {"remote_object"},
     {"partial"},
-    {"services.base", "services.shared", "services.tree", "services.wireio"},
+    {"services.base", "services.paths", "services.shared", "services.tree", "services.wireio"},
     {"services.resolver"},
     {"services.collections", "services.datasets"},
     {"transfer"},
