@@ -56,7 +56,7 @@ def validate_path(location: Location, specifications: Sequence[v1.FileSpecificat
         problems.append(f"a path below its specification has {limit}")
     written = escape_key(name, Root.COLLECTIONS)
     if written != segments[1:] and not any(id_of(one, Root.COLLECTIONS) for one in segments[1:]):
-        problems.append(f"slashes of a key are folders here; write {'/'.join(written)}")
+        problems.append(f"slashes of a key are folders here; write it {'/'.join(written)}")
     allowed = {extension.lower().lstrip(".") for extension in spec.extensions or ()}
     suffix = split_suffix(unescape(location.name))[1].lower().lstrip(".")
     if allowed and suffix not in allowed:
