@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from synapsefs.concurrency import Locks
 from synapsefs.errors import (
@@ -20,7 +20,6 @@ from synapsefs.errors import (
     NotFoundError,
     SynapseError,
 )
-from synapsefs.location import Location
 from synapsefs.services.base import Entry
 from synapsefs.services.collections.catalog import Collection, CollectionCatalog
 from synapsefs.services.collections.client import CollectionsClient
@@ -41,16 +40,7 @@ from synapsefs.services.collections.unit import MARK, Unit
 from synapsefs.services.collections.unit_store import UnitStore, fresh
 from synapsefs.services.shared import SharedChanges
 
-
-class Located(Protocol):
-    """What lies in a collection."""
-
-    @property
-    def location(self) -> Location:
-        """Where."""
-
-
-L = TypeVar("L", bound=Located)
+L = TypeVar("L", PlannedFile, Entry)
 Groups = Sequence[tuple[Collection, list[L]]]
 logger = logging.getLogger("synapsefs")
 MAX_PROBLEMS = 20
@@ -72,7 +62,6 @@ class _Plan:
 
     collection: Collection
     path: str
-    files: Sequence[PlannedFile]
     drafts: Sequence[Draft]
     units: Sequence[Unit] = ()
 
@@ -236,7 +225,7 @@ class UnitPublisher:
         require_free([file.location for file in files], index)
         await self._prepare(collection, drafts, index)
         _require_publishable(drafts, collection, path)
-        return _Plan(collection, path, files, drafts)
+        return _Plan(collection, path, drafts)
 
     async def _prepare(
         self, collection: Collection, drafts: Sequence[Draft], index: CollectionIndex
@@ -303,11 +292,7 @@ class UnitPublisher:
     def _take_place(self, plan: _Plan) -> None:
         """Note new units in the index, and what they replaced."""
         index = self._indexes.held(plan.collection.identifier)
-        sizes = {(file.specification, file.name): file.size for file in plan.files}
         for unit in plan.units:
-            for bound in unit.files.values():
-                if bound.size is None:
-                    bound.size = sizes.get((bound.specification, bound.name))
             index.insert(unit)
         created = {unit.identifier for unit in plan.units}
         for draft in plan.drafts:
@@ -352,7 +337,7 @@ class UnitPublisher:
         except InvalidRequestError as error:
             await asyncio.shield(self._store.take_back(collection, replaced, plan.path, error))
             raise
-        return _Plan(collection, plan.path, plan.files, drafts)
+        return _Plan(collection, plan.path, drafts)
 
     async def remove(self, entries: Iterable[Entry], *, unchanged: bool) -> None:
         """Take files out of their units; see :meth:`UnitRemover.remove`.
