@@ -13,17 +13,18 @@ from fsspec.utils import tokenize
 
 from synapsefs import sync
 from synapsefs.config import ADDRESSES, MIB, NetworkOptions, addresses, resolve, tls_context
-from synapsefs.errors import UnsupportedError, error_path
+from synapsefs.errors import UnsupportedError
 from synapsefs.files import AsyncWriter, SynapseWriter
 from synapsefs.location import Location
 from synapsefs.options import SECRETS, configured, named
 from synapsefs.readers import AsyncReader, SynapseReader
-from synapsefs.services.base import write_options
 from synapsefs.verbs.calls import checked, opening
-from synapsefs.verbs.copying import CopyingVerbs
 from synapsefs.verbs.datasets import EntryVerbs
+from synapsefs.verbs.get import GetVerbs
 from synapsefs.verbs.listing import ListingVerbs
-from synapsefs.verbs.reading import ReadingVerbs
+from synapsefs.verbs.namespace import NamespaceVerbs
+from synapsefs.verbs.put import PutVerbs
+from synapsefs.verbs.read import ReadVerbs
 from synapsefs.verbs.units import UnitVerbs
 from synapsefs.verbs.xattrs import AttributeVerbs
 from synapsefs.wrappers import TextFile, byte_order_mark, compressed
@@ -61,9 +62,11 @@ class _Constructed(type(AsyncFileSystem)):  # type: ignore[misc]
 
 class SynapseFileSystem(
     ListingVerbs,
-    ReadingVerbs,
+    ReadVerbs,
+    GetVerbs,
     UnitVerbs,
-    CopyingVerbs,
+    PutVerbs,
+    NamespaceVerbs,
     AttributeVerbs,
     EntryVerbs,
     metaclass=_Constructed,
@@ -258,33 +261,11 @@ class SynapseFileSystem(
                 version=version,
                 **kwargs,
             )
-        work = self._upload(path, mode, block_size, lone=autocommit, given=kwargs)
+        work = self._start_upload(
+            path, block_size, exclusive="x" in mode, lone=autocommit, given=kwargs
+        )
         upload = sync.run(self.loop, work)
         return SynapseWriter(self, self._strip_protocol(path), mode, upload, autocommit=autocommit)
-
-    async def _upload(
-        self,
-        path: str,
-        mode: str,
-        block_size: int | None,
-        *,
-        lone: bool,
-        given: Mapping[str, Any],
-    ) -> Any:
-        location = Location.parse(path)
-        service = await self._service(location)
-        if not lone and self._transaction is not None:
-            self._transaction.require_separate([location])
-        with error_path(location.path):
-            options = write_options(given)
-            service.check_options(location, options)
-            await service.validate([location], complete=lone, options={location: options})
-            upload = await service.upload(
-                location, size=None, exclusive="x" in mode, options=options
-            )
-        if block_size:
-            upload.part_size = max(block_size, upload.smallest_part)
-        return upload
 
     @checked
     async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> Any:
@@ -308,7 +289,9 @@ class SynapseFileSystem(
         if "r" in mode:
             entry, content = await self._sized_content(path, kwargs.get("version"))
             return AsyncReader(self, entry, content)
-        upload = await self._upload(path, mode, kwargs.get("block_size"), lone=True, given=kwargs)
+        upload = await self._start_upload(
+            path, kwargs.get("block_size"), exclusive="x" in mode, lone=True, given=kwargs
+        )
         return AsyncWriter(self, self._strip_protocol(path), upload)
 
     # --- identity and life -----------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
 from synapsefs.config import Endpoint
 from synapsefs.errors import (
@@ -13,13 +13,14 @@ from synapsefs.errors import (
     ChangedError,
     FolderError,
     InvalidRequestError,
+    MissingContentError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
-from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
 from synapsefs.services.collections.catalog import (
     ROOT,
@@ -28,6 +29,7 @@ from synapsefs.services.collections.catalog import (
 )
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import (
+    UNIT,
     PlannedFile,
     StagedFile,
     UnitOptions,
@@ -55,6 +57,19 @@ logger = logging.getLogger("synapsefs")
 METADATA = "metadata"
 FOLDERS_LAST = 5.0
 """Seconds for which it is believed what folders there are, where one more is not refused."""
+
+
+class HasLocation(Protocol):
+    """Anything that lies somewhere."""
+
+    @property
+    def location(self) -> Location:
+        """Where."""
+
+
+P = TypeVar("P", bound=HasLocation)
+Groups: TypeAlias = Sequence[tuple[Collection, list[P]]]
+"""Things by the collection that they lie in."""
 
 
 class CollectionsService:
@@ -133,113 +148,119 @@ class CollectionsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(
-        self,
-        locations: Sequence[Location],
-        *,
-        complete: bool,
-        options: Mapping[Location, Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
-        wishes = {place: _wish(given) for place, given in (options or {}).items()}
-        files = [PlannedFile(location, wish=wishes.get(location)) for location in locations]
-        await self._with_known_collections(locations, lambda: self._check(files, complete=complete))
+    async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+        """Check options and paths, and with ``complete`` that the files make whole units."""
+        for file in {id(file.options): file for file in files if file.options}.values():
+            self.check_options(file.location, file.options)
+        exclusive = {file.location for file in files if file.exclusive}
+        planned = [PlannedFile(file.location, wish=_wish(file.options)) for file in files]
 
-    async def _check(self, files: Sequence[PlannedFile], *, complete: bool) -> None:
-        by_place = {file.location: file for file in files}
-        for collection, group in await self._by_collection(list(by_place)):
-            for location in group:
-                check_place(location, collection.specifications)
-            wanted = [by_place[location] for location in group]
-            require_free(wanted)
+        async def check(groups: Groups[PlannedFile]) -> None:
+            await self._check(groups, complete=complete)
+            await self._check_absent(groups, exclusive)
+
+        await self._in_collections(planned, check)
+
+    async def _check(self, groups: Groups[PlannedFile], *, complete: bool) -> None:
+        for collection, group in groups:
+            for file in group:
+                check_place(file.location, collection.specifications)
+            require_free(group)
             if complete:
-                await self._publisher.check(collection, wanted)
+                await self._publisher.check(collection, group)
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
-        taken = {ARCHIVE, METADATA}
+        taken = {ARCHIVE, METADATA, UNIT}
         wrong = [f"{name} is not taken by collections" for name in options if name not in taken]
         given = options.get(METADATA, {})
         wrong += settable_problems(given) if isinstance(given, Mapping) else ["metadata: a mapping"]
         if wrong:
             raise InvalidRequestError("; ".join(wrong), location.path)
 
-    async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
-    ) -> CollectionUpload:
+    async def start_upload(self, file: NewFile) -> CollectionUpload:
         """Begin to write a data file."""
-        self.check_options(location, options)
-        collection = await self._directory.find(location)
-        check_place(location, collection.specifications)
-        if exclusive:
-            await self.check_absent([location])
         return CollectionUpload(
             self.api,
-            location,
+            file.location,
             part_size=self._transport.options.block_size,
-            size=size,
-            exclusive=exclusive,
-            wish=_wish(options),
+            size=file.size if file.size >= 0 else None,
+            exclusive=file.exclusive,
+            wish=_wish(file.options),
             direct=self._direct,
         )
 
-    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
-        """Give the files whose content the service has under whichever name, ready to publish.
-
-        A lone file is sent without asking.
-        """
-        if len(sources) < 2:
-            return {}
-        return await self._known.staged(
-            [
-                LocalContent(
-                    str(source.source),
-                    source.location,
-                    source.size,
-                    source.exclusive,
-                    _wish(source.options),
-                )
-                for source in sources
-            ]
-        )
-
     async def upload_many(
-        self,
-        sources: Sequence[NewFile],
-        progress: Callable[[int], None],
-        counter: Callable[[int], None],
+        self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Send files straight to the storage where they are more than go at a time otherwise.
+        """Bind what the service has under whichever name; send many files to the storage.
 
-        A file that is larger than a part, or empty, goes alone.
+        A lone file is sent without asking. A file that is larger than a part, or empty, goes alone.
         """
+        local = [file for file in files if isinstance(file.source, str) and file.size >= 0]
+        staged: dict[Location, Staged] = {}
+        if len(local) > 1 and not deferred:
+            contents = [
+                LocalContent(
+                    str(file.source), file.location, file.size, file.exclusive, _wish(file.options)
+                )
+                for file in local
+            ]
+            staged = await self._known.staged(contents)
+            for item in staged.values():
+                report(item.size, 1)
+        left = [file for file in local if file.location not in staged]
         options = self._transport.options
-        if len(sources) <= options.max_concurrency:
-            return {}
-        chosen = [source for source in sources if 0 < source.size <= options.block_size]
-        await self.check_absent([source.location for source in chosen if source.exclusive])
-        files = [
-            Outgoing(str(item.source), item.size, place.name, place.path, progress, counter)
-            for item in chosen
-            if (place := item.location)
-        ]
-        sent = await self._direct.send(files) if files else []
-        return {
-            item.location: Staged(
-                item.location,
-                item.size,
-                item.exclusive,
-                StagedFile(file.checksum, _wish(item.options)),
+        if len(left) <= options.max_concurrency:
+            return staged
+        chosen = [file for file in left if 0 < file.size <= options.block_size]
+        outgoing = [
+            Outgoing(
+                str(file.source),
+                file.size,
+                file.location.name,
+                file.location.path,
+                lambda size: report(size, 0),
+                lambda number: report(0, number),
             )
-            for item, file in zip(chosen, sent, strict=True)
-            if file is not None
-        }
+            for file in chosen
+        ]
+        sent = await self._direct.send(outgoing) if outgoing else []
+        for file, data in zip(chosen, sent, strict=True):
+            if data is not None:
+                handle = StagedFile(data.checksum, _wish(file.options), "presigned")
+                staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
+        return staged
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Make units of data files, of all or of none; what they replace is deleted afterwards."""
-        await self._publish(staged, then, time.monotonic())
+        try:
+            await self._publish(staged, then, time.monotonic())
+        except InvalidRequestError as error:
+            missing = await self._missing(staged, error)
+            if not missing:
+                raise
+            lost = MissingContentError(error.strerror or "", error.filename, status=error.status)
+            lost.locations = frozenset(missing)
+            raise lost from error
+
+    async def _missing(
+        self, staged: Sequence[Staged], error: InvalidRequestError
+    ) -> list[Location]:
+        """Give the files that were refused for their checksum, not for any other reason.
+
+        Those are the ones that the service has no more; else all that it took by their checksum.
+        """
+        assumed = {item.location: item.handle for item in staged if item.handle.origin != "sent"}
+        known = {place: one.checksum for place, one in assumed.items() if one.origin == "known"}
+        if known:
+            held = await self._known.existing(sorted(set(known.values())), next(iter(known)).path)
+            missing = [place for place, checksum in known.items() if checksum not in held]
+            if missing:
+                return missing
+        return list(assumed) if "checksum" in str(error).lower() else []
 
     async def _publish(
         self,
@@ -247,70 +268,78 @@ class CollectionsService:
         then: Callable[[], Awaitable[None]] | None,
         began: float,
     ) -> None:
-        await self.check_absent([item.location for item in staged if item.exclusive])
-        files = {
-            item.location: PlannedFile(
-                item.location, item.handle.checksum, item.size, item.handle.wish
-            )
-            for item in staged
-        }
+        exclusive = {item.location for item in staged if item.exclusive}
+        files = [
+            PlannedFile(item.location, item.handle.checksum, item.size, item.handle.wish)
+            for item in {item.location: item for item in staged}.values()
+        ]
 
-        async def bind() -> None:
-            groups = await self._by_collection(list(files))
-            wanted = [
-                (collection, [files[place] for place in group]) for collection, group in groups
-            ]
-            await self._publisher.bind(wanted, then, began)
+        async def bind(groups: Groups[PlannedFile]) -> None:
+            await self._check_absent(groups, exclusive)
+            await self._publisher.bind(groups, then, began)
 
-        await self._with_known_collections(list(files), bind)
+        await self._in_collections(files, bind)
 
-    async def _with_known_collections(
-        self, locations: Sequence[Location], work: Callable[[], Awaitable[None]]
+    async def _check_absent(self, groups: Groups[PlannedFile], exclusive: set[Location]) -> None:
+        """Refuse files that may replace nothing where something is."""
+        for collection, group in groups if exclusive else ():
+            index = await self._indexes.get(collection, newest=True)
+            for file in group:
+                place = collection.location.child(*file.location.inner)
+                if file.location in exclusive and self._listing.at(index, place) is not None:
+                    raise AlreadyExistsError("there is a file already", file.location.path)
+
+    async def _in_collections(
+        self, items: Sequence[P], work: Callable[[Groups[P]], Awaitable[None]]
     ) -> None:
         """Do something, and once more when it failed for a collection that was made anew."""
-        changed = await self._identifiers(locations)
+        groups = await self._by_collection(items)
+        changed = [collection.identifier for collection, _ in groups]
         try:
             try:
-                await work()
+                await work(groups)
             except (InvalidRequestError, NotFoundError):
                 self._directory.forget()
-                now = await self._identifiers(locations)
+                groups = await self._by_collection(items)
+                now = [collection.identifier for collection, _ in groups]
                 if now == changed:
                     raise
-                changed = [*changed, *now]
-                await work()
+                changed += now
+                await work(groups)
         finally:
             for identifier in changed:
                 self._changes.note(identifier)
 
-    async def _identifiers(self, locations: Sequence[Location]) -> list[int]:
-        return [collection.identifier for collection, _ in await self._by_collection(locations)]
-
-    async def check_absent(self, locations: Sequence[Location]) -> None:
-        """Raise an error where a file is already."""
-        for collection, group in await self._by_collection(locations):
-            index = await self._indexes.get(collection, newest=True)
-            for location in group:
-                if self._listing.at(index, collection.location.child(*location.inner)) is not None:
-                    raise AlreadyExistsError("there is a file already", location.path)
+    async def _by_collection(self, items: Sequence[P]) -> Groups[P]:
+        by_segment: dict[str, list[P]] = {}
+        for item in items:
+            if not item.location.container:
+                raise FolderError("a file needs a collection", item.location.path)
+            by_segment.setdefault(item.location.container, []).append(item)
+        grouped: dict[int, tuple[Collection, list[P]]] = {}
+        for group in by_segment.values():
+            collection = await self._directory.for_writing(group[0].location)
+            grouped.setdefault(collection.identifier, (collection, []))[1].extend(group)
+        return list(grouped.values())
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Bind the same data files again under other names; no byte moves."""
         began = time.monotonic()
         pairs = [(source, target) for source, target in pairs if source.location != target]
         now: dict[Location, Entry] = {}
-        sources = list({source.location: None for source, _ in pairs if _is_own(source)})
+        own = {source.location: source for source, _ in pairs if _is_own(source)}
 
-        async def look() -> None:
-            for collection, places in await self._by_collection(sources):
+        async def look(groups: Groups[Entry]) -> None:
+            for collection, group in groups:
+                places = [entry.location for entry in group]
                 now.update(await self._listing.current(collection, places, began))
 
-        await self._with_known_collections(sources, look)
+        await self._in_collections(list(own.values()), look)
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
         wishes = {target: copy.wish for target, copy in copies.items()}
         planned = [PlannedFile(target, wish=wishes.get(target)) for _, target in pairs]
-        await self._check(planned, complete=True)
+        await self._check(await self._by_collection(planned), complete=True)
         staged = [
             Staged(target, source.record.size, exclusive=False, handle=copies[target])
             for source, target in pairs
@@ -323,10 +352,9 @@ class CollectionsService:
     async def _copies(self, pairs: Sequence[tuple[Entry, Location]]) -> dict[Location, StagedFile]:
         """Give files of this service again, with their units' metadata and groups."""
         own = [pair for pair in pairs if _is_own(pair[0])]
-        units = {source.location: source.record.unit for source, _ in own}
         groups: dict[int, tuple[str, ...]] = {}
-        for collection, places in await self._by_collection(list(units)):
-            groups |= await own_groups(self.api, collection, [units[place] for place in places])
+        for collection, group in await self._by_collection([source for source, _ in own]):
+            groups |= await own_groups(self.api, collection, [one.record.unit for one in group])
         return {target: _copy_of(source.record, groups) for source, target in own}
 
     async def with_details(self, entry: Entry) -> Entry:
@@ -415,20 +443,18 @@ class CollectionsService:
             if entry.kind == "directory" and len(entry.location.inner) > 1:
                 files |= await self._listing.file_named_as(entry)
         changed: ChangedError | None = None
-        for _, group in await self._by_collection(list(files)):
+
+        async def unbind(groups: Groups[Entry]) -> None:
+            for collection, group in groups:
+                await self._publisher.unbind(collection, group, unchanged=unchanged)
+
+        for _, group in await self._by_collection(list(files.values())):
             try:
-                await self._unbind([files[location] for location in group], unchanged=unchanged)
+                await self._in_collections(group, unbind)
             except ChangedError as error:
                 changed = changed or error
         if changed is not None:
             raise changed
-
-    async def _unbind(self, entries: Sequence[Entry], *, unchanged: bool) -> None:
-        async def unbind() -> None:
-            collection = await self._directory.for_writing(entries[0].location)
-            await self._publisher.unbind(collection, entries, unchanged=unchanged)
-
-        await self._with_known_collections([entry.location for entry in entries], unbind)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
@@ -465,20 +491,11 @@ class CollectionsService:
         """List everything anew at its next use; what was written and is not listed yet is kept."""
         self._changes.expire()
 
-    async def _by_collection(
-        self, locations: Sequence[Location]
-    ) -> list[tuple[Collection, list[Location]]]:
-        grouped: dict[int, tuple[Collection, list[Location]]] = {}
-        for location in locations:
-            if not location.container:
-                raise FolderError("a file needs a collection", location.path)
-            collection = await self._directory.for_writing(location)
-            grouped.setdefault(collection.identifier, (collection, []))[1].append(location)
-        return list(grouped.values())
-
 
 def _wish(options: Mapping[str, Any]) -> UnitOptions | None:
     """Read what the options of a write ask of the unit."""
+    if UNIT in options:
+        return cast("UnitOptions", options[UNIT])
     given = options.get(METADATA)
     if not given:
         return None
