@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from synapsefs.journal import Checkpoint
+from synapsefs.checkpoint import Checkpoint, UploadCheckpoint
 from synapsefs.location import Location
 from synapsefs.remote_object import Content
 
@@ -118,25 +118,6 @@ class Staged:
     abandon: Callable[[], Awaitable[None]] | None = None
 
 
-class UploadState(Protocol):
-    """What a later process resumes from: how far the upload of one file has come."""
-
-    @property
-    def noted(self) -> Mapping[str, Any]:
-        """What an earlier process noted; empty where there is nothing to continue."""
-
-    @property
-    def stale(self) -> Mapping[str, Any]:
-        """What an earlier process noted about a file that has changed since."""
-
-    @property
-    def lasts(self) -> bool:
-        """Whether a later process may resume."""
-
-    async def note(self, **facts: Any) -> None:
-        """Note ids, offsets and checksums for a later process; never a secret."""
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """A local file to send.
@@ -156,7 +137,7 @@ class Source:
     path: str
     size: int
     progress: Callable[[int], None]
-    memory: UploadState | None = None
+    memory: UploadCheckpoint | None = None
 
 
 class Upload(Protocol):
@@ -237,25 +218,30 @@ class NewFile:
 class Service(Protocol):
     """One of the two services."""
 
-    async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
-        """Find what is at a place; a cached "nothing" is asked again."""
+    async def resolve(self, location: Location, *, refresh: bool = False) -> Entry:
+        """Find what is at a path, named as it was asked for; a cached "nothing" is asked again.
 
-    async def entries(
+        An entry that is addressed by its own id has the name that it has in listings.
+        """
+
+    async def resolve_many(
         self, locations: Sequence[Location], *, refresh: bool = False
-    ) -> list[Entry | None]:
+    ) -> Sequence[Entry | None]:
         """Resolve many paths; None for what is not there.
 
         Each collection or dataset is listed at most once, whatever is missing: with ``refresh``
         anew.
         """
 
-    async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
-        """List a directory; a file lists as itself."""
+    async def list(
+        self, location: Location, *, recursive: bool = False, refresh: bool = False
+    ) -> Sequence[Entry]:
+        """List a directory, with ``recursive`` at any depth; names begin as it was asked for.
 
-    async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
-        """List everything below a directory, directories included."""
+        A file lists as itself, and holds nothing.
+        """
 
-    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def with_sizes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Fill in the sizes that are not known yet, in bulk."""
 
     async def content(self, entry: Entry) -> Content:
@@ -322,7 +308,9 @@ class Service(Protocol):
         the service can.
         """
 
-    async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
+    async def copy(
+        self, pairs: Sequence[tuple[Entry, Location]]
+    ) -> Sequence[tuple[Entry, Location]]:
         """Copy files without moving bytes; give back the pairs where bytes must move."""
 
     async def attributes(self, entry: Entry) -> dict[str, Any]:
@@ -360,17 +348,32 @@ class Service(Protocol):
     async def aclose(self) -> None:
         """Finish what was deferred."""
 
-    async def renewed(self, location: Location, since: float) -> bool:
-        """List anew what shows a place, unless that was done since then (monotonic seconds).
+    async def refresh(self, location: Location, newer_than: float) -> bool:
+        """List anew what shows a path, unless it was asked for since (monotonic seconds).
 
         Returns whether it was listed anew.
         """
 
-    def expire(self) -> None:
-        """Let what is known be listed anew at its next use."""
+    def invalidate(self) -> None:
+        """List everything anew at its next use."""
 
-    def invalidate(self, location: Location | None) -> None:
-        """Forget what was listed at, above and below a place; everything for None."""
+
+def rebase(asked: Location, place: Location, entries: Sequence[Entry]) -> list[Entry]:
+    """Name what lies at or below a place as it was asked for, by ``@id`` for instance.
+
+    Callers take names apart by the path that they asked for.
+
+    Parameters
+    ----------
+    asked, place
+        What was asked for, and the canonical place that it means.
+    """
+    if asked == place:
+        return list(entries)
+    depth = len(place.segments)
+    return [
+        replace(entry, location=asked.child(*entry.location.segments[depth:])) for entry in entries
+    ]
 
 
 def measured_as(entry: Entry, size: int | None) -> Entry:

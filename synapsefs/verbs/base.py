@@ -6,13 +6,13 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.cache import TailCache
+from synapsefs.checkpoint import TransferKey, keep_or_discard
 from synapsefs.config import Endpoint, Settings
 from synapsefs.errors import (
     ChangedError,
@@ -22,10 +22,9 @@ from synapsefs.errors import (
     UnsupportedError,
     error_path,
 )
-from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
+from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.options import Options
 from synapsefs.remote_object import Content, object_size
-from synapsefs.resume import TransferKey, release_or_drop
 from synapsefs.services.base import Entry, Service, Staged
 from synapsefs.transport import Transport
 
@@ -201,26 +200,14 @@ class Core(AsyncFileSystem):
         if location.root is None:
             return Entry(location, "directory", size=0)
         with error_path(location.path):
-            found = await (await self._service(location)).entry(location, refresh=refresh)
-        if found.location.inner != location.inner:
-            return found
-        return rebase(location, found.location, [found])[0]
+            return await (await self._service(location)).resolve(location, refresh=refresh)
 
     async def _renewed(self, location: Location, since: float) -> bool:
         """List anew what shows a place, unless that was done since then; say whether it was."""
         if location.root is None:
             return False
         with error_path(location.path):
-            return await (await self._service(location)).renewed(location, since)
-
-    async def _below(self, location: Location, entries: Sequence[Entry]) -> list[Entry]:
-        """Name what a service lists at or below a place as it was asked for."""
-        place = location
-        if any(id_of(segment, location.root) is not None for segment in location.segments):
-            place = (await (await self._service(location)).entry(location)).location
-        elif entries and location.container:
-            place = Location((*entries[0].location.segments[:2], *location.inner))
-        return rebase(location, place, entries)
+            return await (await self._service(location)).refresh(location, since)
 
     async def _entry_at(
         self, path: str, version: str | int | None, *, refresh: bool = False
@@ -279,11 +266,11 @@ class Core(AsyncFileSystem):
         )
         return entry, content
 
-    async def _measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def _measured(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Fill in the sizes of entries of one service."""
         if all(entry.size is not None for entry in entries):
-            return list(entries)
-        return await (await self._service(entries[0].location)).measured(entries)
+            return entries
+        return await (await self._service(entries[0].location)).with_sizes(entries)
 
     async def _measured_all(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in the sizes of entries of any service, in their order."""
@@ -323,7 +310,7 @@ class Core(AsyncFileSystem):
             await self._publish_in_turn(*groups)
         for item in staged:
             if item.journal is not None:
-                await asyncio.to_thread(item.journal.drop)
+                await asyncio.to_thread(item.journal.discard)
 
     async def _publish_in_turn(self, group: list[Staged], *later: list[Staged]) -> None:
         service = await self._service(group[0].location)
@@ -333,24 +320,6 @@ class Core(AsyncFileSystem):
     async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
         """Clear away finished files that are not published, but what ``error`` lets continue."""
         for item in staged:
-            kept = await asyncio.to_thread(release_or_drop, item.journal, error)
+            kept = await asyncio.to_thread(keep_or_discard, item.journal, error)
             if item.abandon is not None and not kept:
                 await item.abandon()
-
-
-def rebase(asked: Location, place: Location, entries: Sequence[Entry]) -> list[Entry]:
-    """Name what lies at or below a place as it was asked for, by ``@id`` for instance.
-
-    Callers take names apart by the path that they asked for.
-
-    Parameters
-    ----------
-    asked, place
-        What was asked for, and the canonical place that it means.
-    """
-    if asked == place:
-        return list(entries)
-    depth = len(place.segments)
-    return [
-        replace(entry, location=asked.child(*entry.location.segments[depth:])) for entry in entries
-    ]

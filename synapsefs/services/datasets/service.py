@@ -36,7 +36,7 @@ from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.external import ExternalSources
 from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.index_cache import Indexes
-from synapsefs.services.datasets.listing import PathResolver
+from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
 from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
 from synapsefs.services.datasets.pending import PendingEntries
@@ -95,11 +95,11 @@ class DatasetsService:
         self._indexes = Indexes(
             self.api, expiry, chosen_expiry=chosen_expiry, changes=self._changes
         )
-        self._listing = PathResolver(
+        self._listing = EntryResolver(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
-        self.entry, self.children = self._listing.entry, self._listing.children
-        self.entries, self.descendants = self._listing.entries, self._listing.descendants
+        self.resolve, self.list = self._listing.resolve, self._listing.list
+        self.resolve_many = self._listing.resolve_many
         self._folders = Folders(self.api, self._registry, self._indexes)
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
@@ -128,7 +128,7 @@ class DatasetsService:
 
     # --- reading ---------------------------------------------------------------------------
 
-    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def with_sizes(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes, one look per entry where the dataset's list has none."""
         unknown = [e for e in entries if e.kind == "file" and e.size is None]
         work = (self._measure(entry) for entry in unknown)
@@ -169,7 +169,7 @@ class DatasetsService:
         else:
             if record.pinned or (fresh.is_active and fresh.entry.name == record.entry.name):
                 return entry, fresh
-        now = await self.entry(entry.location, refresh=True)
+        now = await self.resolve(entry.location, refresh=True)
         if now.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
         again: StoredEntry = now.record
@@ -374,9 +374,9 @@ class DatasetsService:
         self, location: Location, notes: EntryAttributes, *, exist_ok: bool, parents: bool
     ) -> None:
         try:
-            found = await self.entry(location)
+            found = await self.resolve(location)
             if not exist_ok:
-                found = await self.entry(location, refresh=True)
+                found = await self.resolve(location, refresh=True)
         except NotFoundError:
             found = None
         if found is not None and (found.kind == "file" or not exist_ok):
@@ -384,7 +384,7 @@ class DatasetsService:
         if found is not None:
             return
         if not parents and len(location.inner) > 1:
-            await self.entry(location.parent)
+            await self.resolve(location.parent)
 
         async def make(dataset: Dataset) -> None:
             await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
@@ -405,15 +405,15 @@ class DatasetsService:
     async def aclose(self) -> None:
         """Do nothing: no work is deferred."""
 
-    async def renewed(self, location: Location, since: float) -> bool:
+    async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the datasets."""
         if not location.container:
-            if self._registry.as_of < since:
+            if self._registry.as_of < newer_than:
                 await self._registry.all(refresh=True)
                 return True
             return False
         dataset = self._registry.known(location.container)
-        if dataset is None or self._indexes.as_of(dataset.identifier) >= since:
+        if dataset is None or self._indexes.as_of(dataset.identifier) >= newer_than:
             return False
         try:
             await self._indexes.get(dataset, refresh=True)
@@ -421,14 +421,9 @@ class DatasetsService:
             return error.status == 404
         return True
 
-    def expire(self) -> None:
-        """Let what is known be listed anew at its next use."""
+    def invalidate(self) -> None:
+        """List everything anew at its next use; what was written and is not listed yet is kept."""
         self._changes.expire()
-
-    def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
-        """Forget listings."""
-        self._registry.forget()
-        self._indexes.forget()
 
 
 def _is_recent(record: StoredEntry) -> bool:
