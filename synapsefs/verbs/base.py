@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -12,7 +12,7 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.cache import TailCache
 from synapsefs.checkpoint import TransferKey
-from synapsefs.config import Endpoint, NetworkOptions, Settings
+from synapsefs.config import Endpoint, Settings
 from synapsefs.errors import (
     FolderError,
     SynapseError,
@@ -20,6 +20,7 @@ from synapsefs.errors import (
     error_path,
 )
 from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
+from synapsefs.options import Options
 from synapsefs.services.base import Entry, Service, directory, rebase
 from synapsefs.transport import Transport
 
@@ -43,26 +44,15 @@ class Core(AsyncFileSystem):
     protocol = PROTOCOL
     root_marker = ""
     settings: Settings
-    options: NetworkOptions
+    options: Options
     _pid: int
     _loop: asyncio.AbstractEventLoop
 
-    def _prepare(
-        self,
-        settings: Settings,
-        options: NetworkOptions,
-        datasets: Mapping[str, str],
-        expiry: float | None,
-        *,
-        resume: bool,
-    ) -> None:
+    def _prepare(self, settings: Settings, options: Options) -> None:
         self.settings = settings
         self.options = options
         self.transport = Transport(options)
         self.tails = TailCache()
-        self._named_datasets = datasets
-        self._expiry = expiry
-        self._resume = resume
         self.ignored_options: set[tuple[str, str]] = set()
         self._services: dict[Root, Service] = {}
         self._services_pid = os.getpid()
@@ -147,8 +137,8 @@ class Core(AsyncFileSystem):
         from synapsefs.services.datasets.service import DatasetsService  # noqa: PLC0415 - as above
 
         collections, datasets = self._endpoints()
-        expiry = DEFAULT_EXPIRY if self._expiry is None else self._expiry
-        chosen = self._expiry is not None
+        given = self.options.listings_expiry
+        expiry, chosen = DEFAULT_EXPIRY if given is None else given, given is not None
         made: dict[Root, Service] = {}
         if collections is not None:
             made[Root.COLLECTIONS] = CollectionsService(
@@ -156,7 +146,7 @@ class Core(AsyncFileSystem):
             )
         if datasets is not None:
             made[Root.DATASETS] = DatasetsService(
-                self.transport, datasets, self._named_datasets, expiry, chosen_expiry=chosen
+                self.transport, datasets, self.options.datasets or {}, expiry, chosen_expiry=chosen
             )
         for root, service in made.items():
             self._services.setdefault(root, service)
@@ -298,7 +288,7 @@ class Core(AsyncFileSystem):
         resume
             As the call has it; None for what the instance was made with.
         """
-        if not (self._resume if resume is None else resume):
+        if not (self.options.resume if resume is None else resume):
             return None
         settings = self.settings
         if settings.embedded is not None:

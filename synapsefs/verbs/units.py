@@ -88,7 +88,7 @@ class UnitVerbs(Writes):
             )
         sizes = await asyncio.to_thread(lambda: {n: _size(one) for n, one in contents.items()})
         new_files = [
-            NewFile(plan.places[name], source, sizes[name], exclusive, plan.options)
+            NewFile(plan.places[name], source, sizes[name], exclusive, plan.write_options)
             for name, source in contents.items()
         ]
         await self._check(new_files)

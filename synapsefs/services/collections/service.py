@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias, TypeVar, cast
+from typing import Any, cast
 
 from synapsefs.config import Endpoint
 from synapsefs.errors import (
@@ -28,20 +28,13 @@ from synapsefs.services.collections.catalog import (
     CollectionCatalog,
 )
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import (
-    UNIT,
-    PlannedFile,
-    StagedFile,
-    UnitOptions,
-    check_place,
-    require_free,
-    specification_of,
-)
+from synapsefs.services.collections.composition import UNIT, PlannedFile, StagedFile, UnitOptions
 from synapsefs.services.collections.dedup import ContentLookup, LocalContent
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
+from synapsefs.services.collections.paths import require_free, specification_of
 from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
@@ -57,19 +50,6 @@ logger = logging.getLogger("synapsefs")
 METADATA = "metadata"
 FOLDERS_LAST = 5.0
 """Seconds for which it is believed what folders there are, where one more is not refused."""
-
-
-class HasLocation(Protocol):
-    """Anything that lies somewhere."""
-
-    @property
-    def location(self) -> Location:
-        """Where."""
-
-
-P = TypeVar("P", bound=HasLocation)
-Groups: TypeAlias = Sequence[tuple[Collection, list[P]]]
-"""Things by the collection that they lie in."""
 
 
 class CollectionsService:
@@ -105,7 +85,9 @@ class CollectionsService:
         self._known = ContentLookup(self.api)
         units = Units(self.api, self._directory, self._indexes)
         self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
-        self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
+        self._publisher = UnitPublisher(
+            self.api, self._directory, self._indexes, changes, transport.options.max_concurrency
+        )
         attributes = UnitAttributes(self._directory, self._publisher, changes)
         self.attributes, self.set_attributes = attributes.read, attributes.change
         self.copy_options = attributes.copy_options
@@ -152,22 +134,9 @@ class CollectionsService:
         """Check options and paths, and with ``complete`` that the files make whole units."""
         for file in {id(file.options): file for file in files if file.options}.values():
             self.check_options(file.location, file.options)
-        exclusive = {file.location for file in files if file.exclusive}
-        planned = [PlannedFile(file.location, wish=_wish(file.options)) for file in files]
-
-        async def check(groups: Groups[PlannedFile]) -> None:
-            await self._check(groups, complete=complete)
-            await self._check_absent(groups, exclusive)
-
-        await self._in_collections(planned, check)
-
-    async def _check(self, groups: Groups[PlannedFile], *, complete: bool) -> None:
-        for collection, group in groups:
-            for file in group:
-                check_place(file.location, collection.specifications)
-            require_free(group)
-            if complete:
-                await self._publisher.check(collection, group)
+        planned = [PlannedFile(file.location, options=_wish(file.options)) for file in files]
+        await self._publisher.check(planned, complete=complete)
+        await self._check_absent([file.location for file in files if file.exclusive])
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
@@ -237,7 +206,7 @@ class CollectionsService:
     ) -> None:
         """Make units of data files, of all or of none; what they replace is deleted afterwards."""
         try:
-            await self._publish(staged, then, time.monotonic())
+            await self._publish(staged, time.monotonic(), then)
         except InvalidRequestError as error:
             missing = await self._missing(staged, error)
             if not missing:
@@ -265,96 +234,57 @@ class CollectionsService:
     async def _publish(
         self,
         staged: Sequence[Staged],
-        then: Callable[[], Awaitable[None]] | None,
         began: float,
+        then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        exclusive = {item.location for item in staged if item.exclusive}
+        await self._check_absent([item.location for item in staged if item.exclusive])
         files = [
-            PlannedFile(item.location, item.handle.checksum, item.size, item.handle.wish)
-            for item in {item.location: item for item in staged}.values()
+            PlannedFile(item.location, item.handle.checksum, item.size, item.handle.options)
+            for item in staged
         ]
+        await self._publisher.publish(files, then, began)
 
-        async def bind(groups: Groups[PlannedFile]) -> None:
-            await self._check_absent(groups, exclusive)
-            await self._publisher.bind(groups, then, began)
-
-        await self._in_collections(files, bind)
-
-    async def _check_absent(self, groups: Groups[PlannedFile], exclusive: set[Location]) -> None:
+    async def _check_absent(self, locations: Sequence[Location]) -> None:
         """Refuse files that may replace nothing where something is."""
-        for collection, group in groups if exclusive else ():
+        for collection, group in await self._publisher.by_collection(locations):
             index = await self._indexes.get(collection, newest=True)
-            for file in group:
-                place = collection.location.child(*file.location.inner)
-                if file.location in exclusive and self._listing.at(index, place) is not None:
-                    raise AlreadyExistsError("there is a file already", file.location.path)
-
-    async def _in_collections(
-        self, items: Sequence[P], work: Callable[[Groups[P]], Awaitable[None]]
-    ) -> None:
-        """Do something, and once more when it failed for a collection that was made anew."""
-        groups = await self._by_collection(items)
-        changed = [collection.identifier for collection, _ in groups]
-        try:
-            try:
-                await work(groups)
-            except (InvalidRequestError, NotFoundError):
-                self._directory.forget()
-                groups = await self._by_collection(items)
-                now = [collection.identifier for collection, _ in groups]
-                if now == changed:
-                    raise
-                changed += now
-                await work(groups)
-        finally:
-            for identifier in changed:
-                self._changes.note(identifier)
-
-    async def _by_collection(self, items: Sequence[P]) -> Groups[P]:
-        by_segment: dict[str, list[P]] = {}
-        for item in items:
-            if not item.location.container:
-                raise FolderError("a file needs a collection", item.location.path)
-            by_segment.setdefault(item.location.container, []).append(item)
-        grouped: dict[int, tuple[Collection, list[P]]] = {}
-        for group in by_segment.values():
-            collection = await self._directory.for_writing(group[0].location)
-            grouped.setdefault(collection.identifier, (collection, []))[1].extend(group)
-        return list(grouped.values())
+            for location in group:
+                if self._listing.at(index, collection.location.child(*location.inner)) is not None:
+                    raise AlreadyExistsError("there is a file already", location.path)
 
     async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
         """Bind the same data files again under other names; no byte moves."""
         began = time.monotonic()
         pairs = [(source, target) for source, target in pairs if source.location != target]
         now: dict[Location, Entry] = {}
-        own = {source.location: source for source, _ in pairs if _is_own(source)}
+        sources = list({source.location: None for source, _ in pairs if _is_own(source)})
 
-        async def look(groups: Groups[Entry]) -> None:
-            for collection, group in groups:
-                places = [entry.location for entry in group]
+        async def look(groups: Sequence[tuple[Collection, list[Location]]]) -> None:
+            for collection, places in groups:
                 now.update(await self._listing.current(collection, places, began))
 
-        await self._in_collections(list(own.values()), look)
+        await self._publisher.in_collections(sources, look)
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
-        wishes = {target: copy.wish for target, copy in copies.items()}
-        planned = [PlannedFile(target, wish=wishes.get(target)) for _, target in pairs]
-        await self._check(await self._by_collection(planned), complete=True)
+        asked = {target: copy.options for target, copy in copies.items()}
+        planned = [PlannedFile(target, options=asked.get(target)) for _, target in pairs]
+        await self._publisher.check(planned, complete=True)
         staged = [
             Staged(target, source.record.size, exclusive=False, handle=copies[target])
             for source, target in pairs
             if target in copies and copies[target].checksum
         ]
-        await self._publish(staged, None, began)
+        await self._publish(staged, began)
         bound = {item.location for item in staged}
         return [(source, target) for source, target in pairs if target not in bound]
 
     async def _copies(self, pairs: Sequence[tuple[Entry, Location]]) -> dict[Location, StagedFile]:
         """Give files of this service again, with their units' metadata and groups."""
         own = [pair for pair in pairs if _is_own(pair[0])]
+        units = {source.location: source.record.unit for source, _ in own}
         groups: dict[int, tuple[str, ...]] = {}
-        for collection, group in await self._by_collection([source for source, _ in own]):
-            groups |= await own_groups(self.api, collection, [one.record.unit for one in group])
+        for collection, places in await self._publisher.by_collection(list(units)):
+            groups |= await own_groups(self.api, collection, [units[place] for place in places])
         return {target: _copy_of(source.record, groups) for source, target in own}
 
     async def with_details(self, entry: Entry) -> Entry:
@@ -399,7 +329,7 @@ class CollectionsService:
             index = await self._indexes.glimpse(collection, lately)
             there = self._listing.at(index, place)
             if there is None:
-                require_free([PlannedFile(place)], index)
+                require_free([place], index)
                 return
         if there is not None and there.kind == "file":
             raise AlreadyExistsError("there is a file already", location.path)
@@ -442,19 +372,7 @@ class CollectionsService:
         for entry in entries:
             if entry.kind == "directory" and len(entry.location.inner) > 1:
                 files |= await self._listing.file_named_as(entry)
-        changed: ChangedError | None = None
-
-        async def unbind(groups: Groups[Entry]) -> None:
-            for collection, group in groups:
-                await self._publisher.unbind(collection, group, unchanged=unchanged)
-
-        for _, group in await self._by_collection(list(files.values())):
-            try:
-                await self._in_collections(group, unbind)
-            except ChangedError as error:
-                changed = changed or error
-        if changed is not None:
-            raise changed
+        await self._publisher.remove(files.values(), unchanged=unchanged)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
