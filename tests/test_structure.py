@@ -36,6 +36,8 @@ LAYERS = [
     {"transport"},
     {"remote_object"},
     {"services.base", "services.shared", "services.tree", "services.wireio"},
+    {"services.catalog"},
+    {"services.index_cache"},
     {"services.resolver"},
     {"services.collections", "services.datasets", "resume"},
     {"transfer"},

@@ -117,7 +117,7 @@ class UnitPublisher:
         """Ask what is there now; where files join nothing, no more than one request's answer."""
         if joins_nothing(collection):
             return await self._indexes.glimpse(collection, since)
-        return await self._indexes.get(collection, newest=True, since=since)
+        return await self._indexes.latest(collection, newer_than=since)
 
     async def bind(
         self,
@@ -214,7 +214,7 @@ class UnitPublisher:
         began = time.monotonic()
         before = {unit.identifier: unit.meta for unit in plan.bases.values()}
         try:
-            index = await self._indexes.get(plan.collection, newest=True)
+            index = await self._indexes.latest(plan.collection)
             await self._indexes.refreshed(plan.collection, plan.bases.values(), began)
         except SynapseError as error:
             logger.warning("%s: written, but not compared with others: %s", plan.about, error)
@@ -239,7 +239,7 @@ class UnitPublisher:
         """
         logger.info("%s: somebody else replaced the unit as well", plan.about)
         collection = plan.collection
-        index = await self._indexes.get(collection, newest=True)
+        index = await self._indexes.latest(collection)
 
         def others(stem: str) -> list[Unit]:
             return [unit for unit in index.with_stem(stem) if unit.identifier not in mine]

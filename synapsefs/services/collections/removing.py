@@ -65,7 +65,7 @@ class UnitRemover:
             if done:
                 files = await self._carried_along(done, collection, about)
             else:
-                index = await self._indexes.get(collection, newest=True)
+                index = await self._indexes.latest(collection)
                 files, changed = _there(entries, index, unchanged=unchanged)
             if not files:
                 break
@@ -97,7 +97,7 @@ class UnitRemover:
     ) -> list[UnitFile]:
         """Give the files that others took over into new units while they were being removed."""
         try:
-            index = await self._indexes.get(collection, newest=True)
+            index = await self._indexes.latest(collection)
         except SynapseError as error:
             logger.warning("%s: removed, but not looked for again: %s", about, error)
             return []

@@ -47,7 +47,7 @@ from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.unit import UnitFile, record_of
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
-from synapsefs.services.shared import SharedChanges
+from synapsefs.services.shared import Expiry, SharedChanges
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -81,11 +81,10 @@ class CollectionsService:
         self._transport = transport
         self.api = CollectionsClient(transport, endpoint)
         self.history = self.references = self.searching = None
-        self._changes = changes = SharedChanges(self.root, endpoint)
-        self._directory = CollectionCatalog(
-            self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
-        )
-        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
+        self._changes = SharedChanges(self.root, endpoint)
+        rule = Expiry(expiry, chosen_expiry, self._changes)
+        self._directory = CollectionCatalog(self.api, rule)
+        self._indexes = Indexes(self.api, rule)
         self._listing = UnitResolver(self._directory, self._indexes)
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
@@ -94,7 +93,7 @@ class CollectionsService:
         self._known = ContentLookup(self.api)
         self.units = Units(self.api, self._directory, self._indexes)
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
-        self.annotations = UnitAnnotations(self._directory, self._publisher, changes)
+        self.annotations = UnitAnnotations(self._directory, self._publisher, self._changes)
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -273,7 +272,7 @@ class CollectionsService:
             try:
                 await work()
             except (InvalidRequestError, NotFoundError):
-                self._directory.forget()
+                self._directory.invalidate()
                 now = await self._identifiers(locations)
                 if now == changed:
                     raise
@@ -289,7 +288,7 @@ class CollectionsService:
     async def check_absent(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
         for collection, group in await self._by_collection(locations):
-            index = await self._indexes.get(collection, newest=True)
+            index = await self._indexes.latest(collection)
             for location in group:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
@@ -446,20 +445,11 @@ class CollectionsService:
 
     async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the collections."""
-        if not location.container:
-            if self._directory.as_of < newer_than:
-                await self._directory.all(refresh=True)
-                return True
-            return False
-        collection = self._directory.known(location.container)
-        if collection is None or self._indexes.as_of(collection.identifier) >= newer_than:
-            return False
-        await self._indexes.get(collection, refresh=True)
-        return True
+        return await self._listing.refresh(location, newer_than)
 
     def invalidate(self) -> None:
         """List everything anew at its next use; what was written and is not listed yet is kept."""
-        self._changes.expire()
+        self._changes.invalidate()
 
     async def _by_collection(
         self, locations: Sequence[Location]
