@@ -94,8 +94,8 @@ class ListingVerbs(ResolvingVerbs):
         if not measure or entry.location.root is None:
             return entry.info()
         measured = (await self._measured([entry]))[0]
-        annotations = (await self._service(entry.location)).annotations
-        return (await annotations.described(measured)).info()
+        service = await self._service(entry.location)
+        return (await service.with_details(measured)).info()
 
     async def _exists(self, path: str, **kwargs: Any) -> bool:
         """Say whether something is there; a refusal or fault is raised, not taken for no."""

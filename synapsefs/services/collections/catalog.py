@@ -15,7 +15,7 @@ from synapsefs.location import Location, Root, unescape
 from synapsefs.services.base import aware
 from synapsefs.services.catalog import Catalog, Container
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import specification_of
+from synapsefs.services.collections.paths import specification_of
 from synapsefs.services.collections.schema import MetadataRule
 from synapsefs.services.shared import CATALOG, Expiry
 from synapsefs.wire.collections import metadata, v1, v2

@@ -29,11 +29,11 @@ from synapsefs.services.base import (
     none_of_them,
     write_options,
 )
-from synapsefs.services.datasets.attributes import EntryAnnotations
+from synapsefs.services.datasets.attributes import EntryAttributeStore
 from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
-from synapsefs.services.datasets.external import EntryReferences
+from synapsefs.services.datasets.external import ExternalSources
 from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import EntryResolver
@@ -42,8 +42,8 @@ from synapsefs.services.datasets.paths import checked_name, checked_place, requi
 from synapsefs.services.datasets.pending import PendingEntries
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
-from synapsefs.services.datasets.revisions import EntryHistory
-from synapsefs.services.datasets.search import EntrySearch
+from synapsefs.services.datasets.revisions import Revisions
+from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
 from synapsefs.services.shared import Expiry, SharedChanges
@@ -108,10 +108,20 @@ class DatasetsService:
             self._indexes,
             transport.options.max_concurrency,
         )
-        self.annotations = EntryAnnotations(self.api, self._indexes)
-        self.history = EntryHistory(self.api, self._indexes)
-        self.searching = EntrySearch(self.api, self._registry, self._indexes)
-        self.references = EntryReferences(self.api, self._indexes, self._folders)
+        attributes = EntryAttributeStore(self.api, self._indexes)
+        self.attributes, self.set_attributes = attributes.read, attributes.change
+        self.with_details, self.copy_options = attributes.with_details, attributes.copy_options
+        self.tags, self.set_tags, self.share = (
+            attributes.tags,
+            attributes.set_tags,
+            attributes.share,
+        )
+        revisions = Revisions(self.api, self._indexes)
+        self.revisions, self.at_version = revisions.revisions, revisions.at
+        search = Search(self.api, self._registry, self._indexes)
+        self.search, self.similar = search.search, search.similar
+        self._sources = ExternalSources(self.api, self._indexes, self._folders)
+        self.link, self.register = self._sources.link, self._sources.register
 
     # --- reading ---------------------------------------------------------------------------
 
@@ -300,7 +310,7 @@ class DatasetsService:
             record = source.record
             external = isinstance(record, StoredEntry) and record.storage_type in EXTERNAL
             if external and record.connection is not None:
-                await self.references.repeat(record, target, since=began)
+                await self._sources.repeat(record, target, since=began)
             else:
                 left.append((source, target))
         return [(source, target) for source, target in left if source.location != target]

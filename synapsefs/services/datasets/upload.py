@@ -286,7 +286,7 @@ class DatasetUpload:
         with error_path(about):
             self._entry = await self._taken_up() or await self._begun()
         identifier = self._entry.data_storage.id
-        await self._remember(identifier)
+        await self._remember(identifier, etags=self._etags or None)
         if len(self._etags) < len(self._part_hashes):
             await self._send_parts(identifier)
         else:
@@ -325,13 +325,14 @@ class DatasetUpload:
         if self._etags and upload.upload_id != self._upload_id:
             logger.info("%s: starting over: the service began another upload", about)
             self._etags = {}
+            await self._remember(identifier, etags=None)
         self._upload_id = upload.upload_id
         await self._remember(identifier)
         self._report(sum(self._length(number) for number in self._etags))
 
         async def send(number: int, url: str) -> None:
             self._etags[number] = await self._put(number, url)
-            await self._remember(identifier)
+            await self._remember(identifier, etags={number: self._etags[number]})
             self._report(self._length(number))
 
         missing = [n for n in range(len(self._part_hashes)) if n not in self._etags]
@@ -343,7 +344,7 @@ class DatasetUpload:
         memory = self._source.memory if self._source else None
         if memory is None:
             return None
-        earlier = _earlier(memory.noted)
+        earlier = _earlier(memory.saved)
         if earlier is not None and self._is_ours(earlier):
             found = await self._pending.again(earlier.entry, earlier.marks)
             if found is not None:
@@ -362,14 +363,14 @@ class DatasetUpload:
         complete = isinstance(marks.get("revision"), str)
         return complete and marks == earlier.marks and earlier.part_size == self.part_size
 
-    async def _remember(self, identifier: str) -> None:
+    async def _remember(self, identifier: str, **facts: Any) -> None:
         if self._source is not None and self._source.memory is not None:
             await self._source.memory.note(
                 entry=identifier,
                 upload=self._upload_id,
                 marks=self._marks,
                 part_size=self.part_size,
-                etags=dict(self._etags),
+                **facts,
             )
 
     def _report(self, amount: int) -> None:
