@@ -351,14 +351,14 @@ class SynapseFileSystem(
     def _expire_listings(self) -> None:
         """List anew at the next use: another process may have changed what is there."""
         for service in self._services.values():
-            service.expire()
+            service.invalidate()
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Forget listings; all of them without a path."""
         location = None if path is None else Location.parse(path)
         for root, service in self._services.items():
             if location is None or location.root in {None, root}:
-                service.invalidate(location)
+                service.invalidate()
         super().invalidate_cache(path)
 
     async def aclose(self) -> None:

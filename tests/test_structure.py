@@ -37,6 +37,7 @@ LAYERS = [
     {"remote_object"},
     {"partial"},
     {"services.base", "services.shared", "services.tree", "services.wireio"},
+    {"services.resolver"},
     {"services.collections", "services.datasets"},
     {"transfer"},
     {"files", "readers", "wrappers"},

@@ -6,9 +6,8 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
@@ -23,12 +22,17 @@ from synapsefs.errors import (
     UnsupportedError,
     error_path,
 )
-from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
+from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.remote_object import Content, object_size
-from synapsefs.services.base import Entry, History, Service, Staged
+from synapsefs.services.base import Entry, Service, Staged
 from synapsefs.transport import Transport
 
+if TYPE_CHECKING:
+    from synapsefs.services.collections.service import CollectionsService
+    from synapsefs.services.datasets.service import DatasetsService
+
 T = TypeVar("T")
+NO_VERSIONS = "the service keeps no older versions"
 DEFAULT_EXPIRY = 0.3
 """Seconds for which a listing is believed unless it took long or the caller chose."""
 
@@ -117,6 +121,28 @@ class Core(AsyncFileSystem):
             raise UnsupportedError(f"the {root} service is not configured", location.path)
         return found
 
+    async def _collections(self, location: Location) -> CollectionsService:
+        """Give the collections service, for what only that one does."""
+        service = await self._service(location)
+        if location.root is not Root.COLLECTIONS:
+            raise UnsupportedError("datasets do not offer this", location.path)
+        return cast("CollectionsService", service)
+
+    async def _datasets(
+        self, location: Location, rule: str = "collections do not offer this"
+    ) -> DatasetsService:
+        """Give the datasets service, for what only that one does.
+
+        Parameters
+        ----------
+        rule
+            Why a path of the other service is refused.
+        """
+        service = await self._service(location)
+        if location.root is not Root.DATASETS:
+            raise UnsupportedError(rule, location.path)
+        return cast("DatasetsService", service)
+
     def _connect(self) -> None:
         """Make the services, starting the embedded server where that is the one to use."""
         from synapsefs.services.collections.service import (  # noqa: PLC0415 - when first needed
@@ -176,7 +202,7 @@ class Core(AsyncFileSystem):
         return found
 
     async def _serves_both(self) -> bool:
-        service: Any = await self._service(Location((Root.COLLECTIONS.value,)))
+        service = await self._collections(Location((Root.COLLECTIONS.value,)))
         return bool(await service.api.announces_extras())
 
     async def _entry(self, path: str, *, refresh: bool = False) -> Entry:
@@ -184,26 +210,14 @@ class Core(AsyncFileSystem):
         if location.root is None:
             return Entry(location, "directory", size=0)
         with error_path(location.path):
-            found = await (await self._service(location)).entry(location, refresh=refresh)
-        if found.location.inner != location.inner:
-            return found
-        return rebase(location, found.location, [found])[0]
+            return await (await self._service(location)).resolve(location, refresh=refresh)
 
     async def _renewed(self, location: Location, since: float) -> bool:
         """List anew what shows a place, unless that was done since then; say whether it was."""
         if location.root is None:
             return False
         with error_path(location.path):
-            return await (await self._service(location)).renewed(location, since)
-
-    async def _below(self, location: Location, entries: Sequence[Entry]) -> list[Entry]:
-        """Name what a service lists at or below a place as it was asked for."""
-        place = location
-        if any(id_of(segment, location.root) is not None for segment in location.segments):
-            place = (await (await self._service(location)).entry(location)).location
-        elif entries and location.container:
-            place = Location((*entries[0].location.segments[:2], *location.inner))
-        return rebase(location, place, entries)
+            return await (await self._service(location)).refresh(location, since)
 
     async def _entry_at(
         self, path: str, version: str | int | None, *, refresh: bool = False
@@ -220,14 +234,11 @@ class Core(AsyncFileSystem):
         entry = await self._entry(path, refresh=refresh)
         if version is None or version == entry.version:
             return entry
+        if entry.location.root is None:
+            raise UnsupportedError(NO_VERSIONS, entry.location.path)
+        datasets = await self._datasets(entry.location, NO_VERSIONS)
         with error_path(entry.location.path):
-            return await (await self._history(entry)).at(entry, version)
-
-    async def _history(self, entry: Entry) -> History:
-        history = (await self._service(entry.location)).history if entry.location.root else None
-        if history is None:
-            raise UnsupportedError("the service keeps no older versions", entry.location.path)
-        return history
+            return await datasets.at_version(entry, version)
 
     async def _content(self, path: str, version: str | int | None = None) -> tuple[Entry, Content]:
         """Open a file's bytes."""
@@ -265,11 +276,11 @@ class Core(AsyncFileSystem):
         )
         return entry, content
 
-    async def _measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def _measured(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Fill in the sizes of entries of one service."""
         if all(entry.size is not None for entry in entries):
-            return list(entries)
-        return await (await self._service(entries[0].location)).measured(entries)
+            return entries
+        return await (await self._service(entries[0].location)).with_sizes(entries)
 
     async def _measured_all(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in the sizes of entries of any service, in their order."""
@@ -322,21 +333,3 @@ class Core(AsyncFileSystem):
             kept = await asyncio.to_thread(keep_or_discard, item.journal, error)
             if item.abandon is not None and not kept:
                 await item.abandon()
-
-
-def rebase(asked: Location, place: Location, entries: Sequence[Entry]) -> list[Entry]:
-    """Name what lies at or below a place as it was asked for, by ``@id`` for instance.
-
-    Callers take names apart by the path that they asked for.
-
-    Parameters
-    ----------
-    asked, place
-        What was asked for, and the canonical place that it means.
-    """
-    if asked == place:
-        return list(entries)
-    depth = len(place.segments)
-    return [
-        replace(entry, location=asked.child(*entry.location.segments[depth:])) for entry in entries
-    ]

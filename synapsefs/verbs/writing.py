@@ -284,7 +284,7 @@ class WritingVerbs(SendingVerbs):
             entry = await self._entry(folder)
         except NotFoundError:
             return
-        known = (await service.annotations.described(entry)).details
+        known = (await service.with_details(entry)).details
         told = {name: known[name] for name in said if known.get(name) is not None}
         if any(said[name] != value for name, value in told.items()):
             raise UnsupportedError(

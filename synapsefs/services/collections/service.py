@@ -20,7 +20,7 @@ from synapsefs.errors import (
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
 from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
-from synapsefs.services.collections.attributes import UnitAnnotations
+from synapsefs.services.collections.attributes import UnitAttributes
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
@@ -39,7 +39,7 @@ from synapsefs.services.collections.dedup import ContentLookup, LocalContent
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
-from synapsefs.services.collections.listing import PathResolver, version_of
+from synapsefs.services.collections.listing import UnitResolver, version_of
 from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
@@ -66,11 +66,8 @@ class CollectionsService:
         Sends the requests.
     endpoint
         The service.
-    expiry
-        Seconds for which a listing is believed; longer where it took long, unless the
-        caller chose the expiry.
-    chosen_expiry
-        True when the caller chose it.
+    expiry, chosen_expiry
+        Seconds for which a listing is used; longer where it took long, unless the caller chose.
     """
 
     root = Root.COLLECTIONS
@@ -80,25 +77,27 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsClient(transport, endpoint)
-        self.history = self.references = self.searching = None
         self._changes = changes = SharedChanges(self.root, endpoint)
         self._directory = CollectionCatalog(
             self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
         )
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
-        self._listing = PathResolver(self._directory, self._indexes)
-        self.entry, self.children = self._listing.entry, self._listing.children
-        self.entries, self.descendants = self._listing.entries, self._listing.descendants
+        self._listing = UnitResolver(self._directory, self._indexes)
+        self.resolve, self.list = self._listing.resolve, self._listing.list
+        self.resolve_many = self._listing.resolve_many
         self._sizes = Sizes(transport, self.api, self._directory)
         self._direct = PresignedUploader(self.api, transport)
         self._known = ContentLookup(self.api)
-        self.units = Units(self.api, self._directory, self._indexes)
+        units = Units(self.api, self._directory, self._indexes)
+        self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
-        self.annotations = UnitAnnotations(self._directory, self._publisher, changes)
+        attributes = UnitAttributes(self._directory, self._publisher, changes)
+        self.attributes, self.set_attributes = attributes.read, attributes.change
+        self.copy_options = attributes.copy_options
 
     # --- reading ---------------------------------------------------------------------------
 
-    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def with_sizes(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes: from the service's list of stored files, else from a one-byte read."""
         await self._sizes.learn(entries, self.content)
         return [
@@ -330,6 +329,10 @@ class CollectionsService:
             groups |= await own_groups(self.api, collection, [units[place] for place in places])
         return {target: _copy_of(source.record, groups) for source, target in own}
 
+    async def with_details(self, entry: Entry) -> Entry:
+        """Give the entry: listings lack nothing."""
+        return entry
+
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
     ) -> None:
@@ -445,27 +448,22 @@ class CollectionsService:
             except SynapseError as error:
                 logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
 
-    async def renewed(self, location: Location, since: float) -> bool:
+    async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the collections."""
         if not location.container:
-            if self._directory.as_of < since:
+            if self._directory.as_of < newer_than:
                 await self._directory.all(refresh=True)
                 return True
             return False
         collection = self._directory.known(location.container)
-        if collection is None or self._indexes.as_of(collection.identifier) >= since:
+        if collection is None or self._indexes.as_of(collection.identifier) >= newer_than:
             return False
         await self._indexes.get(collection, refresh=True)
         return True
 
-    def expire(self) -> None:
-        """Let what is known be listed anew at its next use."""
+    def invalidate(self) -> None:
+        """List everything anew at its next use; what was written and is not listed yet is kept."""
         self._changes.expire()
-
-    def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
-        """Forget listings; what was written here and not yet listed is kept."""
-        self._directory.forget()
-        self._indexes.forget()
 
     async def _by_collection(
         self, locations: Sequence[Location]
