@@ -125,6 +125,25 @@ class InvalidPathError(InvalidRequestError):
     """The path or name breaks a rule; nothing was sent."""
 
 
+class MissingContentError(InvalidRequestError):
+    """The service has not the content any more by whose checksum files were bound.
+
+    Attributes
+    ----------
+    locations
+        Where these files were to appear.
+    """
+
+    locations: Sequence[Any] = ()
+
+    @classmethod
+    def at(cls, locations: Sequence[Any], error: SynapseError) -> MissingContentError:
+        """Say what the service said, and which files it is about."""
+        made = cls(error.strerror or "", error.filename, error.errno, status=error.status)
+        made.locations = locations
+        return made
+
+
 class RangeNotSatisfiableError(SynapseError, ValueError):
     """The range lies outside the file (416)."""
 

@@ -274,29 +274,27 @@ class Service(Protocol):
         Raises ``InvalidRequestError``, before anything is sent, for options that are not taken.
         """
 
-    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
-        """Give the files whose content need not be sent, ready to be published."""
-
     async def upload_many(
         self,
-        sources: Sequence[NewFile],
-        progress: Callable[[int], None],
-        counter: Callable[[int], None],
+        files: Sequence[NewFile],
+        report: Callable[[int, int], None],
+        *,
+        deferred: bool = False,
     ) -> dict[Location, Staged]:
-        """Send files by a route that takes many at once, where there is one.
+        """Bring files to the service by a route that takes many at once, where there is one.
 
         Parameters
         ----------
-        sources
-            The files.
-        progress, counter
-            Are told bytes and files that have arrived, and negative numbers when they are to be
+        report
+            Is told bytes and files that have arrived, and negative numbers when they are to be
             sent again.
+        deferred
+            Whether content that is there must be sent all the same, as it is bound only later.
 
         Returns
         -------
         dict
-            The files that have arrived; the others are to be sent one by one.
+            The files that are there, ready to be published; the others are to be sent one by one.
         """
 
     async def publish(
@@ -381,6 +379,6 @@ def measured_as(entry: Entry, size: int | None) -> Entry:
     return replace(entry, size=size)
 
 
-async def none_of_them(files: Sequence[NewFile], *_: object) -> dict[Location, Staged]:  # noqa: ARG001
+async def none_of_them(*_: object, **__: object) -> dict[Location, Staged]:
     """Give no files, where a service cannot use content a second time, or take many at once."""
     return {}

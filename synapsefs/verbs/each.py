@@ -97,7 +97,7 @@ async def _sent_together(
     """Send by a route for many files those that go that way; whatever is wrong shows later."""
     callback.set_size(sum(max(item.size, 0) for item in sends))
     try:
-        return await fs._sent_together(sends, {}, callback, manner.counter)  # type: ignore[no-any-return]  # noqa: SLF001
+        return await fs._sent_together(sends, callback, manner.counter, deferred=True)  # type: ignore[no-any-return]  # noqa: SLF001
     except FAULTS:
         return {}
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
 
-from synapsefs.errors import InvalidRequestError
+from synapsefs.errors import MissingContentError
 from synapsefs.local.files import local_size
 from synapsefs.local.manifest import METADATA, Said
 from synapsefs.location import Location, Root
@@ -42,93 +42,53 @@ class SendingVerbs(StagingVerbs, ComparingVerbs):
         """Send files whose places have been checked, and make them visible together."""
         callback.set_size(sum(max(item.size, 0) for item in sends))
         counter.set_size(len(sends))
-        known = there = await self._present(sends)
-        for item in there.values():
-            callback.relative_update(item.size)
-        counter.relative_update(len(there))
-        there = known | await self._sent_together(sends, known, callback, counter)
+        there = await self._sent_together(sends, callback, counter)
         left = [item for item in sends if item.location not in there]
         staged = await self._arrived(
             [self._stage_counted(item, callback, counter) for item in left]
         )
-        await self._publish_sent(sends, staged, there, known)
+        await self._publish_sent(sends, {item.location: item for item in staged} | there)
 
     async def _publish_sent(
-        self,
-        sends: Sequence[NewFile],
-        staged: Sequence[Staged],
-        there: Mapping[Location, Staged],
-        known: Mapping[Location, Staged],
+        self, sends: Sequence[NewFile], staged: Mapping[Location, Staged]
     ) -> None:
-        """Make files visible; those that the service cannot bind by their checksum go one by one.
-
-        Parameters
-        ----------
-        sends
-            All files of the call.
-        staged, there
-            Those sent one by one, and the others.
-        known
-            Those that were not sent at all, as the service had their content.
-        """
-        whole = [*staged, *there.values()]
-        if self._intrans or not there or any(i.location.root is Root.DATASETS for i in sends):
-            await self._publish_or_defer(whole)
+        """Make files visible; content that the service has no more is sent after all."""
+        if self._intrans:
+            await self._publish_or_defer(list(staged.values()))
             return
         try:
             try:
-                await self.publish(whole)
+                await self.publish(list(staged.values()))
                 return
-            except InvalidRequestError as error:
-                unbound = await self._unbound(sends, there, known, error)
-                if not unbound:
-                    raise
-            work = [self._stage_file(item, DEFAULT_CALLBACK) for item in unbound]
+            except MissingContentError as error:
+                missing = set(error.locations)
+            work = [
+                self._stage_file(item, DEFAULT_CALLBACK)
+                for item in sends
+                if item.location in missing
+            ]
             again = {item.location: item for item in await self._arrived(work)}
         except BaseException as error:
-            await asyncio.shield(self.discard(whole, error))
+            await asyncio.shield(self.discard(list(staged.values()), error))
             raise
-        await self._publish_or_discard([*staged, *({**there, **again}).values()])
-
-    async def _unbound(
-        self,
-        sends: Sequence[NewFile],
-        there: Mapping[Location, Staged],
-        known: Mapping[Location, Staged],
-        error: InvalidRequestError,
-    ) -> list[NewFile]:
-        """Give the files that were refused for their checksum, not for any other reason.
-
-        Those are the ones that the service has no more; else all that it took by their checksum.
-        """
-        still = await self._present(sends) if known else {}
-        gone = set(known) - set(still)
-        if not gone and "checksum" in str(error).lower():
-            gone = set(there)
-        return [item for item in sends if item.location in gone]
-
-    async def _present(self, sends: Sequence[NewFile]) -> dict[Location, Staged]:
-        """Find out what need not be sent; in a transaction all is, so that its end cannot fail."""
-        found: dict[Location, Staged] = {}
-        for sources in [] if self._intrans else _by_root(sends):
-            found |= await (await self._service(sources[0].location)).present(sources)
-        return found
+        await self._publish_or_discard(list({**staged, **again}.values()))
 
     async def _sent_together(
-        self,
-        sends: Sequence[NewFile],
-        there: Mapping[Location, Staged],
-        callback: Any,
-        counter: Any,
+        self, sends: Sequence[NewFile], callback: Any, counter: Any, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Send by a route for many files what is not there, where a service has such a route."""
+        """Send by a route for many files, where a service has such a route.
+
+        What is published later is sent in any case, so that the end of a transaction cannot fail.
+        """
         found: dict[Location, Staged] = {}
-        for sources in _by_root(sends):
-            service = await self._service(sources[0].location)
-            left = [source for source in sources if source.location not in there]
-            found |= await service.upload_many(
-                left, callback.relative_update, counter.relative_update
-            )
+
+        def report(size: int, files: int) -> None:
+            callback.relative_update(size)
+            counter.relative_update(files)
+
+        for files in _by_root(sends):
+            service = await self._service(files[0].location)
+            found |= await service.upload_many(files, report, deferred=deferred or self._intrans)
         return found
 
     async def _stage_counted(self, item: NewFile, callback: Any, counter: Any) -> Staged:

@@ -1,7 +1,7 @@
 """Many files together: content that the service has is not sent, the rest straight to the storage.
 
-Files are read for both checksums in one visit to a thread, a parcel at a time. Small ones are kept
-from then on until they have gone. The URLs are signed and the files confirmed two hundred at a time.
+Files are read once for both checksums, a parcel in one visit to a thread. Small ones are kept until
+they have gone. URLs are signed, and files confirmed, two hundred at a time.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from typing import IO
 
 from synapsefs import concurrency, integrity, sync
 from synapsefs.errors import IntegrityError, SynapseError
-from synapsefs.local.files import SMALL, look, require_unchanged
+from synapsefs.local.files import SMALL, look, open_binary, require_unchanged
 from synapsefs.location import Location
-from synapsefs.services.base import NewFile
+from synapsefs.services.base import NewFile, Staged
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.presigned import (
     MIN_PARTS,
@@ -51,6 +51,7 @@ GROUPS_AT_A_TIME = BATCHES_AT_A_TIME = READERS = 2
 PARCEL, PARCEL_FILES = 2**23, 64
 """Bytes and files that one visit to a thread reads."""
 
+MD5_DIGITS = 32
 SMALL_PER_LARGE = 4
 """How many small files are in flight for each large one: they wait for the distance only."""
 
@@ -136,7 +137,9 @@ class BulkUploader:
         options = self._transport.options
         upload = _BulkUpload(self._api, self._transport, self._presigned, report, deferred=deferred)
         if len(files) > options.max_concurrency:
-            upload.offered = asyncio.ensure_future(self._presigned.is_offered(files[0].location.path))
+            upload.offered = asyncio.ensure_future(
+                self._presigned.is_offered(files[0].location.path)
+            )
         groups = concurrency.batched(
             files, lambda file: file.size, most=MAX_GROUP_BYTES, count=MAX_GROUP_FILES
         )
@@ -147,6 +150,28 @@ class BulkUploader:
                 upload.offered.cancel()
                 await asyncio.gather(upload.offered, return_exceptions=True)
         return upload.checksums
+
+    async def missing(self, staged: Sequence[Staged], error: SynapseError) -> list[Location]:
+        """Say which files, bound by their checksums, were refused since their content is gone."""
+        path = staged[0].location.path
+        by_md5 = [item for item in staged if len(item.handle.checksum) == MD5_DIGITS]
+        known = await existing(self._api, {item.handle.checksum for item in by_md5}, path)
+        gone = [item for item in by_md5 if item.handle.checksum not in known]
+        if not gone and "checksum" in str(error).lower():
+            gone = list(staged)
+        return [item.location for item in gone]
+
+
+async def existing(api: CollectionsClient, md5s: set[str], path: str) -> set[str]:
+    """Ask which content the service has; where it does not tell, none."""
+    wanted, known = sorted(md5s), set[str]()
+    try:
+        for start in range(0, len(wanted), constants.CHECKSUM_BATCH):
+            batch = wanted[start : start + constants.CHECKSUM_BATCH]
+            known.update(await api.existing_checksums(batch, path))
+    except SynapseError as error:
+        logger.info("%s: the service does not tell what it has: %s", path, error)
+    return known
 
 
 class _BulkUpload:
@@ -193,7 +218,7 @@ class _BulkUpload:
             )
             await concurrency.gather((asyncio.to_thread(_read, some) for some in parcels), READERS)
             left = [item for item in items if item.md5]
-            if not self._deferred:
+            if left and not self._deferred:
                 left = await self._bind_known(left)
             most = self._transport.options.block_size
             left = [item for item in left if 0 < item.file.size <= most]
@@ -206,14 +231,7 @@ class _BulkUpload:
 
     async def _bind_known(self, items: Sequence[_Item]) -> list[_Item]:
         """Take what the service has already; give the others."""
-        if not items:
-            return []
-        try:
-            wanted = sorted({item.md5 for item in items})
-            known = set(await self._api.existing_checksums(wanted, items[0].path))
-        except SynapseError as error:
-            logger.info("%s: the service does not tell what it has: %s", items[0].path, error)
-            return list(items)
+        known = await existing(self._api, {item.md5 for item in items}, items[0].path)
         for item in items:
             if item.md5 in known:
                 self.checksums[item.file.location] = item.md5
@@ -274,7 +292,7 @@ class _BulkUpload:
         with contextlib.ExitStack() as closed_at_the_end:
             opened: IO[bytes] | None = None
             if item.data is None:
-                opened = await sync.in_thread(open, str(source), "rb")
+                opened = await sync.in_thread(open_binary, str(source))
                 closed_at_the_end.enter_context(opened)
 
             async def send(number: int) -> str:

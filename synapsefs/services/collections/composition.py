@@ -43,10 +43,18 @@ class UnitOptions:
 
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A data file that has arrived, and what its writer wishes of its unit."""
+    """A data file that has arrived, and what its writer wishes of its unit.
+
+    Attributes
+    ----------
+    sent
+        False where only the checksum says which content it is: it was there already, or went
+        straight to the storage.
+    """
 
     checksum: str
     wish: UnitOptions | None = None
+    sent: bool = True
 
 
 @dataclass(frozen=True, slots=True)

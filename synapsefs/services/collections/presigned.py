@@ -6,7 +6,6 @@ that are missing while the URLs live.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import logging
 import mimetypes
@@ -27,6 +26,7 @@ from synapsefs.errors import (
     SynapseError,
     UnreachableError,
 )
+from synapsefs.local.files import open_binary
 from synapsefs.services.base import NewFile
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.wireio import slice_of
@@ -98,7 +98,9 @@ class SignedParts(BaseModel):
             parts = cls.model_validate(saved)
         except ValidationError:
             return None
-        fits = len(parts.urls) * parts.part_size >= size and parts.arrived.keys() <= parts.urls
+        fits = (
+            len(parts.urls) * parts.part_size >= size and parts.arrived.keys() <= parts.urls.keys()
+        )
         return parts if fits and parts.upload_id else None
 
     def span(self, number: int, size: int) -> tuple[int, int]:
@@ -110,9 +112,7 @@ class SignedParts(BaseModel):
         """Say what the service wants to hear of the file once it has arrived."""
         parts = [v1.UploadedPart(part_number=n, etag=etags[n]) for n in sorted(etags)]
         spread = v1.UploadedParts(upload_id=self.upload_id, parts=parts) if self.upload_id else None
-        return v1.FileToConfirm(
-            file_key=self.file_key, checksum=sha1, size=size, multipart=spread
-        )
+        return v1.FileToConfirm(file_key=self.file_key, checksum=sha1, size=size, multipart=spread)
 
 
 class PresignedUploader:
@@ -229,8 +229,7 @@ class _Delivery:
         for number in self.etags:
             self._tell(self._parts.span(number, self._file.size)[1])
         source = str(self._file.source)
-        opened = await sync.in_thread(open, source, "rb")
-        with opened:
+        with await sync.in_thread(open_binary, source) as opened:
             missing = [number for number in self._parts.urls if number not in self.etags]
             work: list[Coroutine[Any, Any, None]] = [self._hash(source)]
             work += [self._send(opened, number) for number in missing]
@@ -263,8 +262,7 @@ class _Delivery:
     async def _hash(self, source: str) -> None:
         """Hash the file in order; what an earlier process sent of it must be the same."""
         digest = hashlib.sha1(usedforsecurity=False)
-        opened = await sync.in_thread(open, source, "rb")
-        with opened:
+        with await sync.in_thread(open_binary, source) as opened:
             for number in sorted(self._parts.urls):
                 start, length = self._parts.span(number, self._file.size)
                 for step in range(start, start + length, HASH_STEP):
@@ -280,9 +278,7 @@ class _Delivery:
         """Note a part that has both arrived and been hashed."""
         known = number in self._sums and number in self.etags
         if self._checkpoint.lasts and known and number not in self._parts.arrived:
-            await self._checkpoint.note(
-                arrived={number: (self.etags[number], self._sums[number])}
-            )
+            await self._checkpoint.note(arrived={number: (self.etags[number], self._sums[number])})
 
 
 async def put_part(

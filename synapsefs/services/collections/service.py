@@ -13,6 +13,7 @@ from synapsefs.errors import (
     ChangedError,
     FolderError,
     InvalidRequestError,
+    MissingContentError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
@@ -21,6 +22,7 @@ from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
 from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
+from synapsefs.services.collections.bulk import BulkUploader, Report
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
@@ -35,12 +37,11 @@ from synapsefs.services.collections.composition import (
     require_free,
     specification_of,
 )
-from synapsefs.services.collections.dedup import ContentLookup, LocalContent
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
-from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
+from synapsefs.services.collections.presigned import PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.sizes import Sizes
@@ -86,8 +87,8 @@ class CollectionsService:
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
         self._sizes = Sizes(transport, self.api, self._directory)
-        self._direct = PresignedUploader(self.api, transport)
-        self._known = ContentLookup(self.api)
+        self._presigned = PresignedUploader(self.api, transport)
+        self._bulk = BulkUploader(self.api, transport, self._presigned)
         units = Units(self.api, self._directory, self._indexes)
         self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
         self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
@@ -180,66 +181,49 @@ class CollectionsService:
             size=size,
             exclusive=exclusive,
             wish=_wish(options),
-            direct=self._direct,
-        )
-
-    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
-        """Give the files whose content the service has under whichever name, ready to publish.
-
-        A lone file is sent without asking.
-        """
-        if len(sources) < 2:
-            return {}
-        return await self._known.staged(
-            [
-                LocalContent(
-                    str(source.source),
-                    source.location,
-                    source.size,
-                    source.exclusive,
-                    _wish(source.options),
-                )
-                for source in sources
-            ]
+            presigned=self._presigned,
         )
 
     async def upload_many(
-        self,
-        sources: Sequence[NewFile],
-        progress: Callable[[int], None],
-        counter: Callable[[int], None],
+        self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Send files straight to the storage where they are more than go at a time otherwise.
+        """Bring files to the service with few requests; a lone file goes by itself.
 
-        A file that is larger than a part, or empty, goes alone.
+        What the service has under whichever name is not sent, unless publishing is deferred.
         """
-        options = self._transport.options
-        if len(sources) <= options.max_concurrency:
+        if len(files) < 2:
             return {}
-        chosen = [source for source in sources if 0 < source.size <= options.block_size]
-        await self.check_absent([source.location for source in chosen if source.exclusive])
-        files = [
-            Outgoing(str(item.source), item.size, place.name, place.path, progress, counter)
-            for item in chosen
-            if (place := item.location)
-        ]
-        sent = await self._direct.send(files) if files else []
+        await self.check_absent([file.location for file in files if file.exclusive])
+        checksums = await self._bulk.upload(files, report, deferred=deferred)
         return {
-            item.location: Staged(
-                item.location,
-                item.size,
-                item.exclusive,
-                StagedFile(file.checksum, _wish(item.options)),
+            file.location: Staged(
+                file.location,
+                file.size,
+                file.exclusive,
+                StagedFile(checksums[file.location], _wish(file.options), sent=False),
             )
-            for item, file in zip(chosen, sent, strict=True)
-            if file is not None
+            for file in files
+            if file.location in checksums
         }
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        """Make units of data files, of all or of none; what they replace is deleted afterwards."""
-        await self._publish(staged, then, time.monotonic())
+        """Make units of data files, of all or of none; what they replace is deleted afterwards.
+
+        Raises
+        ------
+        MissingContentError
+            Where content is gone that was not sent, as the service had it.
+        """
+        try:
+            await self._publish(staged, then, time.monotonic())
+        except InvalidRequestError as error:
+            unsent = [item for item in staged if not item.handle.sent]
+            missing = await self._bulk.missing(unsent, error) if unsent else []
+            if not missing:
+                raise
+            raise MissingContentError.at(missing, error) from error
 
     async def _publish(
         self,

@@ -85,7 +85,7 @@ class DatasetsService:
         *,
         chosen_expiry: bool,
     ) -> None:
-        self.present = self.upload_many = none_of_them
+        self.upload_many = none_of_them
         self._transport = transport
         self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
