@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -106,7 +107,9 @@ def unconfirmed(request):
 @pytest.mark.parametrize("resume", [False, True])
 def test_by_the_service_where_that_is_no_way(tmp_path, middleware, resume, monkeypatch):
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    settings = {"presign_threshold": 200_000, "presign_part_size": 150_000} if resume else {}
+    settings: dict[str, Any] = {}
+    if resume:
+        settings = {"presign_threshold": 200_000, "presign_part_size": 150_000}
     with (
         service(tmp_path, middleware, resume=resume, **settings) as (server, fs),
         server.watching() as seen,

@@ -253,8 +253,8 @@ class _Delivery:
         async with concurrency.shared().buffered.hold(min(PART_BUFFER, length)):
             etag = await put_part(self._transport, self._file, self._parts, number, body)
         self.etags[number] = etag
-        self._tell(length)
         await self._remember(number)
+        self._tell(length)
 
     def _count(self, amount: int) -> None:
         self._moved += amount
