@@ -122,27 +122,20 @@ class InvalidRequestError(SynapseError, ValueError):
     default_errno = errno.EINVAL
 
 
-class InvalidPathError(InvalidRequestError):
-    """The path or name breaks a rule; nothing was sent."""
-
-
 class MissingContentError(InvalidRequestError):
-    """The service has not the content any more by whose checksum files were bound.
+    """The service no longer has the content of files that were to be bound by its checksum.
 
     Attributes
     ----------
     locations
-        Where these files were to appear.
+        Where those files were to appear.
     """
 
-    locations: Sequence[Any] = ()
+    locations: frozenset[Any] = frozenset()
 
-    @classmethod
-    def at(cls, locations: Sequence[Any], error: SynapseError) -> MissingContentError:
-        """Say what the service said, and which files it is about."""
-        made = cls(error.strerror or "", error.filename, error.errno, status=error.status)
-        made.locations = locations
-        return made
+
+class InvalidPathError(InvalidRequestError):
+    """The path or name breaks a rule; nothing was sent."""
 
 
 class RangeNotSatisfiableError(SynapseError, ValueError):

@@ -20,12 +20,11 @@ NOTEWORTHY_STATEMENTS = 6
 
 LAYERS = [
     {"_version", "errors"},
-    {"local"},
+    {"local", "options"},
     {
         "location",
         "sync",
         "concurrency",
-        "options",
         "config",
         "integrity",
         "cache",
@@ -36,7 +35,7 @@ LAYERS = [
     {"checkpoint"},
     {"remote_object"},
     {"partial"},
-    {"services.base", "services.shared", "services.tree", "services.wireio"},
+    {"services.base", "services.paths", "services.shared", "services.tree", "services.wireio"},
     {"services.resolver"},
     {"services.collections", "services.datasets"},
     {"transfer"},

@@ -7,20 +7,19 @@ they have gone. URLs are signed, and files confirmed, two hundred at a time.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import IO
 
 from synapsefs import concurrency, integrity, sync
 from synapsefs.errors import IntegrityError, SynapseError
 from synapsefs.local.files import SMALL, look, open_binary, require_unchanged
 from synapsefs.location import Location
-from synapsefs.services.base import NewFile, Staged
+from synapsefs.services.base import NewFile, Report, Staged
 from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.composition import Origin
 from synapsefs.services.collections.presigned import (
     MIN_PARTS,
     PresignedUploader,
@@ -31,12 +30,11 @@ from synapsefs.services.collections.presigned import (
     to_presign,
 )
 from synapsefs.services.wireio import slice_of
-from synapsefs.transport import Transport, body_of
+from synapsefs.transport import Transport
 from synapsefs.wire.collections import constants, v1
 
 logger = logging.getLogger("synapsefs")
-Report = Callable[[int, int], None]
-"""Is told the bytes and files that have arrived; negative numbers when they are sent again."""
+Arrived = tuple[NewFile, str, Origin]
 
 MAX_GROUP_FILES, MAX_GROUP_BYTES = constants.CHECKSUM_BATCH, 2**30
 """What is hashed before the service is asked which of it is there."""
@@ -51,7 +49,6 @@ GROUPS_AT_A_TIME = BATCHES_AT_A_TIME = READERS = 2
 PARCEL, PARCEL_FILES = 2**23, 64
 """Bytes and files that one visit to a thread reads."""
 
-MD5_DIGITS = 32
 SMALL_PER_LARGE = 4
 """How many small files are in flight for each large one: they wait for the distance only."""
 
@@ -62,10 +59,14 @@ class _Item:
 
     file: NewFile
     keep: bool = False
-    data: bytes | memoryview | None = None
+    data: bytes | None = None
     status: os.stat_result | None = None
     md5: str = ""
     sha1: str = ""
+
+    @property
+    def source(self) -> str:
+        return str(self.file.source)
 
     @property
     def path(self) -> str:
@@ -73,26 +74,21 @@ class _Item:
 
     def read(self) -> None:
         """Take both checksums in one pass, and the content where it is kept; it blocks."""
-        source = self.file.source
         try:
-            if isinstance(source, str):
-                self.status, self.data = look(source)
-            else:
-                self.data = source
-            size = self.status.st_size if self.status else len(self.data or b"")
-            if size == self.file.size:
-                self._hash(source)
+            self.status, self.data = look(self.source)
+            if self.status.st_size == self.file.size:
+                self._hash()
         except (OSError, SynapseError) as error:
             logger.info("%s: %s", self.path, error)
-        if self.status is not None and not self.keep:
+        if not self.keep:
             self.data = None
 
-    def _hash(self, source: str | memoryview) -> None:
+    def _hash(self) -> None:
         both = _Both()
         if self.data is not None:
             both.update(self.data)
         else:
-            with open(str(source), "rb") as opened:
+            with open(self.source, "rb") as opened:
                 integrity.hash_range(opened, both, 0, self.file.size)
         self.md5, self.sha1 = both.md5.hexdigest(), both.sha1.hexdigest()
 
@@ -104,7 +100,7 @@ class _Both:
         self.md5 = hashlib.md5(usedforsecurity=False)
         self.sha1 = hashlib.sha1(usedforsecurity=False)
 
-    def update(self, data: bytes | memoryview) -> None:
+    def update(self, data: bytes) -> None:
         self.md5.update(data)
         self.sha1.update(data)
 
@@ -121,7 +117,7 @@ class BulkUploader:
 
     async def upload(
         self, files: Sequence[NewFile], report: Report, *, deferred: bool
-    ) -> dict[Location, str]:
+    ) -> list[Arrived]:
         """Bring files to the service, as far as that goes together.
 
         Parameters
@@ -131,8 +127,9 @@ class BulkUploader:
 
         Returns
         -------
-        dict
-            The checksum by which each file can be bound; the others are to be sent one by one.
+        list
+            Files that are there, each with the checksum by which it can be bound, and how it came
+            there; the others are to be sent one by one.
         """
         options = self._transport.options
         upload = _BulkUpload(self._api, self._transport, self._presigned, report, deferred=deferred)
@@ -149,12 +146,12 @@ class BulkUploader:
             if upload.offered is not None:
                 upload.offered.cancel()
                 await asyncio.gather(upload.offered, return_exceptions=True)
-        return upload.checksums
+        return upload.arrived
 
     async def missing(self, staged: Sequence[Staged], error: SynapseError) -> list[Location]:
         """Say which files, bound by their checksums, were refused since their content is gone."""
         path = staged[0].location.path
-        by_md5 = [item for item in staged if len(item.handle.checksum) == MD5_DIGITS]
+        by_md5 = [item for item in staged if item.handle.origin == "known"]
         known = await existing(self._api, {item.handle.checksum for item in by_md5}, path)
         gone = [item for item in by_md5 if item.handle.checksum not in known]
         if not gone and "checksum" in str(error).lower():
@@ -179,8 +176,8 @@ class _BulkUpload:
 
     Attributes
     ----------
-    checksums
-        Of the files that are there.
+    arrived
+        The files that are there.
     offered
         Says whether the storage signs; None where the files are so few that they go one by one.
     """
@@ -204,7 +201,7 @@ class _BulkUpload:
         small = min(SMALL_PER_LARGE * large, concurrency.MAX_CONNECTIONS)
         self._large, self._small = asyncio.Semaphore(large), asyncio.Semaphore(small)
         self._at_a_time = small + large
-        self.checksums: dict[Location, str] = {}
+        self.arrived: list[Arrived] = []
         self.offered: asyncio.Future[bool] | None = None
 
     async def send(self, files: Sequence[NewFile]) -> None:
@@ -234,7 +231,7 @@ class _BulkUpload:
         known = await existing(self._api, {item.md5 for item in items}, items[0].path)
         for item in items:
             if item.md5 in known:
-                self.checksums[item.file.location] = item.md5
+                self.arrived.append((item.file, item.md5, "known"))
                 self._report(item.file.size, 1)
         return [item for item in items if item.md5 not in known]
 
@@ -263,14 +260,14 @@ class _BulkUpload:
         for item, sent in arrived:
             try:
                 file = registered(sent, results[sent.file_key], item.path)
-                self.checksums[item.file.location] = file.checksum
+                self.arrived.append((item.file, file.checksum, "presigned"))
             except IntegrityError as error:
                 logger.info("%s", error)
                 self._report(-item.file.size, -1)
 
     async def _put(self, item: _Item, target: v1.PresignedFile) -> v1.FileToConfirm:
         """Send one file; give what the service wants to hear of it."""
-        if isinstance(item.data, bytes) and target.presigned_url is not None:
+        if item.data is not None and target.presigned_url is not None:
             kind = content_type(item.file.location.name)
             headers = {"Content-Type": kind} if kind else {}
             async with self._small:
@@ -287,25 +284,17 @@ class _BulkUpload:
         return parts.to_confirm(item.sha1, item.file.size, etags)
 
     async def _put_parts(self, item: _Item, parts: SignedParts) -> dict[int, str]:
-        """Send a file that is not at hand as bytes; give the ETags of its parts."""
-        file, source = item.file, item.file.source
-        with contextlib.ExitStack() as closed_at_the_end:
-            opened: IO[bytes] | None = None
-            if item.data is None:
-                opened = await sync.in_thread(open_binary, str(source))
-                closed_at_the_end.enter_context(opened)
+        """Send a file that is not in memory; give the ETags of its parts."""
+        with await sync.in_thread(open_binary, item.source) as opened:
 
             async def send(number: int) -> str:
-                start, length = parts.span(number, file.size)
-                if opened is not None:
-                    body = slice_of(opened.fileno(), start, length, item.path)
-                else:
-                    body = body_of(memoryview(item.data or b"")[start : start + length])
-                return await put_part(self._transport, file, parts, number, body)
+                start, length = parts.span(number, item.file.size)
+                body = slice_of(opened.fileno(), start, length, item.path)
+                return await put_part(self._transport, item.file, parts, number, body)
 
             etags = await concurrency.gather(map(send, parts.urls), MIN_PARTS)
         if item.status is not None:
-            await asyncio.to_thread(require_unchanged, item.status, str(source))
+            await asyncio.to_thread(require_unchanged, item.status, item.source)
         return dict(zip(parts.urls, etags, strict=True))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from synapsefs.config import Endpoint
 from synapsefs.errors import (
@@ -20,27 +20,21 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
-from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
-from synapsefs.services.collections.bulk import BulkUploader, Report
+from synapsefs.services.collections.bulk import BulkUploader
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
     CollectionCatalog,
 )
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import (
-    PlannedFile,
-    StagedFile,
-    UnitOptions,
-    check_place,
-    require_free,
-    specification_of,
-)
+from synapsefs.services.collections.composition import UNIT, PlannedFile, StagedFile, UnitOptions
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
+from synapsefs.services.collections.paths import require_free, specification_of
 from synapsefs.services.collections.presigned import PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
@@ -91,7 +85,9 @@ class CollectionsService:
         self._bulk = BulkUploader(self.api, transport, self._presigned)
         units = Units(self.api, self._directory, self._indexes)
         self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
-        self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
+        self._publisher = UnitPublisher(
+            self.api, self._directory, self._indexes, changes, transport.options.max_concurrency
+        )
         attributes = UnitAttributes(self._directory, self._publisher, changes)
         self.attributes, self.set_attributes = attributes.read, attributes.change
         self.copy_options = attributes.copy_options
@@ -134,77 +130,51 @@ class CollectionsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(
-        self,
-        locations: Sequence[Location],
-        *,
-        complete: bool,
-        options: Mapping[Location, Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
-        wishes = {place: _wish(given) for place, given in (options or {}).items()}
-        files = [PlannedFile(location, wish=wishes.get(location)) for location in locations]
-        await self._with_known_collections(locations, lambda: self._check(files, complete=complete))
-
-    async def _check(self, files: Sequence[PlannedFile], *, complete: bool) -> None:
-        by_place = {file.location: file for file in files}
-        for collection, group in await self._by_collection(list(by_place)):
-            for location in group:
-                check_place(location, collection.specifications)
-            wanted = [by_place[location] for location in group]
-            require_free(wanted)
-            if complete:
-                await self._publisher.check(collection, wanted)
+    async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+        """Check options and paths, and with ``complete`` that the files make whole units."""
+        for file in {id(file.options): file for file in files if file.options}.values():
+            self.check_options(file.location, file.options)
+        planned = [PlannedFile(file.location, options=_wish(file.options)) for file in files]
+        await self._publisher.check(planned, complete=complete)
+        await self._check_absent([file.location for file in files if file.exclusive])
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
-        taken = {ARCHIVE, METADATA}
+        taken = {ARCHIVE, METADATA, UNIT}
         wrong = [f"{name} is not taken by collections" for name in options if name not in taken]
         given = options.get(METADATA, {})
         wrong += settable_problems(given) if isinstance(given, Mapping) else ["metadata: a mapping"]
         if wrong:
             raise InvalidRequestError("; ".join(wrong), location.path)
 
-    async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
-    ) -> CollectionUpload:
+    async def start_upload(self, file: NewFile) -> CollectionUpload:
         """Begin to write a data file."""
-        self.check_options(location, options)
-        collection = await self._directory.find(location)
-        check_place(location, collection.specifications)
-        if exclusive:
-            await self.check_absent([location])
         return CollectionUpload(
             self.api,
-            location,
+            file.location,
             part_size=self._transport.options.block_size,
-            size=size,
-            exclusive=exclusive,
-            wish=_wish(options),
+            size=file.size if file.size >= 0 else None,
+            exclusive=file.exclusive,
+            wish=_wish(file.options),
             presigned=self._presigned,
         )
 
     async def upload_many(
         self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Bring files to the service with few requests; a lone file goes by itself.
+        """Bring local files to the service with few requests; a lone file goes by itself.
 
         What the service has under whichever name is not sent, unless publishing is deferred.
         """
-        if len(files) < 2:
+        local = [file for file in files if isinstance(file.source, str) and file.size >= 0]
+        if len(local) < 2:
             return {}
-        await self.check_absent([file.location for file in files if file.exclusive])
-        checksums = await self._bulk.upload(files, report, deferred=deferred)
-        return {
-            file.location: Staged(
-                file.location,
-                file.size,
-                file.exclusive,
-                StagedFile(checksums[file.location], _wish(file.options), sent=False),
-            )
-            for file in files
-            if file.location in checksums
-        }
+        staged = {}
+        arrived = await self._bulk.upload(local, report, deferred=deferred)
+        for file, checksum, origin in arrived:
+            handle = StagedFile(checksum, _wish(file.options), origin)
+            staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
+        return staged
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
@@ -217,62 +187,32 @@ class CollectionsService:
             Where content is gone that was not sent, as the service had it.
         """
         try:
-            await self._publish(staged, then, time.monotonic())
+            await self._publish(staged, time.monotonic(), then)
         except InvalidRequestError as error:
-            unsent = [item for item in staged if not item.handle.sent]
+            unsent = [item for item in staged if item.handle.origin != "sent"]
             missing = await self._bulk.missing(unsent, error) if unsent else []
             if not missing:
                 raise
-            raise MissingContentError.at(missing, error) from error
+            lost = MissingContentError(error.strerror or "", error.filename, status=error.status)
+            lost.locations = frozenset(missing)
+            raise lost from error
 
     async def _publish(
         self,
         staged: Sequence[Staged],
-        then: Callable[[], Awaitable[None]] | None,
         began: float,
+        then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        await self.check_absent([item.location for item in staged if item.exclusive])
-        files = {
-            item.location: PlannedFile(
-                item.location, item.handle.checksum, item.size, item.handle.wish
-            )
+        await self._check_absent([item.location for item in staged if item.exclusive])
+        files = [
+            PlannedFile(item.location, item.handle.checksum, item.size, item.handle.options)
             for item in staged
-        }
+        ]
+        await self._publisher.publish(files, then, began)
 
-        async def bind() -> None:
-            groups = await self._by_collection(list(files))
-            wanted = [
-                (collection, [files[place] for place in group]) for collection, group in groups
-            ]
-            await self._publisher.bind(wanted, then, began)
-
-        await self._with_known_collections(list(files), bind)
-
-    async def _with_known_collections(
-        self, locations: Sequence[Location], work: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Do something, and once more when it failed for a collection that was made anew."""
-        changed = await self._identifiers(locations)
-        try:
-            try:
-                await work()
-            except (InvalidRequestError, NotFoundError):
-                self._directory.forget()
-                now = await self._identifiers(locations)
-                if now == changed:
-                    raise
-                changed = [*changed, *now]
-                await work()
-        finally:
-            for identifier in changed:
-                self._changes.note(identifier)
-
-    async def _identifiers(self, locations: Sequence[Location]) -> list[int]:
-        return [collection.identifier for collection, _ in await self._by_collection(locations)]
-
-    async def check_absent(self, locations: Sequence[Location]) -> None:
-        """Raise an error where a file is already."""
-        for collection, group in await self._by_collection(locations):
+    async def _check_absent(self, locations: Sequence[Location]) -> None:
+        """Refuse files that may replace nothing where something is."""
+        for collection, group in await self._publisher.by_collection(locations):
             index = await self._indexes.get(collection, newest=True)
             for location in group:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
@@ -285,22 +225,22 @@ class CollectionsService:
         now: dict[Location, Entry] = {}
         sources = list({source.location: None for source, _ in pairs if _is_own(source)})
 
-        async def look() -> None:
-            for collection, places in await self._by_collection(sources):
+        async def look(groups: Sequence[tuple[Collection, list[Location]]]) -> None:
+            for collection, places in groups:
                 now.update(await self._listing.current(collection, places, began))
 
-        await self._with_known_collections(sources, look)
+        await self._publisher.in_collections(sources, look)
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
-        wishes = {target: copy.wish for target, copy in copies.items()}
-        planned = [PlannedFile(target, wish=wishes.get(target)) for _, target in pairs]
-        await self._check(planned, complete=True)
+        asked = {target: copy.options for target, copy in copies.items()}
+        planned = [PlannedFile(target, options=asked.get(target)) for _, target in pairs]
+        await self._publisher.check(planned, complete=True)
         staged = [
             Staged(target, source.record.size, exclusive=False, handle=copies[target])
             for source, target in pairs
             if target in copies and copies[target].checksum
         ]
-        await self._publish(staged, None, began)
+        await self._publish(staged, began)
         bound = {item.location for item in staged}
         return [(source, target) for source, target in pairs if target not in bound]
 
@@ -309,7 +249,7 @@ class CollectionsService:
         own = [pair for pair in pairs if _is_own(pair[0])]
         units = {source.location: source.record.unit for source, _ in own}
         groups: dict[int, tuple[str, ...]] = {}
-        for collection, places in await self._by_collection(list(units)):
+        for collection, places in await self._publisher.by_collection(list(units)):
             groups |= await own_groups(self.api, collection, [units[place] for place in places])
         return {target: _copy_of(source.record, groups) for source, target in own}
 
@@ -355,7 +295,7 @@ class CollectionsService:
             index = await self._indexes.glimpse(collection, lately)
             there = self._listing.at(index, place)
             if there is None:
-                require_free([PlannedFile(place)], index)
+                require_free([place], index)
                 return
         if there is not None and there.kind == "file":
             raise AlreadyExistsError("there is a file already", location.path)
@@ -398,21 +338,7 @@ class CollectionsService:
         for entry in entries:
             if entry.kind == "directory" and len(entry.location.inner) > 1:
                 files |= await self._listing.file_named_as(entry)
-        changed: ChangedError | None = None
-        for _, group in await self._by_collection(list(files)):
-            try:
-                await self._unbind([files[location] for location in group], unchanged=unchanged)
-            except ChangedError as error:
-                changed = changed or error
-        if changed is not None:
-            raise changed
-
-    async def _unbind(self, entries: Sequence[Entry], *, unchanged: bool) -> None:
-        async def unbind() -> None:
-            collection = await self._directory.for_writing(entries[0].location)
-            await self._publisher.unbind(collection, entries, unchanged=unchanged)
-
-        await self._with_known_collections([entry.location for entry in entries], unbind)
+        await self._publisher.remove(files.values(), unchanged=unchanged)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
@@ -449,20 +375,11 @@ class CollectionsService:
         """List everything anew at its next use; what was written and is not listed yet is kept."""
         self._changes.expire()
 
-    async def _by_collection(
-        self, locations: Sequence[Location]
-    ) -> list[tuple[Collection, list[Location]]]:
-        grouped: dict[int, tuple[Collection, list[Location]]] = {}
-        for location in locations:
-            if not location.container:
-                raise FolderError("a file needs a collection", location.path)
-            collection = await self._directory.for_writing(location)
-            grouped.setdefault(collection.identifier, (collection, []))[1].append(location)
-        return list(grouped.values())
-
 
 def _wish(options: Mapping[str, Any]) -> UnitOptions | None:
     """Read what the options of a write ask of the unit."""
+    if UNIT in options:
+        return cast("UnitOptions", options[UNIT])
     given = options.get(METADATA)
     if not given:
         return None
