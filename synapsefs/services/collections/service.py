@@ -22,6 +22,7 @@ from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
 from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
+from synapsefs.services.collections.bulk import BulkUploader
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
@@ -29,13 +30,12 @@ from synapsefs.services.collections.catalog import (
 )
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import UNIT, PlannedFile, StagedFile, UnitOptions
-from synapsefs.services.collections.dedup import ContentLookup, LocalContent
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
 from synapsefs.services.collections.paths import require_free, specification_of
-from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
+from synapsefs.services.collections.presigned import PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.sizes import Sizes
@@ -80,8 +80,8 @@ class CollectionsService:
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
         self._sizes = Sizes(transport, self.api, self._directory)
-        self._direct = PresignedUploader(self.api, transport)
-        self._known = ContentLookup(self.api)
+        self._presigned = PresignedUploader(self.api, transport)
+        self._bulk = BulkUploader(self.api, transport, self._presigned)
         units = Units(self.api, self._directory, self._indexes)
         self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
         self._publisher = UnitPublisher(
@@ -159,80 +159,46 @@ class CollectionsService:
             size=file.size if file.size >= 0 else None,
             exclusive=file.exclusive,
             wish=_wish(file.options),
-            direct=self._direct,
+            presigned=self._presigned,
         )
 
     async def upload_many(
         self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Bind what the service has under whichever name; send many files to the storage.
+        """Bring local files to the service with few requests; a lone file goes by itself.
 
-        A lone file is sent without asking. A file that is larger than a part, or empty, goes alone.
+        What the service has under whichever name is not sent, unless publishing is deferred.
         """
         local = [file for file in files if isinstance(file.source, str) and file.size >= 0]
-        staged: dict[Location, Staged] = {}
-        if len(local) > 1 and not deferred:
-            contents = [
-                LocalContent(
-                    str(file.source), file.location, file.size, file.exclusive, _wish(file.options)
-                )
-                for file in local
-            ]
-            staged = await self._known.staged(contents)
-            for item in staged.values():
-                report(item.size, 1)
-        left = [file for file in local if file.location not in staged]
-        options = self._transport.options
-        if len(left) <= options.max_concurrency:
-            return staged
-        chosen = [file for file in left if 0 < file.size <= options.block_size]
-        outgoing = [
-            Outgoing(
-                str(file.source),
-                file.size,
-                file.location.name,
-                file.location.path,
-                lambda size: report(size, 0),
-                lambda number: report(0, number),
-            )
-            for file in chosen
-        ]
-        sent = await self._direct.send(outgoing) if outgoing else []
-        for file, data in zip(chosen, sent, strict=True):
-            if data is not None:
-                handle = StagedFile(data.checksum, _wish(file.options), "presigned")
-                staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
+        if len(local) < 2:
+            return {}
+        staged = {}
+        arrived = await self._bulk.upload(local, report, deferred=deferred)
+        for file, checksum, origin in arrived:
+            handle = StagedFile(checksum, _wish(file.options), origin)
+            staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
         return staged
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        """Make units of data files, of all or of none; what they replace is deleted afterwards."""
+        """Make units of data files, of all or of none; what they replace is deleted afterwards.
+
+        Raises
+        ------
+        MissingContentError
+            Where content is gone that was not sent, as the service had it.
+        """
         try:
             await self._publish(staged, time.monotonic(), then)
         except InvalidRequestError as error:
-            missing = await self._missing(staged, error)
+            unsent = [item for item in staged if item.handle.origin != "sent"]
+            missing = await self._bulk.missing(unsent, error) if unsent else []
             if not missing:
                 raise
             lost = MissingContentError(error.strerror or "", error.filename, status=error.status)
             lost.locations = frozenset(missing)
             raise lost from error
-
-    async def _missing(
-        self, staged: Sequence[Staged], error: InvalidRequestError
-    ) -> list[Location]:
-        """Give the files that were refused for their checksum, not for any other reason.
-
-        Those are the ones that the service has no more; else all that it took by their checksum.
-        """
-        assumed = {item.location: item.handle for item in staged if item.handle.origin != "sent"}
-        known = {place: one.checksum for place, one in assumed.items() if one.origin == "known"}
-        if known:
-            held = await self._known.existing(sorted(set(known.values())), next(iter(known)).path)
-            missing = [place for place, checksum in known.items() if checksum not in held]
-            if missing:
-                return missing
-        return list(assumed) if "checksum" in str(error).lower() else []
 
     async def _publish(
         self,
