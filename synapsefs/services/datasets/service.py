@@ -24,9 +24,10 @@ from synapsefs.location import Location, Root
 from synapsefs.remote_object import Content, object_size
 from synapsefs.services.base import (
     Entry,
+    NewFile,
+    Report,
     Staged,
     measured_as,
-    none_of_them,
     write_options,
 )
 from synapsefs.services.datasets.attributes import EntryAttributeStore
@@ -47,7 +48,7 @@ from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload
 from synapsefs.services.paths import require_distinct
-from synapsefs.services.shared import SharedChanges
+from synapsefs.services.shared import Expiry, SharedChanges
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -86,16 +87,12 @@ class DatasetsService:
         *,
         chosen_expiry: bool,
     ) -> None:
-        self.present = self.upload_many = none_of_them
         self._transport = transport
         self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
-        self._registry = DatasetCatalog(
-            self.api, named, expiry, chosen_expiry=chosen_expiry, changes=self._changes
-        )
-        self._indexes = Indexes(
-            self.api, expiry, chosen_expiry=chosen_expiry, changes=self._changes
-        )
+        rule = Expiry(expiry, chosen_expiry, self._changes)
+        self._registry = DatasetCatalog(self.api, named, rule)
+        self._indexes = Indexes(self.api, rule)
         self._listing = EntryResolver(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
@@ -186,46 +183,59 @@ class DatasetsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(
+    async def check(
         self,
-        locations: Sequence[Location],
+        files: Sequence[NewFile],
         *,
         complete: bool,  # noqa: ARG002 - each file is whole by itself
-        options: Mapping[Location, Mapping[str, Any]] | None = None,  # noqa: ARG002 - asked apart
     ) -> None:
-        """Check the paths, that their datasets are there, and that no directory has their names.
+        """Check options and paths, that datasets are there, and what lies at the paths.
 
         What a remembered listing allows is checked again before it is published; what it forbids
         is listed anew.
         """
-        for location in locations:
-            validate_path(location)
+        attributes = {id(file.options): _attributes(file) for file in files}
+        for file in files:
+            validate_path(file.location)
+        locations = [file.location for file in files]
         require_distinct(locations, TOP)
+        began = time.monotonic()
         try:
-            await self._folders.check(locations, ANY)
+            datasets = await self._folders.check(locations, ANY)
         except (FolderError, NotAFolderError):
-            await self._folders.check(locations, time.monotonic())
+            datasets = await self._folders.check(locations, began)
+        replaced: list[tuple[StoredEntry, Location, EntryAttributes]] = []
+        for file in files:
+            location = file.location
+            _, index = datasets[location.container]
+            there = index.at(location.inner)
+            if there is not None and file.exclusive:
+                _, now = await self._folders.index(location, began)
+                if now.at(location.inner) is not None:
+                    raise AlreadyExistsError("there is a file already", location.path)
+            if isinstance(there, StoredEntry):
+                replaced.append((there, location, attributes[id(file.options)]))
+        work = (self._require_own(*one) for one in replaced)
+        await concurrency.gather(work, self._transport.options.max_concurrency)
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
         EntryAttributes.of(options, location.path)
 
-    async def upload(
+    async def start_upload(self, file: NewFile) -> DatasetUpload:
+        """Begin to write a file; every part is hashed before the first is sent."""
+        base = file.options.get("base_version")
+        return self._started(file.location, _attributes(file), exclusive=file.exclusive, base=base)
+
+    async def upload_many(
         self,
-        location: Location,
+        files: Sequence[NewFile],  # noqa: ARG002
+        report: Report,  # noqa: ARG002
         *,
-        size: int | None,  # noqa: ARG002 - every part is hashed before the first is sent
-        exclusive: bool,
-        options: Mapping[str, Any],
-    ) -> DatasetUpload:
-        """Begin to write a file."""
-        validate_path(location)
-        notes = EntryAttributes.of(options, location.path)
-        await self._require_own(location, notes)
-        if exclusive:
-            await self._refuse_existing(location)
-        base = options.get("base_version")
-        return self._started(location, notes, exclusive=exclusive, base=base)
+        deferred: bool = False,  # noqa: ARG002
+    ) -> dict[Location, Staged]:
+        """Give nothing: the service has no route for many files."""
+        return {}
 
     def _started(
         self,
@@ -250,7 +260,9 @@ class DatasetsService:
             pending=pending,
         )
 
-    async def _require_own(self, location: Location, notes: EntryAttributes) -> None:
+    async def _require_own(
+        self, entry: StoredEntry, location: Location, notes: EntryAttributes
+    ) -> None:
         """Refuse to write where the service would not show what was written.
 
         Raises
@@ -258,14 +270,10 @@ class DatasetsService:
         UnsupportedError
             When a link or registered source is there, or an embedding is given to a file that is.
         """
-        _, index = await self._folders.index(location, ANY)
-        found = index.at(location.inner)
-        if not isinstance(found, StoredEntry):
-            return
         try:
-            record = await self._indexes.told(found, location.path)
+            record = await self._indexes.told(entry, location.path)
         except NotFoundError:
-            self._indexes.removed([found])
+            self._indexes.removed([entry])
             return
         if notes.embedding is not None:
             rule = "an embedding is taken only when a file is made: remove the old one first"
@@ -273,14 +281,6 @@ class DatasetsService:
         if record.connection is not None:
             rule = "nothing is written to a link or registered source: remove the entry first"
             raise UnsupportedError(rule, location.path)
-
-    async def _refuse_existing(self, location: Location) -> None:
-        """Refuse to replace a file before any byte is sent; publishing looks once more."""
-        _, index = await self._folders.index(location, ANY)
-        if index.at(location.inner) is not None:
-            _, index = await self._folders.index(location, time.monotonic())
-        if index.at(location.inner) is not None:
-            raise AlreadyExistsError("there is a file already", location.path)
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
@@ -363,7 +363,7 @@ class DatasetsService:
     async def _is_there(self, location: Location) -> bool:
         """Say whether the dataset that a path lies in is there at this moment."""
         try:
-            await self._registry.find(location, refresh=True)
+            await self._registry.find(location, newer_than=time.monotonic())
         except NotFoundError:
             return False
         return True
@@ -405,23 +405,15 @@ class DatasetsService:
 
     async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the datasets."""
-        if not location.container:
-            if self._registry.as_of < newer_than:
-                await self._registry.all(refresh=True)
-                return True
-            return False
-        dataset = self._registry.known(location.container)
-        if dataset is None or self._indexes.as_of(dataset.identifier) >= newer_than:
-            return False
-        try:
-            await self._indexes.get(dataset, refresh=True)
-        except NotFoundError as error:
-            return error.status == 404
-        return True
+        return await self._listing.refresh(location, newer_than)
 
     def invalidate(self) -> None:
         """List everything anew at its next use; what was written and is not listed yet is kept."""
-        self._changes.expire()
+        self._changes.invalidate()
+
+
+def _attributes(file: NewFile) -> EntryAttributes:
+    return EntryAttributes.of(file.options, file.location.path)
 
 
 def _is_recent(record: StoredEntry) -> bool:
