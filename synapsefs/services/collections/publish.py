@@ -145,17 +145,24 @@ class UnitPublisher:
                 if complete:
                     await self._check_whole(collection, group)
 
-        await self.in_collections(_last_of_each(files), check)
+        await self.in_collections(list({f.location: f for f in files}.values()), check)
 
     async def _check_whole(self, collection: Collection, files: Sequence[PlannedFile]) -> None:
+        joins = not joins_nothing(collection)
         index = self._indexes.held(collection.identifier)
-        if index.loaded_at is None and not joins_nothing(collection):
+        if joins and index.loaded_at is None:
             index = await self._indexes.get(collection)
-        try:
-            _require_whole(collection, files, index)
-        except (InvalidRequestError, FolderError, NotAFolderError):
-            index = await self._latest(collection)
-            _require_whole(collection, files, index)
+        for is_latest in (False, True):
+            try:
+                require_free([file.location for file in files], index)
+                drafts = compose(files, index.with_stem) if joins else []
+                _require_publishable(drafts, collection, files[0].location.path)
+            except (InvalidRequestError, FolderError, NotAFolderError):
+                if is_latest:
+                    raise
+                index = await self._latest(collection)
+            else:
+                return
 
     async def _latest(self, collection: Collection, since: float | None = None) -> CollectionIndex:
         """Ask what is there now; where files join nothing, no more than one request's answer."""
@@ -204,7 +211,7 @@ class UnitPublisher:
                 for plan in plans:
                     await self._settle(plan)
 
-        await self.in_collections(_last_of_each(files), publish)
+        await self.in_collections(list({f.location: f for f in files}.values()), publish)
 
     async def _plan(
         self, collection: Collection, files: Sequence[PlannedFile], since: float | None
@@ -249,9 +256,16 @@ class UnitPublisher:
         """
         own: set[int] = set()
         for _ in range(REBASES):
-            own.update(unit.identifier for unit in plan.units)
+            created = {unit.identifier for unit in plan.units}
+            own |= created
             removed = await self._merge_changes(plan)
-            self._take_place(plan)
+            index = self._indexes.held(plan.collection.identifier)
+            for unit in plan.units:
+                index.insert(unit)
+            for draft in plan.drafts:
+                for old in (draft.base, *draft.replaced):
+                    if old is not None and old.identifier not in created:
+                        index.supersede(old)
             gone = await self._store.delete_superseded(plan.collection, plan.path)
             gone |= removed
             outdated = [
@@ -288,17 +302,6 @@ class UnitPublisher:
                 with contextlib.suppress(NotFoundError):
                     await self._editor.write(plan.collection, unit, changed, new_edit(), plan.path)
         return {identifier for identifier in bases if identifier not in index.units}
-
-    def _take_place(self, plan: _Plan) -> None:
-        """Note new units in the index, and what they replaced."""
-        index = self._indexes.held(plan.collection.identifier)
-        for unit in plan.units:
-            index.insert(unit)
-        created = {unit.identifier for unit in plan.units}
-        for draft in plan.drafts:
-            for unit in (*draft.replaced, *([draft.base] if draft.base else ())):
-                if unit.identifier not in created:
-                    index.supersede(unit)
 
     async def _rebased(
         self, plan: _Plan, outdated: Sequence[Draft], own: set[int], removed: set[int]
@@ -361,11 +364,6 @@ class UnitPublisher:
             raise changed
 
 
-def _last_of_each(files: Iterable[PlannedFile]) -> list[PlannedFile]:
-    """Give of several files for one path the last."""
-    return list({file.location: file for file in files}.values())
-
-
 def joins_nothing(collection: Collection) -> bool:
     """Say whether new files join no units, so that none need be known.
 
@@ -388,16 +386,6 @@ def _merging(
         return kept | {name: now[name] for name in names if name in now}
 
     return changed
-
-
-def _require_whole(
-    collection: Collection, files: Sequence[PlannedFile], index: CollectionIndex
-) -> None:
-    """Refuse files that lie in the way of others, or make no whole units."""
-    require_free([file.location for file in files], index)
-    if not joins_nothing(collection):
-        drafts = compose(files, index.with_stem)
-        _require_publishable(drafts, collection, files[0].location.path)
 
 
 def _require_publishable(drafts: Sequence[Draft], collection: Collection, path: str) -> None:
