@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from synapsefs.errors import InvalidRequestError
-from synapsefs.location import Location, split_suffix
-from synapsefs.services.collections.unit import MARK, Unit, UnitFile, folders_of, name_below
+from synapsefs.location import Location, split_suffix, unescape_key
+from synapsefs.services.collections.unit import MARK, Unit, UnitFile, folders_of
 from synapsefs.wire.collections import constants, v1
 
 MAX_REPLACED = 8
@@ -82,7 +82,7 @@ class PlannedFile:
 
     def __post_init__(self) -> None:
         self.specification = self.location.specification
-        self.name = name_below(self.location.inner)
+        self.name = unescape_key(self.location.inner[1:])
         self.stem = split_suffix(self.name)[0]
 
 
