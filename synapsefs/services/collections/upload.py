@@ -31,10 +31,9 @@ from synapsefs.errors import (
 from synapsefs.local.files import Spool
 from synapsefs.location import Location
 from synapsefs.services.base import NewFile, Source, Staged
-from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.client import CHUNKED_ROUTE, CollectionsClient
 from synapsefs.services.collections.composition import StagedFile, UnitOptions
 from synapsefs.services.collections.presigned import PresignedUploader
-from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.wire.collections import constants, v1
 
 logger = logging.getLogger("synapsefs")
@@ -210,7 +209,7 @@ class CollectionUpload:
 
     async def _send_whole(self, part: bytes | memoryview) -> None:
         name = self._location.name
-        self._file = await self._api.upload_file(part, name, self._location.path)
+        self._file = await self._api.create_data_file(part, name, self._location.path)
 
     async def _send_part(self, part: bytes | memoryview, *, last: bool) -> None:
         if self._spool is not None:
@@ -315,7 +314,8 @@ class Chunks:
     async def finish(self, md5: str) -> v1.DataFile:
         """Finalise with the MD5 of the whole and turn the upload into a data file."""
         state = await self._api.once(lambda: self._finalise(md5), self._finalised)
-        file = await self._api.register_chunks(state.id, self._about)
+        chunks = v1.DataFileFromChunks(chunked_upload=state.id)
+        file = await self._api.create_data_file(chunks, self._name, self._about)
         if len(file.checksum) == len(md5) and file.checksum.lower() != md5:
             raise ChecksumError("the service stored other bytes than were sent", self._about)
         return file
