@@ -42,7 +42,7 @@ from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.unit import UnitFile, record_of
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
-from synapsefs.services.shared import SharedChanges
+from synapsefs.services.shared import Expiry, SharedChanges
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -72,11 +72,10 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsClient(transport, endpoint)
-        self._changes = changes = SharedChanges(self.root, endpoint)
-        self._directory = CollectionCatalog(
-            self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
-        )
-        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
+        self._changes = SharedChanges(self.root, endpoint)
+        rule = Expiry(expiry, chosen_expiry, self._changes)
+        self._directory = CollectionCatalog(self.api, rule)
+        self._indexes = Indexes(self.api, rule)
         self._listing = UnitResolver(self._directory, self._indexes)
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
@@ -86,9 +85,13 @@ class CollectionsService:
         units = Units(self.api, self._directory, self._indexes)
         self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
         self._publisher = UnitPublisher(
-            self.api, self._directory, self._indexes, changes, transport.options.max_concurrency
+            self.api,
+            self._directory,
+            self._indexes,
+            self._changes,
+            transport.options.max_concurrency,
         )
-        attributes = UnitAttributes(self._directory, self._publisher, changes)
+        attributes = UnitAttributes(self._directory, self._publisher, self._changes)
         self.attributes, self.set_attributes = attributes.read, attributes.change
         self.copy_options = attributes.copy_options
 
@@ -213,7 +216,7 @@ class CollectionsService:
     async def _check_absent(self, locations: Sequence[Location]) -> None:
         """Refuse files that may replace nothing where something is."""
         for collection, group in await self._publisher.by_collection(locations):
-            index = await self._indexes.get(collection, newest=True)
+            index = await self._indexes.latest(collection)
             for location in group:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
@@ -360,20 +363,11 @@ class CollectionsService:
 
     async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the collections."""
-        if not location.container:
-            if self._directory.as_of < newer_than:
-                await self._directory.all(refresh=True)
-                return True
-            return False
-        collection = self._directory.known(location.container)
-        if collection is None or self._indexes.as_of(collection.identifier) >= newer_than:
-            return False
-        await self._indexes.get(collection, refresh=True)
-        return True
+        return await self._listing.refresh(location, newer_than)
 
     def invalidate(self) -> None:
         """List everything anew at its next use; what was written and is not listed yet is kept."""
-        self._changes.expire()
+        self._changes.invalidate()
 
 
 def _wish(options: Mapping[str, Any]) -> UnitOptions | None:
