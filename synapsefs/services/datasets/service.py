@@ -39,13 +39,12 @@ from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import PathResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
 from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
-from synapsefs.services.datasets.pending import PendingEntries
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
 from synapsefs.services.datasets.revisions import EntryHistory
 from synapsefs.services.datasets.search import EntrySearch
 from synapsefs.services.datasets.sources import EXTERNAL, instead
-from synapsefs.services.datasets.upload import DatasetUpload
+from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
 from synapsefs.services.shared import SharedChanges
 from synapsefs.transport import Transport
 
@@ -206,7 +205,7 @@ class DatasetsService:
         self,
         location: Location,
         *,
-        size: int | None,  # noqa: ARG002 - every part is hashed before the first is sent
+        size: int | None,
         exclusive: bool,
         options: Mapping[str, Any],
     ) -> DatasetUpload:
@@ -217,13 +216,14 @@ class DatasetsService:
         if exclusive:
             await self._refuse_existing(location)
         base = options.get("base_version")
-        return self._started(location, notes, exclusive=exclusive, base=base)
+        return self._started(location, notes, size=size, exclusive=exclusive, base=base)
 
     def _started(
         self,
         location: Location,
         notes: EntryAttributes,
         *,
+        size: int | None,
         new: bool = False,
         exclusive: bool = False,
         base: str | int | None = None,
@@ -234,12 +234,12 @@ class DatasetsService:
         return DatasetUpload(
             self.api,
             self._transport,
+            pending,
             location,
-            part_size=self._transport.options.block_size,
+            notes,
+            size=size,
             exclusive=exclusive,
-            notes=notes,
             base=base,
-            pending=pending,
         )
 
     async def _require_own(self, location: Location, notes: EntryAttributes) -> None:
@@ -446,6 +446,7 @@ def _content(entry: Entry, record: StoredEntry, service: DatasetsService) -> Con
         checksum=None if inline is not None else record.md5,
         locate=locate,
         inline=inline,
+        parts=None if inline is not None else record.parts,
     )
 
 
