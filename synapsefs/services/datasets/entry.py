@@ -130,6 +130,11 @@ class StoredEntry:
         inside = self.storage_type not in {*EXTERNAL, constants.StorageType.PG_TABLE} and own_object
         return self.looked or (self.metadata is not None and inside)
 
+    @property
+    def checksum(self) -> str | None:
+        """The checksum that ``info`` tells."""
+        return checksum_of(self.size, self.md5, self.parts)
+
     def part(self, piece: SourceObject) -> StoredEntry:
         """Give the record of one object of a registered collection."""
         return replace(
@@ -176,7 +181,7 @@ class StoredEntry:
             location=place,
             kind="file" if is_file else "directory",
             size=self.size if is_file else 0,
-            checksum=checksum_of(self.size, self.md5, self.parts) if is_file else None,
+            checksum=self.checksum if is_file else None,
             version=self.version if is_file else None,
             created=aware(self.entry.created_at),
             modified=aware(self.entry.modified_at),

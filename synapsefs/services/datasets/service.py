@@ -25,7 +25,6 @@ from synapsefs.remote_object import Content, object_size
 from synapsefs.services.base import (
     Entry,
     Staged,
-    measured_as,
     none_of_them,
     write_options,
 )
@@ -118,20 +117,20 @@ class DatasetsService:
     # --- reading ---------------------------------------------------------------------------
 
     async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Fill in sizes, one look per entry where the dataset's list has none."""
+        """Fill in sizes and checksums, one look per entry where the dataset's list has none."""
         unknown = [e for e in entries if e.kind == "file" and e.size is None]
         work = (self._measure(entry) for entry in unknown)
-        sizes = await concurrency.gather(work, self._transport.options.max_concurrency)
-        known = dict(zip((entry.location for entry in unknown), sizes, strict=True))
-        return [measured_as(e, known.get(e.location, e.size)) for e in entries]
+        measured = await concurrency.gather(work, self._transport.options.max_concurrency)
+        known = {entry.location: entry for entry in measured}
+        return [known.get(entry.location, entry) for entry in entries]
 
-    async def _measure(self, entry: Entry) -> int | None:
+    async def _measure(self, entry: Entry) -> Entry:
         record: StoredEntry = entry.record
         if record.size is None and not record.looked:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
             record.size = await object_size(self._transport, _content(entry, record, self))
-        return record.size
+        return replace(entry, size=record.size, checksum=record.checksum, details=record.details())
 
     async def content(self, entry: Entry) -> Content:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
