@@ -13,12 +13,13 @@ from stat import S_ISREG
 from typing import IO, Any
 
 from synapsefs import concurrency, integrity, sync
+from synapsefs.checkpoint import HOPELESS, TransferKey, UploadCheckpoint
 from synapsefs.errors import RangeNotSatisfiableError
 from synapsefs.local.files import SMALL, LocalTarget, look, place, require_unchanged, resolve_target
 from synapsefs.local.streams import LocalReader, LocalWriter
 from synapsefs.location import Location
+from synapsefs.partial import PartialDownload
 from synapsefs.remote_object import Content, Parts, Pieces, fetch, object_size
-from synapsefs.resume import HOPELESS, PartialDownload, TransferKey, UploadCheckpoint
 from synapsefs.services.base import Service, Source, Staged, Upload
 from synapsefs.transport import Transport
 
@@ -296,7 +297,7 @@ async def stage_file(
             source = Source(path, before.st_size, counted, memory)
             staged = await _send_file(upload, source)
             await asyncio.to_thread(require_unchanged, before, path)
-            staged.journal = memory.journal
+            staged.journal = memory.checkpoint
             return staged
         except BaseException as error:
             anew = memory.should_restart(error)

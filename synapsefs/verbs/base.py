@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.cache import TailCache
-from synapsefs.config import Endpoint, NetworkOptions, Settings
+from synapsefs.checkpoint import TransferKey, keep_or_discard
+from synapsefs.config import Endpoint, Settings
 from synapsefs.errors import (
     ChangedError,
     FolderError,
@@ -22,13 +22,18 @@ from synapsefs.errors import (
     UnsupportedError,
     error_path,
 )
-from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
+from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
+from synapsefs.options import Options
 from synapsefs.remote_object import Content, object_size
-from synapsefs.resume import TransferKey, release_or_drop
-from synapsefs.services.base import Entry, History, Service, Staged
+from synapsefs.services.base import Entry, Service, Staged
 from synapsefs.transport import Transport
 
+if TYPE_CHECKING:
+    from synapsefs.services.collections.service import CollectionsService
+    from synapsefs.services.datasets.service import DatasetsService
+
 T = TypeVar("T")
+NO_VERSIONS = "the service keeps no older versions"
 DEFAULT_EXPIRY = 0.3
 """Seconds for which a listing is believed unless it took long or the caller chose."""
 
@@ -43,26 +48,15 @@ class Core(AsyncFileSystem):
     protocol = PROTOCOL
     root_marker = ""
     settings: Settings
-    options: NetworkOptions
+    options: Options
     _pid: int
     _loop: asyncio.AbstractEventLoop
 
-    def _prepare(
-        self,
-        settings: Settings,
-        options: NetworkOptions,
-        datasets: Mapping[str, str],
-        expiry: float | None,
-        *,
-        resume: bool,
-    ) -> None:
+    def _prepare(self, settings: Settings, options: Options) -> None:
         self.settings = settings
         self.options = options
         self.transport = Transport(options)
         self.tails = TailCache()
-        self._named_datasets = datasets
-        self._expiry = expiry
-        self._resume = resume
         self.ignored_options: set[tuple[str, str]] = set()
         self._services: dict[Root, Service] = {}
         self._services_pid = os.getpid()
@@ -117,6 +111,28 @@ class Core(AsyncFileSystem):
             raise UnsupportedError(f"the {root} service is not configured", location.path)
         return found
 
+    async def _collections(self, location: Location) -> CollectionsService:
+        """Give the collections service, for what only that one does."""
+        service = await self._service(location)
+        if location.root is not Root.COLLECTIONS:
+            raise UnsupportedError("datasets do not offer this", location.path)
+        return cast("CollectionsService", service)
+
+    async def _datasets(
+        self, location: Location, rule: str = "collections do not offer this"
+    ) -> DatasetsService:
+        """Give the datasets service, for what only that one does.
+
+        Parameters
+        ----------
+        rule
+            Why a path of the other service is refused.
+        """
+        service = await self._service(location)
+        if location.root is not Root.DATASETS:
+            raise UnsupportedError(rule, location.path)
+        return cast("DatasetsService", service)
+
     def _connect(self) -> None:
         """Make the services, starting the embedded server where that is the one to use."""
         from synapsefs.services.collections.service import (  # noqa: PLC0415 - when first needed
@@ -125,8 +141,8 @@ class Core(AsyncFileSystem):
         from synapsefs.services.datasets.service import DatasetsService  # noqa: PLC0415 - as above
 
         collections, datasets = self._endpoints()
-        expiry = DEFAULT_EXPIRY if self._expiry is None else self._expiry
-        chosen = self._expiry is not None
+        given = self.options.listings_expiry
+        expiry, chosen = DEFAULT_EXPIRY if given is None else given, given is not None
         made: dict[Root, Service] = {}
         if collections is not None:
             made[Root.COLLECTIONS] = CollectionsService(
@@ -134,7 +150,7 @@ class Core(AsyncFileSystem):
             )
         if datasets is not None:
             made[Root.DATASETS] = DatasetsService(
-                self.transport, datasets, self._named_datasets, expiry, chosen_expiry=chosen
+                self.transport, datasets, self.options.datasets or {}, expiry, chosen_expiry=chosen
             )
         for root, service in made.items():
             self._services.setdefault(root, service)
@@ -176,7 +192,7 @@ class Core(AsyncFileSystem):
         return found
 
     async def _serves_both(self) -> bool:
-        service: Any = await self._service(Location((Root.COLLECTIONS.value,)))
+        service = await self._collections(Location((Root.COLLECTIONS.value,)))
         return bool(await service.api.announces_extras())
 
     async def _entry(self, path: str, *, refresh: bool = False) -> Entry:
@@ -184,26 +200,14 @@ class Core(AsyncFileSystem):
         if location.root is None:
             return Entry(location, "directory", size=0)
         with error_path(location.path):
-            found = await (await self._service(location)).entry(location, refresh=refresh)
-        if found.location.inner != location.inner:
-            return found
-        return rebase(location, found.location, [found])[0]
+            return await (await self._service(location)).resolve(location, refresh=refresh)
 
     async def _renewed(self, location: Location, since: float) -> bool:
         """List anew what shows a place, unless that was done since then; say whether it was."""
         if location.root is None:
             return False
         with error_path(location.path):
-            return await (await self._service(location)).renewed(location, since)
-
-    async def _below(self, location: Location, entries: Sequence[Entry]) -> list[Entry]:
-        """Name what a service lists at or below a place as it was asked for."""
-        place = location
-        if any(id_of(segment, location.root) is not None for segment in location.segments):
-            place = (await (await self._service(location)).entry(location)).location
-        elif entries and location.container:
-            place = Location((*entries[0].location.segments[:2], *location.inner))
-        return rebase(location, place, entries)
+            return await (await self._service(location)).refresh(location, since)
 
     async def _entry_at(
         self, path: str, version: str | int | None, *, refresh: bool = False
@@ -220,14 +224,11 @@ class Core(AsyncFileSystem):
         entry = await self._entry(path, refresh=refresh)
         if version is None or version == entry.version:
             return entry
+        if entry.location.root is None:
+            raise UnsupportedError(NO_VERSIONS, entry.location.path)
+        datasets = await self._datasets(entry.location, NO_VERSIONS)
         with error_path(entry.location.path):
-            return await (await self._history(entry)).at(entry, version)
-
-    async def _history(self, entry: Entry) -> History:
-        history = (await self._service(entry.location)).history if entry.location.root else None
-        if history is None:
-            raise UnsupportedError("the service keeps no older versions", entry.location.path)
-        return history
+            return await datasets.at_version(entry, version)
 
     async def _content(self, path: str, version: str | int | None = None) -> tuple[Entry, Content]:
         """Open a file's bytes."""
@@ -265,11 +266,11 @@ class Core(AsyncFileSystem):
         )
         return entry, content
 
-    async def _measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def _measured(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Fill in the sizes of entries of one service."""
         if all(entry.size is not None for entry in entries):
-            return list(entries)
-        return await (await self._service(entries[0].location)).measured(entries)
+            return entries
+        return await (await self._service(entries[0].location)).with_sizes(entries)
 
     async def _measured_all(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in the sizes of entries of any service, in their order."""
@@ -287,7 +288,7 @@ class Core(AsyncFileSystem):
         resume
             As the call has it; None for what the instance was made with.
         """
-        if not (self._resume if resume is None else resume):
+        if not (self.options.resume if resume is None else resume):
             return None
         settings = self.settings
         if settings.embedded is not None:
@@ -309,7 +310,7 @@ class Core(AsyncFileSystem):
             await self._publish_in_turn(*groups)
         for item in staged:
             if item.journal is not None:
-                await asyncio.to_thread(item.journal.drop)
+                await asyncio.to_thread(item.journal.discard)
 
     async def _publish_in_turn(self, group: list[Staged], *later: list[Staged]) -> None:
         service = await self._service(group[0].location)
@@ -319,24 +320,6 @@ class Core(AsyncFileSystem):
     async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
         """Clear away finished files that are not published, but what ``error`` lets continue."""
         for item in staged:
-            kept = await asyncio.to_thread(release_or_drop, item.journal, error)
+            kept = await asyncio.to_thread(keep_or_discard, item.journal, error)
             if item.abandon is not None and not kept:
                 await item.abandon()
-
-
-def rebase(asked: Location, place: Location, entries: Sequence[Entry]) -> list[Entry]:
-    """Name what lies at or below a place as it was asked for, by ``@id`` for instance.
-
-    Callers take names apart by the path that they asked for.
-
-    Parameters
-    ----------
-    asked, place
-        What was asked for, and the canonical place that it means.
-    """
-    if asked == place:
-        return list(entries)
-    depth = len(place.segments)
-    return [
-        replace(entry, location=asked.child(*entry.location.segments[depth:])) for entry in entries
-    ]

@@ -156,14 +156,14 @@ class CopyingVerbs(ArrangingVerbs, StagingVerbs):
         if source.location.root is target.root and bool(source.location.inner) == bool(
             target.inner
         ):
-            options = await service.annotations.copy_options(source)
+            options = await service.copy_options(source)
         await self._make(target.path, exist_ok=True, parents=True, options=options)
 
     async def _copy_bytes(self, source: Entry, target: Location) -> Staged:
         service = await self._service(source.location)
         content, options = await service.content(source), {}
         if source.location.root is target.root:
-            options = dict(await service.annotations.copy_options(source))
+            options = dict(await service.copy_options(source))
         target_service = await self._service(target)
         return await copy_bytes(self.transport, content, target_service, target, options)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import concurrency
 from synapsefs.errors import InvalidRequestError
-from synapsefs.local.files import local_size
 from synapsefs.location import Location, Root, split_suffix
 from synapsefs.services.base import Staged
 
@@ -73,34 +71,33 @@ async def send_each(
 
     async def arrive(item: Any) -> None:
         try:
-            staged[item.target] = await fs._stage_counted(item, callback, manner.counter)  # noqa: SLF001
+            staged[item.location] = await fs._stage_counted(item, callback, manner.counter)  # noqa: SLF001
         except FAULTS as error:
-            failed[item.target] = error
+            failed[item.location] = error
 
-    left = [item for item in good if item.target not in staged]
+    left = [item for item in good if item.location not in staged]
     try:
         await concurrency.gather(map(arrive, left), fs.options.max_concurrency)
         if failed:
-            good = [item for item in good if item.target in staged]
+            good = [item for item in good if item.location in staged]
             good = await _passing(fs, good, failed)
-            alone = staged.keys() - {item.target for item in good}
+            alone = staged.keys() - {item.location for item in good}
             await fs.discard([staged.pop(target) for target in alone])
-        groups = [[staged[item.target] for item in group] for group in _units(good)]
+        groups = [[staged[item.location] for item in group] for group in _units(good)]
         await _publish(fs, groups, failed)
     except BaseException as error:
         await asyncio.shield(fs.discard(list(staged.values()), error))
         raise
-    return {item.target.path: failed.get(item.target) for item in sends}
+    return {item.location.path: failed.get(item.location) for item in sends}
 
 
 async def _sent_together(
     fs: Any, sends: Sequence[Any], callback: Any, manner: TransferOptions
 ) -> dict[Location, Staged]:
     """Send by a route for many files those that go that way; whatever is wrong shows later."""
-    sizes = await asyncio.to_thread(lambda: [_size(item.source) for item in sends])
-    callback.set_size(sum(size or 0 for size in sizes))
+    callback.set_size(sum(max(item.size, 0) for item in sends))
     try:
-        return await fs._sent_together(sends, sizes, {}, callback, manner.counter)  # type: ignore[no-any-return]  # noqa: SLF001
+        return await fs._sent_together(sends, {}, callback, manner.counter)  # type: ignore[no-any-return]  # noqa: SLF001
     except FAULTS:
         return {}
 
@@ -115,7 +112,7 @@ async def _passing(fs: Any, sends: Sequence[Any], failed: dict[Location, Excepti
             try:
                 await _validate(fs, group)
             except FAULTS as error:
-                failed |= dict.fromkeys([item.target for item in group], error)
+                failed |= dict.fromkeys([item.location for item in group], error)
             else:
                 passing += group
         return passing
@@ -123,7 +120,7 @@ async def _passing(fs: Any, sends: Sequence[Any], failed: dict[Location, Excepti
 
 
 async def _validate(fs: Any, sends: Sequence[Any]) -> None:
-    await fs._validate(*[(item.target, item.options) for item in sends])  # noqa: SLF001
+    await fs._validate(*[(item.location, item.options) for item in sends])  # noqa: SLF001
 
 
 async def _publish(
@@ -145,7 +142,7 @@ def _units(sends: Iterable[Any]) -> list[list[Any]]:
     """Group files by the unit that they belong to; a file of a dataset is alone."""
     groups: dict[Hashable, list[Any]] = {}
     for item in sends:
-        groups.setdefault(_unit_of(item.target), []).append(item)
+        groups.setdefault(_unit_of(item.location), []).append(item)
     return list(groups.values())
 
 
@@ -153,7 +150,3 @@ def _unit_of(place: Location) -> Hashable:
     if place.root is not Root.COLLECTIONS:
         return place
     return place.container, split_suffix("/".join(place.inner[1:]))[0]
-
-
-def _size(path: str) -> int | None:
-    return local_size(path) if os.path.exists(path) else 0

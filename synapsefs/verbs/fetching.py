@@ -12,10 +12,10 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import concurrency
+from synapsefs.checkpoint import TransferKey
 from synapsefs.errors import InvalidRequestError, naming
 from synapsefs.local.files import resolve_target
 from synapsefs.local.zip import UnpackLimits
-from synapsefs.resume import TransferKey
 from synapsefs.services.base import Entry
 from synapsefs.transfer import download
 from synapsefs.verbs.each import FAULTS, TransferOptions

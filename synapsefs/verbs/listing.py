@@ -11,8 +11,7 @@ from fsspec.utils import tokenize
 
 from synapsefs.errors import NotFoundError, UnsupportedError, error_path
 from synapsefs.location import Location
-from synapsefs.services.base import Entry, directory
-from synapsefs.verbs.base import rebase
+from synapsefs.services.base import Entry, directory, rebase
 from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.resolving import ResolvingVerbs
 
@@ -52,12 +51,11 @@ class ListingVerbs(ResolvingVerbs):
         measured = await self._measured(entries)
         return sorted((entry.info() for entry in measured), key=lambda info: str(info["name"]))
 
-    async def _children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+    async def _children(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
         if location.root is None:
             return [directory(root) for root in await self._roots()]
         with error_path(location.path):
-            found = await (await self._service(location)).children(location, refresh=refresh)
-        return await self._below(location, found)
+            return await (await self._service(location)).list(location, refresh=refresh)
 
     async def _info(
         self,
@@ -96,8 +94,8 @@ class ListingVerbs(ResolvingVerbs):
         if not measure or entry.location.root is None:
             return entry.info()
         measured = (await self._measured([entry]))[0]
-        annotations = (await self._service(entry.location)).annotations
-        return (await annotations.described(measured)).info()
+        service = await self._service(entry.location)
+        return (await service.with_details(measured)).info()
 
     async def _exists(self, path: str, **kwargs: Any) -> bool:
         """Say whether something is there; a refusal or fault is raised, not taken for no."""
@@ -124,12 +122,11 @@ class ListingVerbs(ResolvingVerbs):
         except NotFoundError:
             return None
 
-    async def _entries_below(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+    async def _entries_below(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
         if location.root is not None:
             with error_path(location.path):
                 service = await self._service(location)
-                below = await service.descendants(location, refresh=refresh)
-            return await self._below(location, below)
+                return await service.list(location, recursive=True, refresh=refresh)
         found: list[Entry] = []
         for root in await self._roots():
             found += [directory(root), *await self._entries_below(root, refresh=refresh)]
@@ -188,7 +185,9 @@ class ListingVerbs(ResolvingVerbs):
             and (maxdepth is None or len(entry.location.segments) - depth <= maxdepth)
         ]
 
-    async def _all_below(self, location: Location, *, withdirs: bool, refresh: bool) -> list[Entry]:
+    async def _all_below(
+        self, location: Location, *, withdirs: bool, refresh: bool
+    ) -> Sequence[Entry]:
         if location.root is None:
             return await self._entries_below(location, refresh=refresh)
         above = await self._entry(location.path)

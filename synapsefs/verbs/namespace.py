@@ -118,8 +118,9 @@ class ArrangingVerbs(ResolvingVerbs):
             raise UnsupportedError("a service's root cannot be removed", path)
         if entry.is_container and maxdepth is None:
             return [entry]
-        below = await (await self._service(entry.location)).descendants(entry.location)
-        depth = len(Location.parse(path).segments)
+        service = await self._service(entry.location)
+        below = await service.list(entry.location, recursive=True)
+        depth = len(entry.location.segments)
         within = [
             found
             for found in below
@@ -160,7 +161,7 @@ class ArrangingVerbs(ResolvingVerbs):
         going = {entry.details["id"]: entry for entry in folders if entry.details.get("id")}
         for container in {Location(entry.location.segments[:2]) for entry in going.values()}:
             service = await self._service(container)
-            below = await service.descendants(container, refresh=True)
+            below = await service.list(container, recursive=True, refresh=True)
             occupied = {
                 Location(entry.location.segments[:depth])
                 for entry in below
@@ -173,7 +174,7 @@ class ArrangingVerbs(ResolvingVerbs):
                 if entry.details.get("id") in going and entry.location not in occupied
             ]
             whole = [entry for entry in going.values() if entry.location == container]
-            await service.remove(whole if whole and not occupied else free)
+            await service.remove(free if occupied else [*whole, *free])
             left = [e for e in below if e.details.get("id") in going and e.location in occupied]
             kept += [e.location.path for e in (*left, *(whole if occupied else ()))]
         return kept
@@ -200,7 +201,7 @@ class ArrangingVerbs(ResolvingVerbs):
             raise UnsupportedError("a service's root cannot be removed", path)
         service = await self._service(entry.location)
         whole = entry.is_container
-        below = await service.descendants(entry.location, refresh=whole)
+        below = await service.list(entry.location, recursive=True, refresh=whole)
         if any(found.kind == "file" or found.identity for found in below):
             raise NotEmptyError("the directory is not empty", path)
         await service.remove([entry])

@@ -114,7 +114,8 @@ class ReadingVerbs(FetchingVerbs):
             As for all fsspec filesystems.
         kwargs
             ``unzip=True``, or an :class:`~synapsefs.local.zip.UnpackLimits`, unpacks zip
-            archives to folders: those named, or with ``recursive`` the zipped directories among the files.
+            archives to directories: those named, or with ``recursive`` the zipped
+            directories among the files.
             An archive appears whole or not at all.
             ``sync=True``, ``dry_run=True``, ``on_error="return"`` and ``files_callback`` as for
             :meth:`put`; the dictionary has local paths.

@@ -9,8 +9,8 @@ from typing import Any
 
 from synapsefs.errors import InvalidRequestError, NotAFolderError, error_path
 from synapsefs.location import Location, Root, escape, unescape
-from synapsefs.services.base import Entry, directory
-from synapsefs.verbs.base import Core, rebase
+from synapsefs.services.base import Entry, directory, rebase
+from synapsefs.verbs.base import Core
 
 logger = logging.getLogger("synapsefs")
 MOST_NAMED = 20
@@ -45,7 +45,7 @@ class ResolvingVerbs(Core):
             with error_path(group[0].path):
                 service = await self._service(group[0])
                 places = list({*group, *containers})
-                entries = await service.entries(places, refresh=refresh)
+                entries = await service.resolve_many(places, refresh=refresh)
             known = dict(zip(places, entries, strict=True))
             for place in group:
                 above = known[Location(place.segments[:2])]

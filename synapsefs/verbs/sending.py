@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -13,29 +12,22 @@ from synapsefs.errors import InvalidRequestError
 from synapsefs.local.files import local_size
 from synapsefs.local.manifest import METADATA, Said
 from synapsefs.location import Location, Root
-from synapsefs.services.base import LocalSource, Staged
+from synapsefs.services.base import UNKNOWN_SIZE, NewFile, Staged
 from synapsefs.transfer import stage_file
 from synapsefs.verbs.plan import ComparingVerbs
 from synapsefs.verbs.staging import StagingVerbs
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
-    """A local file to put: from where, to which path, and how."""
+def with_options(options: Mapping[str, Any], said: Said) -> dict[str, Any]:
+    """Give options of a file with what a manifest says of it, which takes precedence."""
+    metadata = {**options.get(METADATA, {}), **said.get(METADATA, {})}
+    return {**options, **said, **({METADATA: metadata} if metadata else {})}
 
-    source: str
-    target: Location
-    exclusive: bool
-    options: Mapping[str, Any] = field(default_factory=dict)
-    resume: bool | None = None
 
-    def saying(self, said: Said) -> Send:
-        """Give the same with what a manifest says of it, which goes before what all files say."""
-        if not said:
-            return self
-        metadata = {**self.options.get(METADATA, {}), **said.get(METADATA, {})}
-        more = {**said, METADATA: metadata} if metadata else said
-        return replace(self, options={**self.options, **more})
+def new_size(path: str) -> int:
+    """Give the bytes of a local file as :class:`NewFile` has them. It blocks."""
+    size = local_size(path)
+    return UNKNOWN_SIZE if size is None else size
 
 
 class SendingVerbs(StagingVerbs, ComparingVerbs):
@@ -43,20 +35,19 @@ class SendingVerbs(StagingVerbs, ComparingVerbs):
 
     async def _send(
         self,
-        sends: Sequence[Send],
+        sends: Sequence[NewFile],
         callback: Any,
         counter: Any = DEFAULT_CALLBACK,
     ) -> None:
         """Send files whose places have been checked, and make them visible together."""
-        sizes = await _sizes(sends)
-        callback.set_size(sum(size or 0 for size in sizes))
+        callback.set_size(sum(max(item.size, 0) for item in sends))
         counter.set_size(len(sends))
-        known = there = await self._present(sends, sizes)
+        known = there = await self._present(sends)
         for item in there.values():
             callback.relative_update(item.size)
         counter.relative_update(len(there))
-        there = known | await self._sent_together(sends, sizes, known, callback, counter)
-        left = [item for item in sends if item.target not in there]
+        there = known | await self._sent_together(sends, known, callback, counter)
+        left = [item for item in sends if item.location not in there]
         staged = await self._arrived(
             [self._stage_counted(item, callback, counter) for item in left]
         )
@@ -64,7 +55,7 @@ class SendingVerbs(StagingVerbs, ComparingVerbs):
 
     async def _publish_sent(
         self,
-        sends: Sequence[Send],
+        sends: Sequence[NewFile],
         staged: Sequence[Staged],
         there: Mapping[Location, Staged],
         known: Mapping[Location, Staged],
@@ -81,7 +72,7 @@ class SendingVerbs(StagingVerbs, ComparingVerbs):
             Those that were not sent at all, as the service had their content.
         """
         whole = [*staged, *there.values()]
-        if self._intrans or not there or any(i.target.root is Root.DATASETS for i in sends):
+        if self._intrans or not there or any(i.location.root is Root.DATASETS for i in sends):
             await self._publish_or_defer(whole)
             return
         try:
@@ -101,41 +92,38 @@ class SendingVerbs(StagingVerbs, ComparingVerbs):
 
     async def _unbound(
         self,
-        sends: Sequence[Send],
+        sends: Sequence[NewFile],
         there: Mapping[Location, Staged],
         known: Mapping[Location, Staged],
         error: InvalidRequestError,
-    ) -> list[Send]:
+    ) -> list[NewFile]:
         """Give the files that were refused for their checksum, not for any other reason.
 
         Those are the ones that the service has no more; else all that it took by their checksum.
         """
-        still = await self._present(sends, await _sizes(sends)) if known else {}
+        still = await self._present(sends) if known else {}
         gone = set(known) - set(still)
         if not gone and "checksum" in str(error).lower():
             gone = set(there)
-        return [item for item in sends if item.target in gone]
+        return [item for item in sends if item.location in gone]
 
-    async def _present(
-        self, sends: Sequence[Send], sizes: Sequence[int | None]
-    ) -> dict[Location, Staged]:
+    async def _present(self, sends: Sequence[NewFile]) -> dict[Location, Staged]:
         """Find out what need not be sent; in a transaction all is, so that its end cannot fail."""
         found: dict[Location, Staged] = {}
-        for sources in [] if self._intrans else _by_root(sends, sizes):
+        for sources in [] if self._intrans else _by_root(sends):
             found |= await (await self._service(sources[0].location)).present(sources)
         return found
 
     async def _sent_together(
         self,
-        sends: Sequence[Send],
-        sizes: Sequence[int | None],
+        sends: Sequence[NewFile],
         there: Mapping[Location, Staged],
         callback: Any,
         counter: Any,
     ) -> dict[Location, Staged]:
         """Send by a route for many files what is not there, where a service has such a route."""
         found: dict[Location, Staged] = {}
-        for sources in _by_root(sends, sizes):
+        for sources in _by_root(sends):
             service = await self._service(sources[0].location)
             left = [source for source in sources if source.location not in there]
             found |= await service.upload_many(
@@ -143,36 +131,27 @@ class SendingVerbs(StagingVerbs, ComparingVerbs):
             )
         return found
 
-    async def _stage_counted(self, item: Send, callback: Any, counter: Any) -> Staged:
+    async def _stage_counted(self, item: NewFile, callback: Any, counter: Any) -> Staged:
         staged = await self._stage_file(item, callback)
         counter.relative_update(1)
         return staged
 
-    async def _stage_file(self, item: Send, callback: Any) -> Staged:
+    async def _stage_file(self, item: NewFile, callback: Any) -> Staged:
         return await stage_file(
-            await self._service(item.target),
-            item.source,
-            item.target,
+            await self._service(item.location),
+            str(item.source),
+            item.location,
             exclusive=item.exclusive,
             progress=callback.relative_update,
             options=item.options,
-            keeping=self._keeping(item.target, item.resume),
+            keeping=self._keeping(item.location, item.resume),
         )
 
 
-async def _sizes(sends: Sequence[Send]) -> list[int | None]:
-    return await asyncio.to_thread(lambda: [local_size(item.source) for item in sends])
-
-
-def _by_root(sends: Sequence[Send], sizes: Sequence[int | None]) -> list[list[LocalSource]]:
-    """Give what the services want to know of files, for each service that has any of them.
-
-    What has no size before its end is left out.
-    """
-    found: dict[Root | None, list[LocalSource]] = {}
-    for item, size in zip(sends, sizes, strict=True):
-        if size is None:
-            continue
-        source = LocalSource(item.source, item.target, size, item.exclusive, item.options)
-        found.setdefault(item.target.root, []).append(source)
+def _by_root(sends: Sequence[NewFile]) -> list[list[NewFile]]:
+    """Group files by service; what has no size before its end is left out."""
+    found: dict[Root | None, list[NewFile]] = {}
+    for item in sends:
+        if item.size >= 0:
+            found.setdefault(item.location.root, []).append(item)
     return list(found.values())

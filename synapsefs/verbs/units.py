@@ -75,7 +75,7 @@ class UnitVerbs(WritingVerbs):
         """
         exclusive = exclusive_by(mode)
         location = collection_location(collection)
-        service: Any = await self._service(location)
+        collections = await self._collections(location)
         contents = {name: _content(source) for name, source in files.items()}
         problems = await asyncio.to_thread(_local_problems, contents)
         names = {
@@ -83,19 +83,18 @@ class UnitVerbs(WritingVerbs):
             for name, source in contents.items()
         }
         with error_path(location.path):
-            plan = await service.units.plan(
+            plan = await collections.plan_unit(
                 location, names, key=key, meta=meta, groups=groups, problems=problems
             )
             if exclusive:
-                await service.check_absent(list(plan.places.values()))
+                await collections.check_absent(list(plan.places.values()))
         callback.set_size(await asyncio.to_thread(_total, contents.values()))
         work = [
             self._stage_content(plan.places[name], source, exclusive, callback)
             for name, source in contents.items()
         ]
         await self._publish_or_defer(plan.bind(await self._arrived(work)))
-        found: dict[str, Any] = service.units.info(plan)
-        return found
+        return collections.unit_info(plan)
 
     async def _units_batches(
         self, collection: str, columns: Sequence[str] | None = None, filters: Any = None
@@ -121,9 +120,9 @@ class UnitVerbs(WritingVerbs):
             For a column that there is not, or a filter that does not fit the columns.
         """
         location = collection_location(collection)
-        service: Any = await self._service(location)
+        collections = await self._collections(location)
         with error_path(location.path):
-            async for batch in service.units.batches(location, columns, filters):
+            async for batch in collections.unit_batches(location, columns, filters):
                 yield batch
 
     def units_batches(

@@ -14,14 +14,14 @@ from synapsefs.errors import InvalidRequestError, NotFoundError, UnsupportedErro
 from synapsefs.local.manifest import METADATA, Said
 from synapsefs.local.zip import SUFFIX
 from synapsefs.location import Location, Root
-from synapsefs.services.base import ARCHIVE, Staged, write_options
+from synapsefs.services.base import ARCHIVE, NewFile, Staged, write_options
 from synapsefs.transfer import stage_bytes
 from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.each import TransferOptions, send_each
 from synapsefs.verbs.expand import LocalTree, Pairs, pairs_to_put, said_of, tree_to_put
 from synapsefs.verbs.plan import UNCHANGED
 from synapsefs.verbs.resolving import plain, require_one_each, require_separate, warn_left_out
-from synapsefs.verbs.sending import Send, SendingVerbs
+from synapsefs.verbs.sending import SendingVerbs, new_size, with_options
 from synapsefs.verbs.zip import packed
 
 
@@ -146,8 +146,7 @@ class WritingVerbs(SendingVerbs):
             maxdepth = kwargs.pop("maxdepth", None)
             pairs = await pairs_to_put(self, lpath, rpath, recursive=recursive, maxdepth=maxdepth)
         warn_left_out(pairs.left_out, recursive=recursive)
-        sends = [self._to_send(*pair, **kwargs) for pair in pairs.files()]
-        sends = [item.saying(said.get(item.target.path, {})) for item in sends]
+        sends = await self._new_files(pairs.files(), said, lenient=manner.each, **kwargs)
         made = tree.folders if tree else pairs.folder_targets()
         folders = {name: said.get(name, {}) for name in made}
         failures = tree.failures if tree else {}
@@ -155,20 +154,20 @@ class WritingVerbs(SendingVerbs):
 
     async def _send_so(
         self,
-        sends: Sequence[Send],
+        sends: Sequence[NewFile],
         callback: Any,
         folders: Mapping[str, Said],
         manner: TransferOptions,
         failures: dict[str, Exception | None],
     ) -> Any:
-        outcomes = failures | dict.fromkeys([item.target.path for item in sends])
+        outcomes = failures | dict.fromkeys([item.location.path for item in sends])
         if manner.sync or manner.dry_run:
-            pairs = [(item.source, item.target) for item in sends]
+            pairs = [(str(item.source), item.location) for item in sends]
             steps = await self._steps_to_put(pairs, compare=manner.sync)
             if manner.dry_run:
                 return [step.shown() for step in steps]
             changed = {step.target for step in steps if step.action != UNCHANGED}
-            sends = [item for item in sends if item.target.path in changed]
+            sends = [item for item in sends if item.location.path in changed]
         if manner.each:
             await self._make_ready([], folders)
             return outcomes | await send_each(self, sends, callback, manner)
@@ -188,10 +187,11 @@ class WritingVerbs(SendingVerbs):
             raise InvalidRequestError("as_collection=True packs one local folder", str(lpath))
         target = Location.parse(tree.target)
         options = {**write_options(kwargs), ARCHIVE: True}
-        item = Send(tree.items[0].path, target, exclusive_by(mode), options)
+        item = NewFile(target, tree.items[0].path, 0, exclusive_by(mode), options)
         await self._make_ready([item], {})
         async with packed(tree.items) as archive:
-            await self._send([replace(item, source=archive, resume=False)], callback)
+            size = await asyncio.to_thread(new_size, archive)
+            await self._send([replace(item, source=archive, size=size, resume=False)], callback)
 
     async def _put_file(
         self,
@@ -219,40 +219,50 @@ class WritingVerbs(SendingVerbs):
         OSError
             When the local file cannot be read.
         """
-        item = self._to_send(lpath, rpath, mode=mode, resume=resume, **kwargs)
-        if await asyncio.to_thread(os.path.isdir, item.source):
-            await self._makedirs(item.target.path, exist_ok=True)
-        else:
-            await self._make_ready([item], {})
-            await self._send([item], callback)
+        if await asyncio.to_thread(os.path.isdir, lpath):
+            await self._makedirs(rpath, exist_ok=True)
+            return
+        pair = os.fspath(lpath), rpath
+        files = await self._new_files([pair], {}, mode=mode, resume=resume, **kwargs)
+        await self._make_ready(files, {})
+        await self._send(files, callback)
 
-    def _to_send(
+    async def _new_files(
         self,
-        lpath: Any,
-        rpath: str,
+        pairs: Sequence[tuple[str, str]],
+        said: Mapping[str, Said],
         *,
+        lenient: bool = False,
         mode: str = "overwrite",
         resume: bool | None = None,
         **kwargs: Any,
-    ) -> Send:
-        target, options = Location.parse(rpath), write_options(kwargs)
-        return Send(os.fspath(lpath), target, exclusive_by(mode), options, resume)
+    ) -> list[NewFile]:
+        """Describe local files by the paths they go to; with ``lenient`` also what is missing."""
+        exclusive, options = exclusive_by(mode), write_options(kwargs)
 
-    async def _make_ready(self, sends: Sequence[Send], folders: Mapping[str, Said]) -> None:
+        def describe(source: str, target: str) -> NewFile:
+            location = Location.parse(target)
+            size = 0 if lenient and not os.path.exists(source) else new_size(source)
+            own = with_options(options, said.get(location.path, {}))
+            return NewFile(location, source, size, exclusive, own, resume)
+
+        return await asyncio.to_thread(lambda: [describe(*pair) for pair in pairs])
+
+    async def _make_ready(self, sends: Sequence[NewFile], folders: Mapping[str, Said]) -> None:
         """Check everything, then make the folders; a container made for it goes when that fails."""
         for item in sends:
-            service = await self._service(item.target)
-            service.check_options(item.target, item.options)
+            service = await self._service(item.location)
+            service.check_options(item.location, item.options)
         for folder, said in folders.items():
             if said:
                 await self._require_sayable(folder, said)
-        places = [item.target for item in sends]
+        places = [item.location for item in sends]
         require_separate(places, map(Location.parse, folders))
         made: list[str] = []
         try:
             for folder, said in folders.items():
                 made += await self._make_container(folder, said)
-            await self._validate(*[(item.target, item.options) for item in sends])
+            await self._validate(*[(item.location, item.options) for item in sends])
         except BaseException:
             for container in made:
                 await self._rmdir(container)
@@ -274,7 +284,7 @@ class WritingVerbs(SendingVerbs):
             entry = await self._entry(folder)
         except NotFoundError:
             return
-        known = (await service.annotations.described(entry)).details
+        known = (await service.with_details(entry)).details
         told = {name: known[name] for name in said if known.get(name) is not None}
         if any(said[name] != value for name, value in told.items()):
             raise UnsupportedError(

@@ -16,7 +16,7 @@ from synapsefs.errors import InvalidRequestError, NotFoundError
 from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
 from synapsefs.services.base import Entry, aware
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import specification_of
+from synapsefs.services.collections.paths import specification_of
 from synapsefs.services.collections.schema import MetadataRule
 from synapsefs.services.shared import CATALOG, CatalogAge, SharedChanges
 from synapsefs.wire.collections import metadata, v1, v2

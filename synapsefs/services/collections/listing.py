@@ -12,11 +12,12 @@ from synapsefs.services.collections.catalog import ROOT, Collection, CollectionC
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.unit import UnitFile
+from synapsefs.services.resolver import PathResolver
 from synapsefs.services.tree import DirectoryNode
 from synapsefs.wire.collections import v1
 
 
-class PathResolver:
+class UnitResolver(PathResolver):
     """Looks up paths.
 
     Parameters
@@ -31,7 +32,7 @@ class PathResolver:
         self._directory = collections
         self._indexes = indexes
 
-    async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
+    async def _find(self, location: Location, *, refresh: bool = False) -> Entry:
         """Find a collection, specification folder, folder or file."""
         if not location.container:
             return directory(ROOT)
@@ -49,14 +50,14 @@ class PathResolver:
             index = await self._indexes.get(collection, newest=True, since=began)
             found = self.at(index, place)
             if not index.units and await self._directory.replaced(collection, location):
-                return await self.entry(location)
+                return await self._find(location)
         if found is None:
             raise NotFoundError("no such file or directory", location.path)
         return found
 
-    async def entries(
+    async def resolve_many(
         self, locations: Sequence[Location], *, refresh: bool = False
-    ) -> list[Entry | None]:
+    ) -> Sequence[Entry | None]:
         """Resolve many paths from one listing of each collection; None for what is not there."""
         found: dict[Location, Entry | None] = dict.fromkeys(locations)
         for container in {Location(location.segments[:2]) for location in found}:
@@ -119,7 +120,7 @@ class PathResolver:
         found = self._indexes.held(collection.identifier).tree.file(place.inner)
         return {place: file_entry(place, found)} if found is not None else {}
 
-    async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+    async def _children(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
         """List the root, a collection, or a folder in it."""
         if not location.container:
             records = await self._directory.all(refresh=refresh)
@@ -128,7 +129,7 @@ class PathResolver:
             collection = await self._directory.find(location, refresh=refresh)
             names = [escape(spec.name, Root.COLLECTIONS) for spec in collection.specifications]
             return [directory(collection.location.child(name)) for name in names]
-        found = await self.entry(location, refresh=refresh)
+        found = await self._find(location, refresh=refresh)
         if found.kind == "file":
             return [found]
         collection = await self._directory.find(location)
@@ -140,16 +141,16 @@ class PathResolver:
             for name, file in folder.files.items()
         ]
 
-    async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+    async def _descendants(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
         """List all that a collection or folder holds; below the root, all collections."""
         if not location.container:
             found: list[Entry] = []
             for record in await self._directory.all(refresh=refresh):
-                below = await self.descendants(record.location, refresh=refresh)
+                below = await self._descendants(record.location, refresh=refresh)
                 found += [record.entry(), *below]
             return found
         if location.inner:
-            await self.entry(location, refresh=refresh)
+            await self._find(location, refresh=refresh)
         collection = await self._directory.find(location, refresh=refresh and not location.inner)
         place = collection.location.child(*location.inner)
         if location.inner:
@@ -179,7 +180,7 @@ class PathResolver:
                 index = await self._indexes.get(await self._directory.find(place))
         return index.tree.folder(place.inner) or DirectoryNode()
 
-    def _below(self, folder: DirectoryNode[UnitFile], place: Location) -> list[Entry]:
+    def _below(self, folder: DirectoryNode[UnitFile], place: Location) -> Sequence[Entry]:
         return [
             file_entry(place.child(*_shown(folder, segments, file)), file)
             if file is not None

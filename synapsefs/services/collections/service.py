@@ -19,27 +19,21 @@ from synapsefs.errors import (
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
-from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as
-from synapsefs.services.collections.attributes import UnitAnnotations
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
+from synapsefs.services.collections.attributes import UnitAttributes
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
     CollectionCatalog,
 )
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import (
-    NewFile,
-    StagedFile,
-    UnitOptions,
-    check_place,
-    require_free,
-    specification_of,
-)
+from synapsefs.services.collections.composition import PlannedFile, StagedFile, UnitOptions
 from synapsefs.services.collections.dedup import ContentLookup, LocalContent
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
-from synapsefs.services.collections.listing import PathResolver, version_of
+from synapsefs.services.collections.listing import UnitResolver, version_of
+from synapsefs.services.collections.paths import require_free, specification_of, validate_path
 from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
@@ -66,11 +60,8 @@ class CollectionsService:
         Sends the requests.
     endpoint
         The service.
-    expiry
-        Seconds for which a listing is believed; longer where it took long, unless the
-        caller chose the expiry.
-    chosen_expiry
-        True when the caller chose it.
+    expiry, chosen_expiry
+        Seconds for which a listing is used; longer where it took long, unless the caller chose.
     """
 
     root = Root.COLLECTIONS
@@ -80,25 +71,29 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsClient(transport, endpoint)
-        self.history = self.references = self.searching = None
         self._changes = changes = SharedChanges(self.root, endpoint)
         self._directory = CollectionCatalog(
             self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
         )
         self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
-        self._listing = PathResolver(self._directory, self._indexes)
-        self.entry, self.children = self._listing.entry, self._listing.children
-        self.entries, self.descendants = self._listing.entries, self._listing.descendants
+        self._listing = UnitResolver(self._directory, self._indexes)
+        self.resolve, self.list = self._listing.resolve, self._listing.list
+        self.resolve_many = self._listing.resolve_many
         self._sizes = Sizes(transport, self.api, self._directory)
         self._direct = PresignedUploader(self.api, transport)
         self._known = ContentLookup(self.api)
-        self.units = Units(self.api, self._directory, self._indexes)
-        self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
-        self.annotations = UnitAnnotations(self._directory, self._publisher, changes)
+        units = Units(self.api, self._directory, self._indexes)
+        self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
+        self._publisher = UnitPublisher(
+            self.api, self._directory, self._indexes, changes, transport.options.max_concurrency
+        )
+        attributes = UnitAttributes(self._directory, self._publisher, changes)
+        self.attributes, self.set_attributes = attributes.read, attributes.change
+        self.copy_options = attributes.copy_options
 
     # --- reading ---------------------------------------------------------------------------
 
-    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def with_sizes(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes: from the service's list of stored files, else from a one-byte read."""
         await self._sizes.learn(entries, self.content)
         return [
@@ -142,19 +137,9 @@ class CollectionsService:
         options: Mapping[Location, Mapping[str, Any]] | None = None,
     ) -> None:
         """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
-        wishes = {place: _wish(given) for place, given in (options or {}).items()}
-        files = [NewFile(location, wish=wishes.get(location)) for location in locations]
-        await self._with_known_collections(locations, lambda: self._check(files, complete=complete))
-
-    async def _check(self, files: Sequence[NewFile], *, complete: bool) -> None:
-        by_place = {file.location: file for file in files}
-        for collection, group in await self._by_collection(list(by_place)):
-            for location in group:
-                check_place(location, collection.specifications)
-            wanted = [by_place[location] for location in group]
-            require_free(wanted)
-            if complete:
-                await self._publisher.check(collection, wanted)
+        given = options or {}
+        files = [PlannedFile(place, options=_wish(given.get(place, {}))) for place in locations]
+        await self._publisher.check(files, complete=complete)
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
@@ -171,7 +156,7 @@ class CollectionsService:
         """Begin to write a data file."""
         self.check_options(location, options)
         collection = await self._directory.find(location)
-        check_place(location, collection.specifications)
+        validate_path(location, collection.specifications)
         if exclusive:
             await self.check_absent([location])
         return CollectionUpload(
@@ -184,7 +169,7 @@ class CollectionsService:
             direct=self._direct,
         )
 
-    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
+    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
         """Give the files whose content the service has under whichever name, ready to publish.
 
         A lone file is sent without asking.
@@ -194,7 +179,7 @@ class CollectionsService:
         return await self._known.staged(
             [
                 LocalContent(
-                    source.path,
+                    str(source.source),
                     source.location,
                     source.size,
                     source.exclusive,
@@ -206,7 +191,7 @@ class CollectionsService:
 
     async def upload_many(
         self,
-        sources: Sequence[LocalSource],
+        sources: Sequence[NewFile],
         progress: Callable[[int], None],
         counter: Callable[[int], None],
     ) -> dict[Location, Staged]:
@@ -220,10 +205,9 @@ class CollectionsService:
         chosen = [source for source in sources if 0 < source.size <= options.block_size]
         await self.check_absent([source.location for source in chosen if source.exclusive])
         files = [
-            Outgoing(
-                item.path, item.size, item.location.name, item.location.path, progress, counter
-            )
+            Outgoing(str(item.source), item.size, place.name, place.path, progress, counter)
             for item in chosen
+            if (place := item.location)
         ]
         sent = await self._direct.send(files) if files else []
         return {
@@ -241,54 +225,24 @@ class CollectionsService:
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Make units of data files, of all or of none; what they replace is deleted afterwards."""
-        await self._publish(staged, then, time.monotonic())
+        await self._publish(staged, time.monotonic(), then)
 
     async def _publish(
         self,
         staged: Sequence[Staged],
-        then: Callable[[], Awaitable[None]] | None,
         began: float,
+        then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         await self.check_absent([item.location for item in staged if item.exclusive])
-        files = {
-            item.location: NewFile(item.location, item.handle.checksum, item.size, item.handle.wish)
+        files = [
+            PlannedFile(item.location, item.handle.checksum, item.size, item.handle.options)
             for item in staged
-        }
-
-        async def bind() -> None:
-            groups = await self._by_collection(list(files))
-            wanted = [
-                (collection, [files[place] for place in group]) for collection, group in groups
-            ]
-            await self._publisher.bind(wanted, then, began)
-
-        await self._with_known_collections(list(files), bind)
-
-    async def _with_known_collections(
-        self, locations: Sequence[Location], work: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Do something, and once more when it failed for a collection that was made anew."""
-        changed = await self._identifiers(locations)
-        try:
-            try:
-                await work()
-            except (InvalidRequestError, NotFoundError):
-                self._directory.forget()
-                now = await self._identifiers(locations)
-                if now == changed:
-                    raise
-                changed = [*changed, *now]
-                await work()
-        finally:
-            for identifier in changed:
-                self._changes.note(identifier)
-
-    async def _identifiers(self, locations: Sequence[Location]) -> list[int]:
-        return [collection.identifier for collection, _ in await self._by_collection(locations)]
+        ]
+        await self._publisher.publish(files, then, began)
 
     async def check_absent(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
-        for collection, group in await self._by_collection(locations):
+        for collection, group in await self._publisher.by_collection(locations):
             index = await self._indexes.get(collection, newest=True)
             for location in group:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
@@ -301,22 +255,22 @@ class CollectionsService:
         now: dict[Location, Entry] = {}
         sources = list({source.location: None for source, _ in pairs if _is_own(source)})
 
-        async def look() -> None:
-            for collection, places in await self._by_collection(sources):
+        async def look(groups: Sequence[tuple[Collection, list[Location]]]) -> None:
+            for collection, places in groups:
                 now.update(await self._listing.current(collection, places, began))
 
-        await self._with_known_collections(sources, look)
+        await self._publisher.in_collections(sources, look)
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
-        wishes = {target: copy.wish for target, copy in copies.items()}
-        planned = [NewFile(target, wish=wishes.get(target)) for _, target in pairs]
-        await self._check(planned, complete=True)
+        asked = {target: copy.options for target, copy in copies.items()}
+        planned = [PlannedFile(target, options=asked.get(target)) for _, target in pairs]
+        await self._publisher.check(planned, complete=True)
         staged = [
             Staged(target, source.record.size, exclusive=False, handle=copies[target])
             for source, target in pairs
             if target in copies and copies[target].checksum
         ]
-        await self._publish(staged, None, began)
+        await self._publish(staged, began)
         bound = {item.location for item in staged}
         return [(source, target) for source, target in pairs if target not in bound]
 
@@ -325,9 +279,13 @@ class CollectionsService:
         own = [pair for pair in pairs if _is_own(pair[0])]
         units = {source.location: source.record.unit for source, _ in own}
         groups: dict[int, tuple[str, ...]] = {}
-        for collection, places in await self._by_collection(list(units)):
+        for collection, places in await self._publisher.by_collection(list(units)):
             groups |= await own_groups(self.api, collection, [units[place] for place in places])
         return {target: _copy_of(source.record, groups) for source, target in own}
+
+    async def with_details(self, entry: Entry) -> Entry:
+        """Give the entry: listings lack nothing."""
+        return entry
 
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
@@ -367,7 +325,7 @@ class CollectionsService:
             index = await self._indexes.glimpse(collection, lately)
             there = self._listing.at(index, place)
             if there is None:
-                require_free([NewFile(place)], index)
+                require_free([place], index)
                 return
         if there is not None and there.kind == "file":
             raise AlreadyExistsError("there is a file already", location.path)
@@ -410,21 +368,7 @@ class CollectionsService:
         for entry in entries:
             if entry.kind == "directory" and len(entry.location.inner) > 1:
                 files |= await self._listing.file_named_as(entry)
-        changed: ChangedError | None = None
-        for _, group in await self._by_collection(list(files)):
-            try:
-                await self._unbind([files[location] for location in group], unchanged=unchanged)
-            except ChangedError as error:
-                changed = changed or error
-        if changed is not None:
-            raise changed
-
-    async def _unbind(self, entries: Sequence[Entry], *, unchanged: bool) -> None:
-        async def unbind() -> None:
-            collection = await self._directory.for_writing(entries[0].location)
-            await self._publisher.unbind(collection, entries, unchanged=unchanged)
-
-        await self._with_known_collections([entry.location for entry in entries], unbind)
+        await self._publisher.remove(files.values(), unchanged=unchanged)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
@@ -444,38 +388,22 @@ class CollectionsService:
             except SynapseError as error:
                 logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
 
-    async def renewed(self, location: Location, since: float) -> bool:
+    async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the collections."""
         if not location.container:
-            if self._directory.as_of < since:
+            if self._directory.as_of < newer_than:
                 await self._directory.all(refresh=True)
                 return True
             return False
         collection = self._directory.known(location.container)
-        if collection is None or self._indexes.as_of(collection.identifier) >= since:
+        if collection is None or self._indexes.as_of(collection.identifier) >= newer_than:
             return False
         await self._indexes.get(collection, refresh=True)
         return True
 
-    def expire(self) -> None:
-        """Let what is known be listed anew at its next use."""
+    def invalidate(self) -> None:
+        """List everything anew at its next use; what was written and is not listed yet is kept."""
         self._changes.expire()
-
-    def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
-        """Forget listings; what was written here and not yet listed is kept."""
-        self._directory.forget()
-        self._indexes.forget()
-
-    async def _by_collection(
-        self, locations: Sequence[Location]
-    ) -> list[tuple[Collection, list[Location]]]:
-        grouped: dict[int, tuple[Collection, list[Location]]] = {}
-        for location in locations:
-            if not location.container:
-                raise FolderError("a file needs a collection", location.path)
-            collection = await self._directory.for_writing(location)
-            grouped.setdefault(collection.identifier, (collection, []))[1].append(location)
-        return list(grouped.values())
 
 
 def _wish(options: Mapping[str, Any]) -> UnitOptions | None:

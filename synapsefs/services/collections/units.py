@@ -12,9 +12,10 @@ from synapsefs.location import Location, Root, escape, escape_key, split_suffix
 from synapsefs.services.base import Staged
 from synapsefs.services.collections.catalog import Collection, CollectionCatalog
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import StagedFile, UnitOptions, check_place
+from synapsefs.services.collections.composition import StagedFile, UnitOptions
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.index_cache import Indexes
+from synapsefs.services.collections.paths import validate_path
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.table import unit_batches
 from synapsefs.services.collections.unit import Unit
@@ -191,7 +192,7 @@ def _metadata_problems(meta: Any, collection: Collection) -> Iterable[str]:
 
 def _place_problems(place: Location, collection: Collection) -> Iterator[str]:
     try:
-        check_place(place, collection.specifications)
+        validate_path(place, collection.specifications)
     except (InvalidPathError, SynapseError) as error:
         yield f"{place.path}: {error.strerror}"
 

@@ -19,6 +19,7 @@ from typing import IO, Annotated, Any
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from synapsefs import integrity
+from synapsefs.checkpoint import UploadCheckpoint
 from synapsefs.errors import (
     ChecksumError,
     ExpiredError,
@@ -29,7 +30,7 @@ from synapsefs.errors import (
 )
 from synapsefs.local.files import Spool
 from synapsefs.location import Location
-from synapsefs.services.base import Source, Staged, UploadState
+from synapsefs.services.base import Source, Staged
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import StagedFile, UnitOptions
 from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
@@ -106,7 +107,7 @@ class CollectionUpload:
         self._spool: IO[bytes] | None = None
         self._flight: asyncio.Task[None] | None = None
         self._failure: SynapseError | None = None
-        self._memory: UploadState | None = None
+        self._memory: UploadCheckpoint | None = None
 
     async def write(self, part: bytes | memoryview, *, last: bool) -> None:
         """Take the next part; it is hashed and sent while the caller fills the one after it."""
@@ -129,7 +130,7 @@ class CollectionUpload:
             self._sent = source.size if self._file is not None else 0
             return self._sent
         self._memory = source.memory
-        earlier = _earlier(source.memory.noted)
+        earlier = _earlier(source.memory.saved)
         if earlier is None:
             return 0
         chunks = Chunks(self._api, self._location)

@@ -23,7 +23,7 @@ from synapsefs.wire.datasets import constants, requests, sources
 GS = "gs://"
 
 
-class EntryReferences:
+class ExternalSources:
     """Links and registered sources.
 
     Parameters

@@ -15,10 +15,11 @@ from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.index_cache import Indexes
+from synapsefs.services.resolver import PathResolver
 from synapsefs.services.tree import DirectoryNode, is_empty
 
 
-class PathResolver:
+class EntryResolver(PathResolver):
     """Looks up paths.
 
     Parameters
@@ -41,7 +42,7 @@ class PathResolver:
         self._indexes = indexes
         self._at_a_time = at_a_time
 
-    async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
+    async def _find(self, location: Location, *, refresh: bool = False) -> Entry:
         """Find a dataset, directory or file."""
         if not location.container:
             return directory(ROOT)
@@ -59,11 +60,11 @@ class PathResolver:
             gone = error.status == 404 and not refresh
             if not gone or not await self._registry.replaced(dataset, location):
                 raise
-        return await self.entry(location)
+        return await self._find(location)
 
-    async def entries(
+    async def resolve_many(
         self, locations: Sequence[Location], *, refresh: bool = False
-    ) -> list[Entry | None]:
+    ) -> Sequence[Entry | None]:
         """Resolve many paths from one listing of each dataset; None for what is not there."""
         found: dict[Location, Entry | None] = dict.fromkeys(locations)
         for container in {Location(location.segments[:2]) for location in found}:
@@ -96,7 +97,7 @@ class PathResolver:
 
     async def _one(self, location: Location, *, refresh: bool) -> Entry | None:
         try:
-            return await self.entry(location, refresh=refresh)
+            return await self._find(location, refresh=refresh)
         except NotFoundError:
             return None
 
@@ -128,7 +129,7 @@ class PathResolver:
             index = await self._indexes.get(dataset, refresh=True)
         segments = index.paths.get(found.identifier, place.inner)
         place = dataset.location.child(*segments, *location.inner)
-        return await self.entry(place) if location.inner else found.entry_at(place)
+        return await self._find(place) if location.inner else found.entry_at(place)
 
     async def _identified(self, location: Location) -> StoredEntry:
         identifier = id_of(location.container, Root.DATASETS) or ""
@@ -149,11 +150,11 @@ class PathResolver:
             return None
         return _entry(place, found.record) if found.record else directory(place)
 
-    async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+    async def _children(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
         """List the root, a dataset, or a directory in it."""
         if not location.container:
             return [record.entry() for record in await self._registry.all(refresh=refresh)]
-        found = await self.entry(location, refresh=refresh)
+        found = await self._find(location, refresh=refresh)
         if found.kind == "file":
             return [found]
         folder = await self._folder(found.location, refresh=refresh and not location.inner)
@@ -165,15 +166,15 @@ class PathResolver:
             )
         ]
 
-    async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+    async def _descendants(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
         """List all that a dataset or directory holds; below the root, all datasets."""
         if not location.container:
             found: list[Entry] = []
             for record in await self._registry.all(refresh=refresh):
-                below = await self.descendants(record.location, refresh=refresh)
+                below = await self._descendants(record.location, refresh=refresh)
                 found += [record.entry(), *below]
             return found
-        above = await self.entry(location, refresh=refresh)
+        above = await self._find(location, refresh=refresh)
         if above.kind == "file":
             return []
         folder = await self._folder(above.location, refresh=refresh and not location.inner)

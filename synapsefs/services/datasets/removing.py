@@ -151,9 +151,9 @@ class EntryRemover:
 def _dataset_of(entry: Entry) -> Location | None:
     """Give the dataset that a directory lies in; None where it lies in none.
 
-    A directory may be named by its id alone, in place of a dataset.
+    The id of a directory may stand in place of a dataset.
     """
-    if entry.location.inner or id_of(entry.location.container, Root.DATASETS) is None:
+    if id_of(entry.location.container, Root.DATASETS) is None:
         return Location(entry.location.segments[:2])
     dataset = entry.record.entry.dataset_id
     return Location((Root.DATASETS.value, f"@{dataset}")) if dataset else None

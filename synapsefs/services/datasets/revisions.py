@@ -17,7 +17,7 @@ from synapsefs.wire.datasets import answers, constants
 PAGE = constants.REVISIONS_LIMIT_MAX
 
 
-class EntryHistory:
+class Revisions:
     """The revisions of entries.
 
     Parameters

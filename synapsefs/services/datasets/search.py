@@ -32,7 +32,7 @@ _LOGIC = {"all": constants.FilterLogic.AND, "any": constants.FilterLogic.OR}
 _HIGHLIGHTING = ("fields", "fragment_size", "num_fragments")
 
 
-class EntrySearch:
+class Search:
     """Search over entries.
 
     Parameters

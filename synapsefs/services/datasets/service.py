@@ -28,20 +28,20 @@ from synapsefs.services.base import (
     none_of_them,
     write_options,
 )
-from synapsefs.services.datasets.attributes import EntryAnnotations
+from synapsefs.services.datasets.attributes import EntryAttributeStore
 from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
-from synapsefs.services.datasets.external import EntryReferences
+from synapsefs.services.datasets.external import ExternalSources
 from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.index_cache import Indexes
-from synapsefs.services.datasets.listing import PathResolver
+from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
 from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
-from synapsefs.services.datasets.revisions import EntryHistory
-from synapsefs.services.datasets.search import EntrySearch
+from synapsefs.services.datasets.revisions import Revisions
+from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
 from synapsefs.services.shared import SharedChanges
@@ -93,11 +93,11 @@ class DatasetsService:
         self._indexes = Indexes(
             self.api, expiry, chosen_expiry=chosen_expiry, changes=self._changes
         )
-        self._listing = PathResolver(
+        self._listing = EntryResolver(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
-        self.entry, self.children = self._listing.entry, self._listing.children
-        self.entries, self.descendants = self._listing.entries, self._listing.descendants
+        self.resolve, self.list = self._listing.resolve, self._listing.list
+        self.resolve_many = self._listing.resolve_many
         self._folders = Folders(self.api, self._registry, self._indexes)
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
@@ -109,14 +109,24 @@ class DatasetsService:
             self._indexes,
             transport.options.max_concurrency,
         )
-        self.annotations = EntryAnnotations(self.api, self._indexes)
-        self.history = EntryHistory(self.api, self._indexes)
-        self.searching = EntrySearch(self.api, self._registry, self._indexes)
-        self.references = EntryReferences(self.api, self._indexes, self._folders)
+        attributes = EntryAttributeStore(self.api, self._indexes)
+        self.attributes, self.set_attributes = attributes.read, attributes.change
+        self.with_details, self.copy_options = attributes.with_details, attributes.copy_options
+        self.tags, self.set_tags, self.share = (
+            attributes.tags,
+            attributes.set_tags,
+            attributes.share,
+        )
+        revisions = Revisions(self.api, self._indexes)
+        self.revisions, self.at_version = revisions.revisions, revisions.at
+        search = Search(self.api, self._registry, self._indexes)
+        self.search, self.similar = search.search, search.similar
+        self._sources = ExternalSources(self.api, self._indexes, self._folders)
+        self.link, self.register = self._sources.link, self._sources.register
 
     # --- reading ---------------------------------------------------------------------------
 
-    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def with_sizes(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes and checksums, one look per entry where the dataset's list has none."""
         unknown = [e for e in entries if e.kind == "file" and e.size is None]
         work = (self._measure(entry) for entry in unknown)
@@ -157,7 +167,7 @@ class DatasetsService:
         else:
             if record.pinned or (fresh.is_active and fresh.entry.name == record.entry.name):
                 return entry, fresh
-        now = await self.entry(entry.location, refresh=True)
+        now = await self.resolve(entry.location, refresh=True)
         if now.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
         again: StoredEntry = now.record
@@ -302,7 +312,7 @@ class DatasetsService:
             record = source.record
             external = isinstance(record, StoredEntry) and record.storage_type in EXTERNAL
             if external and record.connection is not None:
-                await self.references.repeat(record, target, since=began)
+                await self._sources.repeat(record, target, since=began)
             else:
                 left.append((source, target))
         return [(source, target) for source, target in left if source.location != target]
@@ -363,9 +373,9 @@ class DatasetsService:
         self, location: Location, notes: EntryAttributes, *, exist_ok: bool, parents: bool
     ) -> None:
         try:
-            found = await self.entry(location)
+            found = await self.resolve(location)
             if not exist_ok:
-                found = await self.entry(location, refresh=True)
+                found = await self.resolve(location, refresh=True)
         except NotFoundError:
             found = None
         if found is not None and (found.kind == "file" or not exist_ok):
@@ -373,7 +383,7 @@ class DatasetsService:
         if found is not None:
             return
         if not parents and len(location.inner) > 1:
-            await self.entry(location.parent)
+            await self.resolve(location.parent)
 
         async def make(dataset: Dataset) -> None:
             await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
@@ -394,15 +404,15 @@ class DatasetsService:
     async def aclose(self) -> None:
         """Do nothing: no work is deferred."""
 
-    async def renewed(self, location: Location, since: float) -> bool:
+    async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the datasets."""
         if not location.container:
-            if self._registry.as_of < since:
+            if self._registry.as_of < newer_than:
                 await self._registry.all(refresh=True)
                 return True
             return False
         dataset = self._registry.known(location.container)
-        if dataset is None or self._indexes.as_of(dataset.identifier) >= since:
+        if dataset is None or self._indexes.as_of(dataset.identifier) >= newer_than:
             return False
         try:
             await self._indexes.get(dataset, refresh=True)
@@ -410,14 +420,9 @@ class DatasetsService:
             return error.status == 404
         return True
 
-    def expire(self) -> None:
-        """Let what is known be listed anew at its next use."""
+    def invalidate(self) -> None:
+        """List everything anew at its next use; what was written and is not listed yet is kept."""
         self._changes.expire()
-
-    def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
-        """Forget listings."""
-        self._registry.forget()
-        self._indexes.forget()
 
 
 def _is_recent(record: StoredEntry) -> bool:

@@ -385,7 +385,7 @@ class DatasetUpload:
                 self._marks = {**content, "revision": str(uuid.uuid4())}
                 self._entry = await self._pending.create(self._marks)
         identifier, hashes = self._entry.data_storage.id, self.parts.hashes()
-        await self._remember(identifier)
+        await self._remember(identifier, etags=self._etags or None)
         if len(self._etags) < len(hashes):
             await self._send_parts(identifier, hashes)
         else:
@@ -409,6 +409,7 @@ class DatasetUpload:
         if self._etags and upload.upload_id != self._upload_id:
             logger.info("%s: starting over: the service began another upload", path)
             self._etags = {}
+            await self._remember(identifier, etags=None)
         self._upload_id = upload.upload_id
         await self._remember(identifier)
         self._report(sum(map(self.parts.length, self._etags)))
@@ -417,8 +418,8 @@ class DatasetUpload:
             headers = {constants.CONTENT_MD5_HEADER: hashes[number]}
             body, url = self.parts.body(number), upload.part_urls[number]
             reply = await self._transport.put_object(url, body, headers, path)
-            self._etags[number] = reply.headers.get("ETag", "")
-            await self._remember(identifier)
+            self._etags[number] = etag = reply.headers.get("ETag", "")
+            await self._remember(identifier, etags={number: etag})
             self._report(self.parts.length(number))
 
         if len(hashes) == 1:
@@ -434,7 +435,7 @@ class DatasetUpload:
         memory = self._source.memory if self._source else None
         if memory is None:
             return None
-        earlier = _Earlier.read(memory.noted)
+        earlier = _Earlier.read(memory.saved)
         if earlier is not None and earlier.holds(content, self.part_size):
             found = await self._pending.again(earlier.entry, earlier.marks)
             if found is not None:
@@ -448,14 +449,14 @@ class DatasetUpload:
             await self._pending.abandon(stale.entry)
         return None
 
-    async def _remember(self, identifier: str) -> None:
+    async def _remember(self, identifier: str, **facts: Any) -> None:
         if self._source is not None and self._source.memory is not None:
             await self._source.memory.note(
                 entry=identifier,
                 upload=self._upload_id,
                 marks=self._marks,
                 part_size=self.part_size,
-                etags=dict(self._etags),
+                **facts,
             )
 
     def _report(self, amount: int) -> None:
