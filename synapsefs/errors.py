@@ -121,6 +121,18 @@ class InvalidRequestError(SynapseError, ValueError):
     default_errno = errno.EINVAL
 
 
+class MissingContentError(InvalidRequestError):
+    """The service no longer has the content of files that were to be bound by its checksum.
+
+    Attributes
+    ----------
+    locations
+        Where those files were to appear.
+    """
+
+    locations: frozenset[Any] = frozenset()
+
+
 class InvalidPathError(InvalidRequestError):
     """The path or name breaks a rule; nothing was sent."""
 

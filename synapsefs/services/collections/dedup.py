@@ -58,14 +58,17 @@ class ContentLookup:
         hashed = [
             pair for some in await concurrency.gather(work, HASHED_AT_A_TIME) for pair in some
         ]
-        known = await self._known(sorted({md5 for md5, _ in hashed}), wanted[0].location.path)
+        known = await self.existing(sorted({md5 for md5, _ in hashed}), wanted[0].location.path)
         return {
-            item.location: Staged(item.location, size, item.exclusive, StagedFile(md5, item.wish))
+            item.location: Staged(
+                item.location, size, item.exclusive, StagedFile(md5, item.wish, "known")
+            )
             for item, (md5, size) in zip(wanted, hashed, strict=True)
             if md5 in known
         }
 
-    async def _known(self, checksums: Sequence[str], about: str) -> set[str]:
+    async def existing(self, checksums: Sequence[str], about: str) -> set[str]:
+        """Give those of MD5 checksums of which the service has files."""
         known: set[str] = set()
         try:
             for start in range(0, len(checksums), constants.CHECKSUM_BATCH):

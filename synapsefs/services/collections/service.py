@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from synapsefs.config import Endpoint
 from synapsefs.errors import (
@@ -13,13 +13,14 @@ from synapsefs.errors import (
     ChangedError,
     FolderError,
     InvalidRequestError,
+    MissingContentError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
-from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
 from synapsefs.services.collections.catalog import (
     ROOT,
@@ -27,13 +28,13 @@ from synapsefs.services.collections.catalog import (
     CollectionCatalog,
 )
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import PlannedFile, StagedFile, UnitOptions
+from synapsefs.services.collections.composition import UNIT, PlannedFile, StagedFile, UnitOptions
 from synapsefs.services.collections.dedup import ContentLookup, LocalContent
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
-from synapsefs.services.collections.paths import require_free, specification_of, validate_path
+from synapsefs.services.collections.paths import require_free, specification_of
 from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
@@ -129,103 +130,106 @@ class CollectionsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(
-        self,
-        locations: Sequence[Location],
-        *,
-        complete: bool,
-        options: Mapping[Location, Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
-        given = options or {}
-        files = [PlannedFile(place, options=_wish(given.get(place, {}))) for place in locations]
-        await self._publisher.check(files, complete=complete)
+    async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+        """Check options and paths, and with ``complete`` that the files make whole units."""
+        for file in {id(file.options): file for file in files if file.options}.values():
+            self.check_options(file.location, file.options)
+        planned = [PlannedFile(file.location, options=_wish(file.options)) for file in files]
+        await self._publisher.check(planned, complete=complete)
+        await self._check_absent([file.location for file in files if file.exclusive])
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
-        taken = {ARCHIVE, METADATA}
+        taken = {ARCHIVE, METADATA, UNIT}
         wrong = [f"{name} is not taken by collections" for name in options if name not in taken]
         given = options.get(METADATA, {})
         wrong += settable_problems(given) if isinstance(given, Mapping) else ["metadata: a mapping"]
         if wrong:
             raise InvalidRequestError("; ".join(wrong), location.path)
 
-    async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
-    ) -> CollectionUpload:
+    async def start_upload(self, file: NewFile) -> CollectionUpload:
         """Begin to write a data file."""
-        self.check_options(location, options)
-        collection = await self._directory.find(location)
-        validate_path(location, collection.specifications)
-        if exclusive:
-            await self.check_absent([location])
         return CollectionUpload(
             self.api,
-            location,
+            file.location,
             part_size=self._transport.options.block_size,
-            size=size,
-            exclusive=exclusive,
-            wish=_wish(options),
+            size=file.size if file.size >= 0 else None,
+            exclusive=file.exclusive,
+            wish=_wish(file.options),
             direct=self._direct,
         )
 
-    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
-        """Give the files whose content the service has under whichever name, ready to publish.
-
-        A lone file is sent without asking.
-        """
-        if len(sources) < 2:
-            return {}
-        return await self._known.staged(
-            [
-                LocalContent(
-                    str(source.source),
-                    source.location,
-                    source.size,
-                    source.exclusive,
-                    _wish(source.options),
-                )
-                for source in sources
-            ]
-        )
-
     async def upload_many(
-        self,
-        sources: Sequence[NewFile],
-        progress: Callable[[int], None],
-        counter: Callable[[int], None],
+        self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Send files straight to the storage where they are more than go at a time otherwise.
+        """Bind what the service has under whichever name; send many files to the storage.
 
-        A file that is larger than a part, or empty, goes alone.
+        A lone file is sent without asking. A file that is larger than a part, or empty, goes alone.
         """
+        local = [file for file in files if isinstance(file.source, str) and file.size >= 0]
+        staged: dict[Location, Staged] = {}
+        if len(local) > 1 and not deferred:
+            contents = [
+                LocalContent(
+                    str(file.source), file.location, file.size, file.exclusive, _wish(file.options)
+                )
+                for file in local
+            ]
+            staged = await self._known.staged(contents)
+            for item in staged.values():
+                report(item.size, 1)
+        left = [file for file in local if file.location not in staged]
         options = self._transport.options
-        if len(sources) <= options.max_concurrency:
-            return {}
-        chosen = [source for source in sources if 0 < source.size <= options.block_size]
-        await self.check_absent([source.location for source in chosen if source.exclusive])
-        files = [
-            Outgoing(str(item.source), item.size, place.name, place.path, progress, counter)
-            for item in chosen
-            if (place := item.location)
-        ]
-        sent = await self._direct.send(files) if files else []
-        return {
-            item.location: Staged(
-                item.location,
-                item.size,
-                item.exclusive,
-                StagedFile(file.checksum, _wish(item.options)),
+        if len(left) <= options.max_concurrency:
+            return staged
+        chosen = [file for file in left if 0 < file.size <= options.block_size]
+        outgoing = [
+            Outgoing(
+                str(file.source),
+                file.size,
+                file.location.name,
+                file.location.path,
+                lambda size: report(size, 0),
+                lambda number: report(0, number),
             )
-            for item, file in zip(chosen, sent, strict=True)
-            if file is not None
-        }
+            for file in chosen
+        ]
+        sent = await self._direct.send(outgoing) if outgoing else []
+        for file, data in zip(chosen, sent, strict=True):
+            if data is not None:
+                handle = StagedFile(data.checksum, _wish(file.options), "presigned")
+                staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
+        return staged
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
         """Make units of data files, of all or of none; what they replace is deleted afterwards."""
-        await self._publish(staged, time.monotonic(), then)
+        try:
+            await self._publish(staged, time.monotonic(), then)
+        except InvalidRequestError as error:
+            missing = await self._missing(staged, error)
+            if not missing:
+                raise
+            lost = MissingContentError(error.strerror or "", error.filename, status=error.status)
+            lost.locations = frozenset(missing)
+            raise lost from error
+
+    async def _missing(
+        self, staged: Sequence[Staged], error: InvalidRequestError
+    ) -> list[Location]:
+        """Give the files that were refused for their checksum, not for any other reason.
+
+        Those are the ones that the service has no more; else all that it took by their checksum.
+        """
+        assumed = {item.location: item.handle for item in staged if item.handle.origin != "sent"}
+        known = {place: one.checksum for place, one in assumed.items() if one.origin == "known"}
+        if known:
+            held = await self._known.existing(sorted(set(known.values())), next(iter(known)).path)
+            missing = [place for place, checksum in known.items() if checksum not in held]
+            if missing:
+                return missing
+        return list(assumed) if "checksum" in str(error).lower() else []
 
     async def _publish(
         self,
@@ -233,15 +237,15 @@ class CollectionsService:
         began: float,
         then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        await self.check_absent([item.location for item in staged if item.exclusive])
+        await self._check_absent([item.location for item in staged if item.exclusive])
         files = [
             PlannedFile(item.location, item.handle.checksum, item.size, item.handle.options)
             for item in staged
         ]
         await self._publisher.publish(files, then, began)
 
-    async def check_absent(self, locations: Sequence[Location]) -> None:
-        """Raise an error where a file is already."""
+    async def _check_absent(self, locations: Sequence[Location]) -> None:
+        """Refuse files that may replace nothing where something is."""
         for collection, group in await self._publisher.by_collection(locations):
             index = await self._indexes.get(collection, newest=True)
             for location in group:
@@ -408,6 +412,8 @@ class CollectionsService:
 
 def _wish(options: Mapping[str, Any]) -> UnitOptions | None:
     """Read what the options of a write ask of the unit."""
+    if UNIT in options:
+        return cast("UnitOptions", options[UNIT])
     given = options.get(METADATA)
     if not given:
         return None
