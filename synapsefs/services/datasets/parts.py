@@ -57,6 +57,8 @@ class FileParts:
         Bytes of each part but the last.
     path
         Path that errors name.
+    data
+        The content, where it is in memory before it is appended.
 
     Attributes
     ----------
@@ -66,13 +68,13 @@ class FileParts:
         Bytes that were handed to connections.
     """
 
-    def __init__(self, size: int, path: str) -> None:
+    def __init__(self, size: int, path: str, data: memoryview | None = None) -> None:
         self.part_size = size
         self.total = 0
         self.moved = 0
         self._path = path
         self._digests: list[bytes] = []
-        self._data: memoryview | None = None
+        self._data = data
         self._file: IO[bytes] | None = None
         self._hashing: set[asyncio.Future[None]] = set()
         self._stopped = False
@@ -96,7 +98,7 @@ class FileParts:
             if len(part) <= INLINE:
                 self._digests[0] = _md5(part).digest()
                 return
-        elif self._file is None:
+        if self._data is None and self._file is None:
             self._file = Spool()
         if len(self._hashing) >= HASHERS:
             await self._settle(asyncio.FIRST_COMPLETED)
@@ -124,9 +126,9 @@ class FileParts:
         """
         self._file = await sync.in_thread(_open, path)
         self.total = size
-        await self._hash_file(path)
+        await self._hash_all(path)
 
-    async def _hash_file(self, name: str) -> None:
+    async def _hash_all(self, name: str) -> None:
         count = -(-self.total // self.part_size)
         self._digests = [b""] * count
         for first in range(min(HASHERS, count)):
@@ -157,7 +159,7 @@ class FileParts:
             await self._settle(asyncio.FIRST_EXCEPTION)
         if len(self) > constants.MAX_PARTS:
             self.part_size = -(-self.total // constants.MAX_PARTS)
-            await self._hash_file(self._path)
+            await self._hash_all(self._path)
 
     async def _settle(self, when: str) -> None:
         done, self._hashing = await asyncio.wait(self._hashing, return_when=when)
@@ -193,11 +195,13 @@ class FileParts:
 
     def body(self, number: int) -> Body:
         """Give a part as it is sent."""
+        start, length = self._span(number)
         if self._data is not None:
-            return body_of(self._data)
-        assert self._file is not None  # noqa: S101 - there are parts
-        part = slice_of(self._file.fileno(), *self._span(number), self._path)
-        return Body(part.size, self._counted(part.chunks))
+            part = body_of(self._data[start : start + length])
+        else:
+            assert self._file is not None  # noqa: S101 - there are parts
+            part = slice_of(self._file.fileno(), start, length, self._path)
+        return part if len(self) == 1 else Body(part.size, self._counted(part.chunks))
 
     def _counted(
         self, chunks: Callable[[], AsyncIterator[bytes | memoryview]]

@@ -24,9 +24,8 @@ from synapsefs.errors import (
     UnsupportedError,
 )
 from synapsefs.integrity import PartDigests
-from synapsefs.location import Location
 from synapsefs.remote_object import Content, Parts, fetch
-from synapsefs.services.base import Staged
+from synapsefs.services.base import NewFile, Staged
 from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.cleanup import Sweeper, delete_quietly
 from synapsefs.services.datasets.client import DatasetsClient
@@ -49,9 +48,7 @@ ATTEMPTS = 5
 class StartUpload(Protocol):
     """Begins to send a file."""
 
-    def __call__(
-        self, location: Location, notes: EntryAttributes, *, size: int, new: bool
-    ) -> DatasetUpload:
+    def __call__(self, file: NewFile, notes: EntryAttributes, *, new: bool) -> DatasetUpload:
         """Give an upload to an entry; with ``new`` to one that replaces nothing."""
 
 
@@ -264,7 +261,8 @@ class EntryPublisher:
             return fresh
 
         content = Content(about, old.revision, staged.size, None, locate)
-        upload = self._start(staged.location, old.notes, size=staged.size, new=new)
+        file = NewFile(staged.location, memoryview(b""), staged.size)
+        upload = self._start(file, old.notes, new=new)
         if isinstance(old.digest, PartDigests):
             content.parts, upload.part_size = old.digest, old.digest.part_size
         else:

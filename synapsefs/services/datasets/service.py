@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from synapsefs import concurrency
@@ -23,7 +24,6 @@ from synapsefs.errors import (
 from synapsefs.location import Location, Root, unescape
 from synapsefs.remote_object import Content, object_size
 from synapsefs.services.base import (
-    UNKNOWN_SIZE,
     Entry,
     NewFile,
     Report,
@@ -31,6 +31,7 @@ from synapsefs.services.base import (
     write_options,
 )
 from synapsefs.services.datasets.attributes import EntryAttributeStore
+from synapsefs.services.datasets.bulk import upload_many
 from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
@@ -230,45 +231,44 @@ class DatasetsService:
 
     async def start_upload(self, file: NewFile) -> DatasetUpload:
         """Begin to write a file; every part is hashed before the first is sent."""
-        base = file.options.get("base_version")
-        size = None if file.size == UNKNOWN_SIZE else file.size
-        return self._started(
-            file.location, _attributes(file), size=size, exclusive=file.exclusive, base=base
-        )
+        return self._started(file)
 
     async def upload_many(
         self,
-        files: Sequence[NewFile],  # noqa: ARG002
-        report: Report,  # noqa: ARG002
+        files: Sequence[NewFile],
+        report: Report,
         *,
-        deferred: bool = False,  # noqa: ARG002
+        deferred: bool = False,  # noqa: ARG002 - nothing relies on content that is there
     ) -> dict[Location, Staged]:
-        """Give nothing: the service has no route for many files."""
-        return {}
+        """Send small files, decided on one listing."""
+        if len(files) < 2:
+            return {}
+        for container in {file.location.container: file.location for file in files}.values():
+            await self._folders.index(container)
+        start = partial(self._started, since=ANY)
+        return await upload_many(files, start, report, self._transport.options.max_concurrency)
 
     def _started(
         self,
-        location: Location,
-        notes: EntryAttributes,
+        file: NewFile,
+        notes: EntryAttributes | None = None,
         *,
-        size: int | None,
         new: bool = False,
-        exclusive: bool = False,
-        base: str | int | None = None,
+        since: float | None = None,
     ) -> DatasetUpload:
+        location = file.location
+        notes = _attributes(file) if notes is None else notes
         pending = PendingEntries(
-            self.api, self._folders, self._registry, self._indexes, location, notes, new=new
-        )
-        return DatasetUpload(
             self.api,
-            self._transport,
-            pending,
+            self._folders,
+            self._registry,
+            self._indexes,
             location,
             notes,
-            size=size,
-            exclusive=exclusive,
-            base=base,
+            new=new,
+            since=since,
         )
+        return DatasetUpload(self.api, self._transport, pending, file, notes)
 
     async def _require_own(
         self, entry: StoredEntry, location: Location, notes: EntryAttributes

@@ -30,7 +30,7 @@ from synapsefs.errors import (
 from synapsefs.integrity import PartDigests
 from synapsefs.local.zip import SUFFIX
 from synapsefs.location import Location, split_suffix, unescape
-from synapsefs.services.base import Source, Staged
+from synapsefs.services.base import UNKNOWN_SIZE, NewFile, Source, Staged
 from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
 from synapsefs.services.datasets.cleanup import SECONDS, delete_quietly, finished, remove_source
 from synapsefs.services.datasets.client import DatasetsClient
@@ -125,6 +125,8 @@ class PendingEntries:
         What it shall say besides its content.
     new
         Whether it becomes a file of its own whatever is there.
+    since
+        As :meth:`Indexes.get` takes it.
     """
 
     def __init__(
@@ -137,6 +139,7 @@ class PendingEntries:
         notes: EntryAttributes,
         *,
         new: bool = False,
+        since: float | None = None,
     ) -> None:
         self._api = api
         self._folders = folders
@@ -145,7 +148,7 @@ class PendingEntries:
         self._location = location
         self._notes = notes
         self._new = new
-        self._since: float | None = None
+        self._since = since
         self.purpose = Purpose()
 
     async def create(self, marks: dict[str, Any]) -> answers.EntryResponse:
@@ -287,16 +290,10 @@ class DatasetUpload:
         The service and the storage.
     pending
         Makes and finds the entry that the parts belong to.
-    location
-        Where the file will appear.
+    file
+        What is sent.
     notes
         What the file shall say besides its content.
-    size
-        Bytes of the file; None while unknown.
-    exclusive
-        Whether publishing may replace nothing.
-    base
-        The version that it shall replace, and no other; None for whatever is there.
     """
 
     smallest_part = constants.MIN_PART_SIZE
@@ -306,21 +303,22 @@ class DatasetUpload:
         api: DatasetsClient,
         transport: Transport,
         pending: PendingEntries,
-        location: Location,
+        file: NewFile,
         notes: EntryAttributes,
-        *,
-        size: int | None,
-        exclusive: bool,
-        base: str | int | None,
     ) -> None:
-        self.parts = FileParts(part_size(size, transport.options.block_size), location.path)
+        size = None if file.size == UNKNOWN_SIZE else file.size
+        whole = file.source if isinstance(file.source, memoryview) else None
+        self.parts = FileParts(
+            part_size(size, transport.options.block_size),
+            file.location.path,
+            whole if whole is not None and len(whole) == size else None,
+        )
         self._api = api
         self._transport = transport
         self._pending = pending
-        self._location = location
+        self._file = file
+        self._location = file.location
         self._notes = notes
-        self._exclusive = exclusive
-        self._base = base
         self._entry: answers.EntryResponse | None = None
         self._source: Source | None = None
         self._marks: dict[str, Any] = {}
@@ -354,7 +352,8 @@ class DatasetUpload:
         text = await self._small_text()
         handle = await self._send() if text is None else StagedText(text, self._notes)
         await self.parts.aclose()
-        staged = Staged(self._location, self.parts.total, self._exclusive, handle, self._base)
+        base = self._file.options.get("base_version")
+        staged = Staged(self._location, self.parts.total, self._file.exclusive, handle, base)
         if self._entry is not None:
             staged.abandon = partial(self._pending.abandon, self._entry.data_storage.id)
         return staged
