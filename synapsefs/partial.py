@@ -53,7 +53,7 @@ class PartialDownload:
         self._target = target.path
         self._part_size = part_size
         self._key = None if content.inline is not None else key
-        self._checked = integrity.hasher(content.checksum)
+        self._checked = integrity.hasher(content.expected)
         self._digest = self._checked or hashlib.md5(usedforsecurity=False)
         self._file: IO[bytes] | None = None
         self._path = ""
@@ -101,7 +101,7 @@ class PartialDownload:
         ChecksumError
             When the bytes are not what the service says.
         """
-        integrity.compare(self._checked, self._content.checksum, self._content.path)
+        integrity.compare(self._checked, self._content.expected, self._content.path)
         self._close()
         self._place.replace(self._path)
         if self._checkpoint is not None:

@@ -102,7 +102,7 @@ class SynapseReader(AbstractBufferedFile):
 
 
 def _check_of(entry: Entry, content: Content) -> integrity.SequentialCheck:
-    return integrity.SequentialCheck(content.checksum, content.size or 0, entry.location.path)
+    return integrity.SequentialCheck(content.expected, content.size or 0, entry.location.path)
 
 
 def _reopened(

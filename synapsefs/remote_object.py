@@ -16,6 +16,7 @@ from synapsefs.errors import (
     from_status,
     service_words,
 )
+from synapsefs.integrity import PartDigests
 from synapsefs.transport import Transport, worth_retrying
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ class Content:
         The bytes themselves, where the service gives them with the entry.
     etag
         Tag of the object behind the URL, once seen: every later answer must carry the same.
+    parts
+        Digest of the parts, where the file was hashed so.
     """
 
     path: str
@@ -56,6 +59,12 @@ class Content:
     locate: Callable[[bool], Awaitable[str]]
     inline: bytes | None = None
     etag: str | None = None
+    parts: PartDigests | None = None
+
+    @property
+    def expected(self) -> str | PartDigests | None:
+        """What the whole is compared with."""
+        return self.parts or self.checksum
 
 
 class Sink(Protocol):

@@ -65,14 +65,14 @@ async def read(transport: Transport, content: Content, span: ByteRange) -> bytes
 async def read_whole(transport: Transport, content: Content) -> bytes:
     """Read all bytes and compare their checksum."""
     sink = Pieces()
-    digest = integrity.hasher(content.checksum)
+    digest = integrity.hasher(content.expected)
     hashing = integrity.Pipeline(*([digest.update] if digest else []))
     try:
         await fetch(transport, content, 0, None, _Tee(sink, hashing))
         await hashing.finish()
     finally:
         await hashing.stop()
-    integrity.compare(digest, content.checksum, content.path)
+    integrity.compare(digest, content.expected, content.path)
     return sink.value()
 
 
@@ -170,7 +170,7 @@ async def download(
         progress(len(data))
         through = await sync.in_thread(place, data, target)
         if through is not None:
-            verified = replace(content, inline=data, checksum=None)
+            verified = replace(content, inline=data, checksum=None, parts=None)
             await _stream(transport, verified, through, lambda _: None)
         return
     resolved = await asyncio.to_thread(resolve_target, target)
@@ -209,7 +209,7 @@ async def _stream(
     transport: Transport, content: Content, target: LocalTarget, progress: Progress
 ) -> None:
     """Write a file's bytes through to a device or FIFO as they come, and verify them then."""
-    digest = integrity.hasher(content.checksum)
+    digest = integrity.hasher(content.expected)
     hashing = integrity.Pipeline(*([digest.update] if digest else []))
     outlet = _Outlet(LocalWriter(target.path))
     try:
@@ -219,7 +219,7 @@ async def _stream(
     finally:
         await hashing.stop()
         await sync.in_thread(outlet.writer.close)
-    integrity.compare(digest, content.checksum, content.path)
+    integrity.compare(digest, content.expected, content.path)
 
 
 class _Outlet:
@@ -394,13 +394,13 @@ async def copy_bytes(
     size = await object_size(transport, content)
     upload = await service.start_upload(replace(file, size=size))
     relay = Parts(upload.part_size, upload.write)
-    digest = integrity.hasher(content.checksum)
+    digest = integrity.hasher(content.expected)
     pipeline = integrity.Pipeline(*([digest.update] if digest else []))
     try:
         async with concurrency.shared().buffered.hold(min(2 * upload.part_size, size)):
             await fetch(transport, content, 0, None, _Tee(relay, pipeline))
             await pipeline.finish()
-            integrity.compare(digest, content.checksum, content.path)
+            integrity.compare(digest, content.expected, content.path)
             await relay.end()
             return await upload.finish()
     except BaseException:

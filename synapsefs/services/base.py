@@ -150,7 +150,7 @@ class Upload(Protocol):
     async def write(self, part: bytes | memoryview, *, last: bool) -> None:
         """Take the next part; all but the last have ``part_size`` bytes.
 
-        The buffer belongs to the upload until the next call returns.
+        The buffer belongs to the upload from now on: it must not change any more.
         """
 
     async def adopt(self, source: Source) -> int:
