@@ -200,6 +200,7 @@ class _BulkUpload:
         large = transport.options.max_concurrency
         small = min(SMALL_PER_LARGE * large, concurrency.MAX_CONNECTIONS)
         self._large, self._small = asyncio.Semaphore(large), asyncio.Semaphore(small)
+        self._batches = asyncio.Semaphore(BATCHES_AT_A_TIME)
         self._at_a_time = small + large
         self.arrived: list[Arrived] = []
         self.offered: asyncio.Future[bool] | None = None
@@ -237,8 +238,11 @@ class _BulkUpload:
 
     async def _send_batch(self, items: Sequence[_Item]) -> None:
         """Send a batch, or nothing of it."""
-        if self._failed:
-            return
+        async with self._batches:
+            if not self._failed:
+                await self._try_batch(items)
+
+    async def _try_batch(self, items: Sequence[_Item]) -> None:
         arrived: list[tuple[_Item, v1.FileToConfirm]] = []
         path = items[0].path
         try:
