@@ -42,7 +42,7 @@ MAX_GROUP_FILES, MAX_GROUP_BYTES = constants.CHECKSUM_BATCH, 2**30
 MAX_KEPT = 2**26
 """Bytes of a group's small files that are kept in memory until they have gone."""
 
-MAX_BATCH_FILES, MAX_BATCH_BYTES = constants.PRESIGN_BATCH_MAX, 2**28
+MAX_BATCH_FILES, MAX_BATCH_BYTES = constants.PRESIGN_BATCH, 2**28
 """What is signed and confirmed in one request: a thousand files are allowed, but URLs expire."""
 
 GROUPS_AT_A_TIME = BATCHES_AT_A_TIME = READERS = 2
