@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from synapsefs.journal import Checkpoint
 from synapsefs.location import Location
-from synapsefs.remote_object import Content
+from synapsefs.remote_object import RemoteObject
 
 Kind = Literal["file", "directory"]
 
@@ -310,7 +310,7 @@ class Service(Protocol):
     async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in the sizes that are not known yet, in bulk."""
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open a file's bytes for reading."""
 
     async def validate(

@@ -22,11 +22,11 @@ from synapsefs.errors import (
     UnsupportedError,
     error_path,
 )
+from synapsefs.http import Transport
 from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
-from synapsefs.remote_object import Content, object_size
+from synapsefs.remote_object import RemoteObject
 from synapsefs.resume import TransferKey, release_or_drop
 from synapsefs.services.base import Entry, History, Service, Staged
-from synapsefs.transport import Transport
 
 T = TypeVar("T")
 DEFAULT_EXPIRY = 0.3
@@ -229,7 +229,9 @@ class Core(AsyncFileSystem):
             raise UnsupportedError("the service keeps no older versions", entry.location.path)
         return history
 
-    async def _content(self, path: str, version: str | int | None = None) -> tuple[Entry, Content]:
+    async def _content(
+        self, path: str, version: str | int | None = None
+    ) -> tuple[Entry, RemoteObject]:
         """Open a file's bytes."""
         entry = await self._entry_at(path, version)
         if entry.kind != "file":
@@ -240,8 +242,8 @@ class Core(AsyncFileSystem):
         self,
         path: str,
         version: str | int | None,
-        use: Callable[[Content], Awaitable[T]],
-    ) -> tuple[Entry, Content, T]:
+        use: Callable[[RemoteObject], Awaitable[T]],
+    ) -> tuple[Entry, RemoteObject, T]:
         """Open a file's bytes and use them.
 
         A file that is gone or was replaced since it was listed is looked up once more.
@@ -258,12 +260,10 @@ class Core(AsyncFileSystem):
 
     async def _sized_content(
         self, path: str, version: str | int | None = None
-    ) -> tuple[Entry, Content]:
+    ) -> tuple[Entry, RemoteObject]:
         """Open a file's bytes, their number known."""
-        entry, content, _ = await self._read_content(
-            path, version, partial(object_size, self.transport)
-        )
-        return entry, content
+        entry, remote, _ = await self._read_content(path, version, RemoteObject.probe)
+        return entry, remote
 
     async def _measured(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in the sizes of entries of one service."""

@@ -165,7 +165,7 @@ class CopyingVerbs(ArrangingVerbs, StagingVerbs):
         if source.location.root is target.root:
             options = dict(await service.annotations.copy_options(source))
         target_service = await self._service(target)
-        return await copy_bytes(self.transport, content, target_service, target, options)
+        return await copy_bytes(content, target_service, target, options)
 
     async def _mv(
         self,

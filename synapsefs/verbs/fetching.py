@@ -12,12 +12,12 @@ from typing import Any
 from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import concurrency
+from synapsefs.download import download
 from synapsefs.errors import InvalidRequestError, naming
 from synapsefs.local.files import resolve_target
 from synapsefs.local.zip import UnpackLimits
 from synapsefs.resume import TransferKey
 from synapsefs.services.base import Entry
-from synapsefs.transfer import download
 from synapsefs.verbs.each import FAULTS, TransferOptions
 from synapsefs.verbs.plan import UNCHANGED, ComparingVerbs
 from synapsefs.verbs.zip import fetch_unpacked, unpacked_at
@@ -122,7 +122,7 @@ class FetchingVerbs(ComparingVerbs):
     ) -> None:
         content = await (await self._service(entry.location)).content(entry)
         with naming(target):
-            await download(self.transport, content, target, callback.relative_update, keeping)
+            await download(content, target, callback.relative_update, keeping)
 
 
 def prepare(targets: Iterable[str], *, each: bool = False) -> dict[str, Exception]:

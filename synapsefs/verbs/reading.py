@@ -12,7 +12,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import concurrency
 from synapsefs.errors import UnsupportedError
-from synapsefs.transfer import ByteRange, read, read_ranges
+from synapsefs.remote_object import ByteRange
 from synapsefs.verbs.batch import Batch
 from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.each import TransferOptions
@@ -49,9 +49,7 @@ class ReadingVerbs(FetchingVerbs):
             When the bytes are not what the service says.
         """
         span = ByteRange(start, end)
-        _, _, data = await self._read_content(
-            path, version, lambda content: read(self.transport, content, span)
-        )
+        _, _, data = await self._read_content(path, version, lambda remote: remote.read(span))
         return data
 
     async def _cat_ranges(
@@ -86,7 +84,7 @@ class ReadingVerbs(FetchingVerbs):
             spans = [slices[index] for index in indices]
             try:
                 _, _, found = await self._read_content(
-                    path, None, lambda content: read_ranges(self.transport, content, spans, max_gap)
+                    path, None, lambda remote: remote.read_ranges(spans, max_gap)
                 )
                 return list(found)
             except OSError as error:

@@ -124,7 +124,7 @@ class AttributeVerbs(StagingVerbs):
             raise ChangedError(rule, path) from error
         if content.version != base:
             raise ChangedError(rule, path)
-        work = [copy_bytes(self.transport, content, service, entry.location, options)]
+        work = [copy_bytes(content, service, entry.location, options)]
         await self._publish_or_discard(await self._arrived(work))
 
     async def _get_tags(self, path: str) -> list[str]:

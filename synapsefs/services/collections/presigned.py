@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from synapsefs import concurrency, integrity
 from synapsefs.errors import IntegrityError, SynapseError, UnreachableError
+from synapsefs.http import Transport
 from synapsefs.local.files import look, require_unchanged
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.wireio import slice_of
-from synapsefs.transport import Transport
 from synapsefs.wire.collections import v1
 
 logger = logging.getLogger("synapsefs")

@@ -23,8 +23,9 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
+from synapsefs.http import Transport
 from synapsefs.location import Location
-from synapsefs.remote_object import Content, Parts, fetch
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import Staged
 from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.cleanup import Sweeper, delete_quietly
@@ -38,7 +39,6 @@ from synapsefs.services.datasets.paths import require_distinct
 from synapsefs.services.datasets.revising import REUSABLE, MetadataChangedError, Revisions
 from synapsefs.services.datasets.revising import text_entry as new_text
 from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
-from synapsefs.transport import Transport
 from synapsefs.wire.datasets import constants
 
 logger = logging.getLogger("synapsefs")
@@ -256,14 +256,15 @@ class EntryPublisher:
                 raise InvalidRequestError("the service gives no URL of what was sent", about)
             return fresh
 
-        content = Content(about, old.revision, staged.size, old.md5, locate)
+        remote = RemoteObject(self._transport, about, old.revision, staged.size, old.md5, locate)
         upload = self._start(staged.location, old.notes, new=new)
-        parts = Parts(upload.part_size, upload.write)
         try:
-            held = min(2 * upload.part_size, staged.size)
-            async with concurrency.shared().buffered.hold(held):
-                await fetch(self._transport, content, 0, None, parts)
-                await parts.end()
+            async with (
+                concurrency.shared().buffered.hold(min(2 * upload.part_size, staged.size)),
+                contextlib.aclosing(remote.cut(upload.part_size)) as parts,
+            ):
+                async for part, last in parts:
+                    await upload.write(part, last=last)
                 again = await upload.finish()
             _require_same_bytes(again, staged)
         except BaseException:

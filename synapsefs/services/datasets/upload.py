@@ -22,6 +22,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from synapsefs import concurrency, integrity, sync
 from synapsefs.errors import ChecksumError, SynapseError, error_path
+from synapsefs.http import Body, Transport, body_of
 from synapsefs.local.files import Spool
 from synapsefs.location import Location, split_suffix, unescape
 from synapsefs.services.base import Source, Staged
@@ -29,7 +30,6 @@ from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.metadata import HIDDEN_TAG, EntryAttributes
 from synapsefs.services.wireio import slice_of
 from synapsefs.sessions import SLICE
-from synapsefs.transport import Body, Transport, body_of
 from synapsefs.wire.datasets import answers, constants, requests
 
 logger = logging.getLogger("synapsefs")
