@@ -142,9 +142,15 @@ class SequentialCheck:
         Bytes of the file.
     path
         Path that an error names.
+
+    Attributes
+    ----------
+    ended
+        Whether all bytes have come, in order.
     """
 
     def __init__(self, checksum: str | None, size: int, path: str) -> None:
+        self.ended = False
         self._sum = Checksum(checksum, path)
         self._size = size
         self._seen = 0
@@ -152,38 +158,36 @@ class SequentialCheck:
         self._pieces: list[bytes | memoryview] = []
         self._held = 0
 
-    def take(self, start: int, data: bytes) -> bool:
-        """Take the bytes that were read from ``start`` on; say whether to :meth:`hash` now."""
+    def take(self, start: int, data: bytes) -> list[bytes | memoryview] | None:
+        """Take the bytes that were read from ``start`` on; give what is to be hashed now, if any."""
         end = start + len(data)
         if not self._in_order or end < self._seen:
-            return False
+            return None
         if start > self._seen:
             self._in_order = False
             self._pieces = []
-            return False
+            return None
         self._pieces.append(memoryview(data)[self._seen - start :] if start < self._seen else data)
         self._held += end - self._seen
         self._seen = end
-        return self.ends or self._held >= BATCH
+        self.ended = end == self._size
+        self._in_order = not self.ended
+        if not self.ended and self._held < BATCH:
+            return None
+        pieces, self._pieces, self._held = self._pieces, [], 0
+        return pieces
 
-    @property
-    def ends(self) -> bool:
-        """Whether the last bytes have been read."""
-        return self._seen == self._size
-
-    async def hash(self) -> None:
-        """Hash what is held, in a thread; not to be called again before it returns.
+    async def hash(self, pieces: Sequence[bytes | memoryview], *, last: bool) -> None:
+        """Hash pieces, in a thread; not to be called again before it returns.
 
         Raises
         ------
         ChecksumError
-            At the end, when the bytes are not what the service says.
+            After the last, when the bytes are not what the service says.
         """
-        pieces, self._pieces, self._held = self._pieces, [], 0
         for piece in pieces:
             await self._sum.update(piece)
-        if self.ends:
-            self._in_order = False
+        if last:
             await self._sum.verify()
 
 

@@ -99,10 +99,12 @@ class SynapseReader(AbstractBufferedFile):
             self.loc = len(data)
             return data
         data = super().read(length)
-        if self._check.take(start, data):
+        pieces = self._check.take(start, data)
+        if pieces is not None:
             self._settle()
-            self._hashing = sync.submit(self.fs.loop, self._check.hash())
-            if self._check.ends:
+            work = self._check.hash(pieces, last=self._check.ended)
+            self._hashing = sync.submit(self.fs.loop, work)
+            if self._check.ended:
                 self._settle()
         return data
 
@@ -172,8 +174,9 @@ class AsyncReader(AbstractAsyncStreamedFile):
         """
         start = self.loc
         data: bytes = await super().read(-1 if length is None else length)
-        if self._check.take(start, data):
-            await self._check.hash()
+        pieces = self._check.take(start, data)
+        if pieces is not None:
+            await self._check.hash(pieces, last=self._check.ended)
         return data
 
     def __del__(self) -> None:
