@@ -11,9 +11,9 @@ from pydantic import BaseModel, TypeAdapter
 
 from synapsefs.config import Endpoint
 from synapsefs.errors import IntegrityError, NotFoundError
+from synapsefs.http import Body, Reply, Transport, body_of
 from synapsefs.services.collections.pages import Pager
 from synapsefs.services.wireio import parsed
-from synapsefs.transport import Body, Reply, Transport, body_of
 from synapsefs.wire.collections import constants, v1, v2
 
 UNITS_PER_PAGE = 1000
@@ -66,7 +66,7 @@ class CollectionsClient:
     def __init__(self, transport: Transport, endpoint: Endpoint) -> None:
         self._transport = transport
         self._base = endpoint.url
-        self.once = transport.once
+        self.once = transport.send_once
         self._pager = Pager(
             lambda route, path, params: self._call("GET", route, path, params=params)
         )
@@ -287,11 +287,11 @@ class CollectionsClient:
         if isinstance(body, BaseModel):
             body = body.model_dump_json(exclude_none=True).encode()
         url = own_url(self._base, route)
-        return await self._transport.api(
+        return await self._transport.send(
             method,
             url,
             auth=self._v2 if "/v2/" in url[len(self._base) :] else self._v1,
-            about=path,
+            path=path,
             replay=replay,
             params=params,
             body=body,

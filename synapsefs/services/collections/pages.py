@@ -11,8 +11,8 @@ from pydantic import TypeAdapter
 
 from synapsefs import concurrency
 from synapsefs.errors import IntegrityError, NotFoundError
+from synapsefs.http import Reply
 from synapsefs.services.wireio import parsed
-from synapsefs.transport import Reply
 from synapsefs.wire.collections import v1
 
 PAGES_AT_A_TIME = 8

@@ -23,9 +23,10 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location
-from synapsefs.remote_object import Content, Parts, fetch
-from synapsefs.services.base import Staged
+from synapsefs.http import Transport
+from synapsefs.integrity import PartDigests
+from synapsefs.remote_object import RemoteObject
+from synapsefs.services.base import NewFile, Staged
 from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.cleanup import Sweeper, delete_quietly
 from synapsefs.services.datasets.client import DatasetsClient
@@ -38,7 +39,6 @@ from synapsefs.services.datasets.paths import require_distinct
 from synapsefs.services.datasets.revising import REUSABLE, MetadataChangedError, Revisions
 from synapsefs.services.datasets.revising import text_entry as new_text
 from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
-from synapsefs.transport import Transport
 from synapsefs.wire.datasets import constants
 
 logger = logging.getLogger("synapsefs")
@@ -48,7 +48,7 @@ ATTEMPTS = 5
 class StartUpload(Protocol):
     """Begins to send a file."""
 
-    def __call__(self, location: Location, notes: EntryAttributes, *, new: bool) -> DatasetUpload:
+    def __call__(self, file: NewFile, notes: EntryAttributes, *, new: bool) -> DatasetUpload:
         """Give an upload to an entry; with ``new`` to one that replaces nothing."""
 
 
@@ -198,7 +198,11 @@ class EntryPublisher:
         if _is_of(record, staged):
             record.size, record.size_certain = staged.size, True
             if isinstance(staged.handle, StagedObject):
-                record.md5 = staged.handle.md5
+                digest = staged.handle.digest
+                if isinstance(digest, PartDigests):
+                    record.parts = digest
+                else:
+                    record.md5 = digest
         record.dataset = published.dataset.identifier
         self._indexes.holding(record).put(record)
         return published
@@ -256,14 +260,20 @@ class EntryPublisher:
                 raise InvalidRequestError("the service gives no URL of what was sent", about)
             return fresh
 
-        content = Content(about, old.revision, staged.size, old.md5, locate)
-        upload = self._start(staged.location, old.notes, new=new)
-        parts = Parts(upload.part_size, upload.write)
+        file = NewFile(staged.location, memoryview(b""), staged.size)
+        upload = self._start(file, old.notes, new=new)
+        remote = RemoteObject(self._transport, about, old.revision, staged.size, None, locate)
+        if isinstance(old.digest, PartDigests):
+            remote.parts, upload.part_size = old.digest, old.digest.part_size
+        else:
+            remote.checksum = old.digest
         try:
-            held = min(2 * upload.part_size, staged.size)
-            async with concurrency.shared().buffered.hold(held):
-                await fetch(self._transport, content, 0, None, parts)
-                await parts.end()
+            async with (
+                concurrency.shared().buffered.hold(min(2 * upload.part_size, staged.size)),
+                contextlib.aclosing(remote.cut(upload.part_size)) as parts,
+            ):
+                async for part, last in parts:
+                    await upload.write(part, last=last)
                 again = await upload.finish()
             _require_same_bytes(again, staged)
         except BaseException:
@@ -407,5 +417,5 @@ def _lost_its_folder(index: DatasetIndex, item: _Published) -> bool:
 
 
 def _require_same_bytes(again: Staged, before: Staged) -> None:
-    if not isinstance(again.handle, StagedObject) or again.handle.md5 != before.handle.md5:
+    if not isinstance(again.handle, StagedObject) or again.handle.digest != before.handle.digest:
         raise ChecksumError("the service does not hold what was sent", before.location.path)
