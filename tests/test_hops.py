@@ -97,7 +97,7 @@ BOUNDS = {
 
 
 def require(entered: list[str], call: str, place: str) -> None:
-    bound = BOUNDS[call][place.split("/")[0]]
+    bound = BOUNDS[call][place.split("/", maxsplit=1)[0]]
     assert len(entered) <= bound, f"{len(entered)} functions:\n" + "\n".join(entered)
 
 
