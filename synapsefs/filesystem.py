@@ -14,11 +14,13 @@ from fsspec.utils import tokenize
 from synapsefs.config import ADDRESSING, addresses, resolve
 from synapsefs.location import Location
 from synapsefs.options import SECRETS, Options, configured, named, taking
-from synapsefs.verbs.copying import CopyingVerbs
 from synapsefs.verbs.datasets import EntryVerbs
+from synapsefs.verbs.get import GetVerbs
 from synapsefs.verbs.listing import ListingVerbs
+from synapsefs.verbs.namespace import NamespaceVerbs
 from synapsefs.verbs.open import OpeningVerbs
-from synapsefs.verbs.reading import ReadingVerbs
+from synapsefs.verbs.put import PutVerbs
+from synapsefs.verbs.read import ReadVerbs
 from synapsefs.verbs.units import UnitVerbs
 from synapsefs.verbs.xattrs import AttributeVerbs
 
@@ -60,9 +62,11 @@ class SynapseFileSystem(
     SynchronousVerbs,
     OpeningVerbs,
     ListingVerbs,
-    ReadingVerbs,
+    ReadVerbs,
+    GetVerbs,
     UnitVerbs,
-    CopyingVerbs,
+    PutVerbs,
+    NamespaceVerbs,
     AttributeVerbs,
     EntryVerbs,
     metaclass=_Constructed,

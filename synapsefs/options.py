@@ -6,7 +6,6 @@ JSON, and ``*.ini`` files, where everything is text.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
@@ -251,12 +250,20 @@ def _require_known(cls: type, options: Iterable[str], origins: Mapping[str, str]
 
 def near(name: str, known: Collection[str]) -> list[str]:
     """Give the known names that a misspelt one may have meant, best first."""
-    close = difflib.get_close_matches(name.lower(), sorted(known), 2, SIMILARITY)
-    if close:
+    if close := close_matches(name, known, 2):
         return close
     words = {word for option in known for word in option.split("_") if len(word) > 2}
-    parts = difflib.get_close_matches(name.lower(), sorted(words), 1, SIMILARITY)
+    parts = close_matches(name, words, 1)
     return sorted(option for option in known if set(parts) & set(option.split("_")))[:3]
+
+
+def close_matches(
+    name: str, known: Collection[str], most: int, similarity: float = SIMILARITY
+) -> list[str]:
+    """Give the known names that are alike, best first."""
+    import difflib  # noqa: PLC0415 - only for what is misspelt
+
+    return difflib.get_close_matches(name.lower(), sorted(known), most, similarity)
 
 
 def suggestion(names: Iterable[str]) -> str:

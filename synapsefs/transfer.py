@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from stat import S_ISREG
@@ -17,10 +17,9 @@ from synapsefs.checkpoint import HOPELESS, TransferKey, UploadCheckpoint
 from synapsefs.errors import RangeNotSatisfiableError
 from synapsefs.local.files import SMALL, LocalTarget, look, place, require_unchanged, resolve_target
 from synapsefs.local.streams import LocalReader, LocalWriter
-from synapsefs.location import Location
 from synapsefs.partial import PartialDownload
 from synapsefs.remote_object import Content, Parts, Pieces, fetch, object_size
-from synapsefs.services.base import Service, Source, Staged, Upload
+from synapsefs.services.base import NewFile, Service, Source, Staged, Upload
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -252,14 +251,7 @@ class _Reporting:
 
 
 async def stage_file(
-    service: Service,
-    path: str,
-    location: Location,
-    *,
-    exclusive: bool,
-    progress: Progress,
-    options: Mapping[str, Any],
-    keeping: TransferKey | None = None,
+    service: Service, file: NewFile, progress: Progress, keeping: TransferKey | None = None
 ) -> Staged:
     """Send a local file; it is not visible before it is published.
 
@@ -277,20 +269,19 @@ async def stage_file(
     OSError
         When it cannot be read.
     """
+    path = str(file.source)
     before, data = await asyncio.to_thread(look, path)
     if data is not None:
-        staged = await stage_bytes(service, data, location, exclusive=exclusive, options=options)
+        staged = await stage_bytes(service, file, data)
         progress(len(data))
         return staged
     if not S_ISREG(before.st_mode):
-        upload = await service.upload(location, size=None, exclusive=exclusive, options=options)
-        return await _stage_stream(upload, path, progress)
+        return await _stage_stream(await service.start_upload(file), path, progress)
+    file = replace(file, size=before.st_size)
     counted = _Counted(progress)
     memory = UploadCheckpoint(keeping, before, path)
     while True:
-        upload = await service.upload(
-            location, size=before.st_size, exclusive=exclusive, options=options
-        )
+        upload = await service.start_upload(file)
         try:
             if before.st_size > upload.part_size:
                 await sync.in_thread(memory.claim)
@@ -382,17 +373,10 @@ class _Counted:
         self(-self._total)
 
 
-async def stage_bytes(
-    service: Service,
-    value: bytes | memoryview,
-    location: Location,
-    *,
-    exclusive: bool,
-    options: Mapping[str, Any],
-) -> Staged:
+async def stage_bytes(service: Service, file: NewFile, value: bytes | memoryview) -> Staged:
     """Send bytes from memory; they are not visible before they are published."""
     view = memoryview(value).cast("B")
-    upload = await service.upload(location, size=len(view), exclusive=exclusive, options=options)
+    upload = await service.start_upload(replace(file, size=len(view)))
     try:
         for start in range(0, max(len(view), 1), upload.part_size):
             part = view[start : start + upload.part_size]
@@ -404,15 +388,11 @@ async def stage_bytes(
 
 
 async def copy_bytes(
-    transport: Transport,
-    content: Content,
-    service: Service,
-    target: Location,
-    options: Mapping[str, Any],
+    transport: Transport, content: Content, service: Service, file: NewFile
 ) -> Staged:
     """Send a file's bytes on to another place, verified on the way, with bounded memory."""
     size = await object_size(transport, content)
-    upload = await service.upload(target, size=size, exclusive=False, options=options)
+    upload = await service.start_upload(replace(file, size=size))
     relay = Parts(upload.part_size, upload.write)
     digest = integrity.hasher(content.checksum)
     pipeline = integrity.Pipeline(*([digest.update] if digest else []))

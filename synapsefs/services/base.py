@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
 from synapsefs.checkpoint import Checkpoint, UploadCheckpoint
-from synapsefs.location import Location
+from synapsefs.location import Location, Root, split_suffix
 from synapsefs.remote_object import Content
 
 Kind = Literal["file", "directory"]
@@ -215,6 +215,17 @@ class NewFile:
     resume: bool | None = None
 
 
+Report = Callable[[int, int], None]
+"""Is told bytes and files."""
+
+
+def publish_key(location: Location) -> Hashable:
+    """Give what files have in common that only appear together: a collection's unit."""
+    if location.root is not Root.COLLECTIONS:
+        return location
+    return location.container, split_suffix("/".join(location.inner[1:]))[0]
+
+
 class Service(Protocol):
     """One of the two services."""
 
@@ -247,56 +258,37 @@ class Service(Protocol):
     async def content(self, entry: Entry) -> Content:
         """Open a file's bytes for reading."""
 
-    async def validate(
-        self,
-        locations: Sequence[Location],
-        *,
-        complete: bool,
-        options: Mapping[Location, Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Check, before any byte is sent, that files may be written at these places.
+    async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+        """Check, before any byte is sent, that files may be written: options first, then paths.
 
         Raises one error that names the first offending path and every rule broken. With
         ``complete`` the files must be publishable together as they are.
         """
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
-        """Refuse options of a write that are not taken, before anything is sent.
+        """Refuse what cannot be said of a file or directory, naming every problem."""
 
-        Raises one ``InvalidRequestError`` that names every problem.
-        """
-
-    async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
-    ) -> Upload:
-        """Begin to write a file; ``size`` in bytes where it is known, ``options`` as checked here.
-
-        Raises ``InvalidRequestError``, before anything is sent, for options that are not taken.
-        """
-
-    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
-        """Give the files whose content need not be sent, ready to be published."""
+    async def start_upload(self, file: NewFile) -> Upload:
+        """Begin to write a file that has been checked."""
 
     async def upload_many(
-        self,
-        sources: Sequence[NewFile],
-        progress: Callable[[int], None],
-        counter: Callable[[int], None],
+        self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Send files by a route that takes many at once, where there is one.
+        """Send files that have been checked by a route that takes many, where there is one.
 
         Parameters
         ----------
-        sources
-            The files.
-        progress, counter
-            Are told bytes and files that have arrived, and negative numbers when they are to be
+        report
+            Is told bytes and files that have arrived, and negative numbers when they are to be
             sent again.
+        deferred
+            They are published later, when nothing can be sent again: content that the service has
+            already is not relied on.
 
         Returns
         -------
         dict
-            The files that have arrived; the others are to be sent one by one.
+            The files that are there, ready to be published; the others are to be sent one by one.
         """
 
     async def publish(
@@ -305,7 +297,7 @@ class Service(Protocol):
         """Make files visible, together where the service can.
 
         When ``then`` fails, which is done before anything is replaced, they are taken back where
-        the service can.
+        the service can. ``MissingContentError`` names files that are to be sent again.
         """
 
     async def copy(
@@ -379,8 +371,3 @@ def rebase(asked: Location, place: Location, entries: Sequence[Entry]) -> list[E
 def measured_as(entry: Entry, size: int | None) -> Entry:
     """Give the entry with its size filled in."""
     return replace(entry, size=size)
-
-
-async def none_of_them(files: Sequence[NewFile], *_: object) -> dict[Location, Staged]:  # noqa: ARG001
-    """Give no files, where a service cannot use content a second time, or take many at once."""
-    return {}

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.cache import TailCache
-from synapsefs.checkpoint import TransferKey, keep_or_discard
+from synapsefs.checkpoint import TransferKey
 from synapsefs.config import Endpoint, Settings
 from synapsefs.errors import (
-    ChangedError,
     FolderError,
-    NotFoundError,
     SynapseError,
     UnsupportedError,
     error_path,
 )
 from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.options import Options
-from synapsefs.remote_object import Content, object_size
-from synapsefs.services.base import Entry, Service, Staged
+from synapsefs.services.base import Entry, Service, directory, rebase
 from synapsefs.transport import Transport
 
 if TYPE_CHECKING:
@@ -230,57 +226,61 @@ class Core(AsyncFileSystem):
         with error_path(entry.location.path):
             return await datasets.at_version(entry, version)
 
-    async def _content(self, path: str, version: str | int | None = None) -> tuple[Entry, Content]:
-        """Open a file's bytes."""
-        entry = await self._entry_at(path, version)
-        if entry.kind != "file":
-            raise FolderError("this is a directory", entry.location.path)
-        return entry, await (await self._service(entry.location)).content(entry)
+    async def _resolved(
+        self, locations: Iterable[Location], *, refresh: bool = False
+    ) -> dict[Location, Entry | None]:
+        """Resolve paths, named as they were asked for; None for what is not there.
 
-    async def _read_content(
-        self,
-        path: str,
-        version: str | int | None,
-        use: Callable[[Content], Awaitable[T]],
-    ) -> tuple[Entry, Content, T]:
-        """Open a file's bytes and use them.
-
-        A file that is gone or was replaced since it was listed is looked up once more.
+        With ``refresh`` from a listing of each collection or dataset that is read anew, otherwise
+        from the one that is there.
         """
-        began = time.monotonic()
-        try:
-            entry, content = await self._content(path, version)
-            return entry, content, await use(content)
-        except (ChangedError, FolderError, NotFoundError):
-            if version is not None or not await self._renewed(Location.parse(path), began):
-                raise
-        entry, content = await self._content(path)
-        return entry, content, await use(content)
+        wanted = list(dict.fromkeys(locations))
+        resolved: dict[Location, Entry | None] = {}
+        for group in by_root(wanted, lambda location: location):
+            if group[0].root is None:
+                resolved |= {location: directory(location) for location in group}
+                continue
+            containers = {Location(location.segments[:2]) for location in group}
+            with error_path(group[0].path):
+                service = await self._service(group[0])
+                asked = list({*group, *containers})
+                entries = await service.resolve_many(asked, refresh=refresh)
+            known = dict(zip(asked, entries, strict=True))
+            for location in group:
+                above = known[Location(location.segments[:2])]
+                entry, above_key = known[location], above.key if above else None
+                resolved[location] = _identified(location, entry, above_key)
+        return resolved
 
-    async def _sized_content(
-        self, path: str, version: str | int | None = None
-    ) -> tuple[Entry, Content]:
-        """Open a file's bytes, their number known."""
-        entry, content, _ = await self._read_content(
-            path, version, partial(object_size, self.transport)
-        )
-        return entry, content
+    async def _refresh(self, paths: Iterable[str]) -> None:
+        """List the collections and datasets that paths lie in anew, each of them once."""
+        locations = [Location.parse(self._strip_protocol(path)) for path in paths]
+        await self._resolved([one for one in locations if one.container], refresh=True)
 
-    async def _measured(self, entries: Sequence[Entry]) -> Sequence[Entry]:
-        """Fill in the sizes of entries of one service."""
+    async def _require(self, paths: Sequence[str], *, refresh: bool = False) -> list[Entry]:
+        """Resolve paths.
+
+        Raises
+        ------
+        NotFoundError
+            When one of them is not there.
+        """
+        locations = [Location.parse(path) for path in paths]
+        resolved = await self._resolved(locations, refresh=refresh)
+        return [resolved[one] or await self._entry(one.path) for one in locations]
+
+    async def _with_sizes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
+        """Fill in the sizes of entries of any service, in their order."""
         if all(entry.size is not None for entry in entries):
             return entries
-        return await (await self._service(entries[0].location)).with_sizes(entries)
+        sized: dict[Location, Entry] = {}
+        for group in by_root(entries, lambda entry: entry.location):
+            if any(entry.size is None for entry in group):
+                service = await self._service(group[0].location)
+                sized.update((entry.location, entry) for entry in await service.with_sizes(group))
+        return [sized.get(entry.location, entry) for entry in entries]
 
-    async def _measured_all(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Fill in the sizes of entries of any service, in their order."""
-        measured: dict[Location, Entry] = {}
-        for root in {entry.location.root for entry in entries}:
-            group = [entry for entry in entries if entry.location.root == root]
-            measured.update((entry.location, entry) for entry in await self._measured(group))
-        return [measured[entry.location] for entry in entries]
-
-    def _keeping(self, location: Location, resume: bool | None) -> TransferKey | None:
+    def _transfer_key(self, location: Location, resume: bool | None) -> TransferKey | None:
         """Name a transfer for a later process; None where none shall continue it.
 
         Parameters
@@ -296,30 +296,20 @@ class Core(AsyncFileSystem):
         here = settings.collections if location.root is Root.COLLECTIONS else settings.datasets
         return TransferKey(f"{here.url} {here.tenant}" if here else "", location.path)
 
-    async def publish(self, staged: list[Staged]) -> None:
-        """Make finished files visible, those of one service together.
 
-        Collections come first: their units go again when the datasets fail.
-        """
-        groups = [
-            group
-            for root in Root
-            if (group := [item for item in staged if item.location.root is root])
-        ]
-        if groups:
-            await self._publish_in_turn(*groups)
-        for item in staged:
-            if item.journal is not None:
-                await asyncio.to_thread(item.journal.discard)
+def by_root(items: Iterable[T], location: Callable[[T], Location]) -> list[list[T]]:
+    """Group items by the service that they belong to, collections first."""
+    groups: dict[Root | None, list[T]] = {}
+    for item in items:
+        groups.setdefault(location(item).root, []).append(item)
+    return [groups[root] for root in (None, *Root) if root in groups]
 
-    async def _publish_in_turn(self, group: list[Staged], *later: list[Staged]) -> None:
-        service = await self._service(group[0].location)
-        with error_path(group[0].location.path):
-            await service.publish(group, partial(self._publish_in_turn, *later) if later else None)
 
-    async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
-        """Clear away finished files that are not published, but what ``error`` lets continue."""
-        for item in staged:
-            kept = await asyncio.to_thread(keep_or_discard, item.journal, error)
-            if item.abandon is not None and not kept:
-                await item.abandon()
+def _identified(asked: Location, entry: Entry | None, above: Hashable) -> Entry | None:
+    if entry is None:
+        return None
+    identity = entry.identity or (above, *entry.location.inner)
+    entry = replace(entry, identity=identity)
+    if entry.location.inner == asked.inner:
+        return entry
+    return rebase(asked, entry.location, [entry])[0]

@@ -12,15 +12,15 @@ from fsspec.utils import tokenize
 from synapsefs.errors import NotFoundError, UnsupportedError, error_path
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, directory
+from synapsefs.verbs.base import Core
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.resolving import ResolvingVerbs
 
 
 @mirrored(
     "ls", "info", "exists", "isfile", "isdir", "find", "glob", "du", "size", "sizes",
     "created", "modified", "checksum", "ukey", "expand_path",
 )  # fmt: skip
-class ListingVerbs(ResolvingVerbs):
+class ListingVerbs(Core):
     """The verbs that change nothing and read no bytes."""
 
     async def _ls(
@@ -48,7 +48,7 @@ class ListingVerbs(ResolvingVerbs):
             entries = await self._children(location)
         if not detail:
             return sorted(entry.location.path for entry in entries)
-        measured = await self._measured(entries)
+        measured = await self._with_sizes(entries)
         return sorted((entry.info() for entry in measured), key=lambda info: str(info["name"]))
 
     async def _children(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
@@ -93,7 +93,7 @@ class ListingVerbs(ResolvingVerbs):
         entry = await self._entry_at(path, version, refresh=refresh)
         if not measure or entry.location.root is None:
             return entry.info()
-        measured = (await self._measured([entry]))[0]
+        measured = (await self._with_sizes([entry]))[0]
         service = await self._service(entry.location)
         return (await service.with_details(measured)).info()
 
@@ -166,7 +166,7 @@ class ListingVerbs(ResolvingVerbs):
         if not wanted and not refresh and await self._renewed(location, began):
             wanted = await self._found(location, maxdepth, withdirs=withdirs, refresh=False)
         if detail if measure is None else measure:
-            wanted = await self._measured_all(wanted)
+            wanted = list(await self._with_sizes(wanted))
         infos = {entry.location.path: entry.info() for entry in wanted}
         return {name: infos[name] for name in sorted(infos)} if detail else sorted(infos)
 
@@ -312,7 +312,7 @@ class ListingVerbs(ResolvingVerbs):
     async def _sizes(self, paths: Sequence[str], batch_size: int | None = None) -> list[Any]:
         """Give the sizes of several files in bytes, those that listings do not tell in bulk."""
         entries = await self._require(paths)
-        return [entry.size for entry in await self._measured_all(entries)]
+        return [entry.size for entry in await self._with_sizes(entries)]
 
     async def _created(self, path: str) -> datetime:
         """Give the time at which a file was created."""

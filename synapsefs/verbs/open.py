@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from synapsefs import sync
-from synapsefs.errors import UnsupportedError, error_path
+from synapsefs.errors import UnsupportedError
 from synapsefs.files import AsyncWriter, SynapseWriter
-from synapsefs.location import Location
 from synapsefs.readers import AsyncReader, SynapseReader
-from synapsefs.services.base import write_options
 from synapsefs.verbs.calls import checked, opening
-from synapsefs.verbs.staging import StagingVerbs
+from synapsefs.verbs.write import Writes
 from synapsefs.wrappers import TextFile, byte_order_mark, compressed
 
 _TEXT_OPTIONS = ("encoding", "errors", "newline")
 
 
-class OpeningVerbs(StagingVerbs):
+class OpeningVerbs(Writes):
     """The verbs that give file objects."""
 
     @opening
@@ -96,33 +93,11 @@ class OpeningVerbs(StagingVerbs):
                 version=version,
                 **kwargs,
             )
-        work = self._upload(path, mode, block_size, lone=autocommit, given=kwargs)
+        work = self._start_upload(
+            path, block_size, exclusive="x" in mode, lone=autocommit, given=kwargs
+        )
         upload = sync.run(self.loop, work)
         return SynapseWriter(self, self._strip_protocol(path), mode, upload, autocommit=autocommit)
-
-    async def _upload(
-        self,
-        path: str,
-        mode: str,
-        block_size: int | None,
-        *,
-        lone: bool,
-        given: Mapping[str, Any],
-    ) -> Any:
-        location = Location.parse(path)
-        service = await self._service(location)
-        if not lone and self._transaction is not None:
-            self._transaction.require_separate([location])
-        with error_path(location.path):
-            options = write_options(given)
-            service.check_options(location, options)
-            await service.validate([location], complete=lone, options={location: options})
-            upload = await service.upload(
-                location, size=None, exclusive="x" in mode, options=options
-            )
-        if block_size:
-            upload.part_size = max(block_size, upload.smallest_part)
-        return upload
 
     @checked
     async def open_async(self, path: Any, mode: str = "rb", **kwargs: Any) -> Any:
@@ -146,7 +121,9 @@ class OpeningVerbs(StagingVerbs):
         if "r" in mode:
             entry, content = await self._sized_content(path, kwargs.get("version"))
             return AsyncReader(self, entry, content)
-        upload = await self._upload(path, mode, kwargs.get("block_size"), lone=True, given=kwargs)
+        upload = await self._start_upload(
+            path, kwargs.get("block_size"), exclusive="x" in mode, lone=True, given=kwargs
+        )
         return AsyncWriter(self, self._strip_protocol(path), upload)
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from synapsefs.errors import ChangedError, InvalidRequestError, NotFoundError, error_path
-from synapsefs.services.base import Entry
+from synapsefs.services.base import UNKNOWN_SIZE, Entry, NewFile
 from synapsefs.transfer import copy_bytes
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.staging import StagingVerbs
+from synapsefs.verbs.write import Writes
 
 NO_TAGS = "collections have no tags"
 ATTEMPTS = 5
@@ -21,7 +22,7 @@ SETTLING_SECONDS = 0.05
 
 
 @mirrored("getxattr", "getxattrs", "setxattrs", "get_tags", "put_tags")
-class AttributeVerbs(StagingVerbs):
+class AttributeVerbs(Writes):
     """The verbs that read and set metadata, descriptions and tags.
 
     In datasets an attribute is a key of the entry's metadata, or ``description``; in collections
@@ -125,8 +126,9 @@ class AttributeVerbs(StagingVerbs):
             raise ChangedError(rule, path) from error
         if content.version != base:
             raise ChangedError(rule, path)
-        work = [copy_bytes(self.transport, content, service, entry.location, options)]
-        await self._publish_or_discard(await self._arrived(work))
+        file = NewFile(entry.location, memoryview(b""), UNKNOWN_SIZE, options=options)
+        stage = partial(copy_bytes, self.transport, content, service)
+        await self._write([file], stage=stage, at_once=True)
 
     async def _get_tags(self, path: str) -> list[str]:
         """Give the tags of a file or directory in a dataset."""

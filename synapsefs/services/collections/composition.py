@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from synapsefs.errors import InvalidRequestError
 from synapsefs.location import Location, split_suffix
@@ -18,6 +18,8 @@ from synapsefs.wire.collections import constants, v1
 
 MAX_REPLACED = 8
 """How many of the writes before it a unit names."""
+UNIT = "unit"
+"""The write option that makes files a unit of their own: its :class:`UnitOptions`."""
 UnitsWithStem = Callable[[str], Sequence[Unit]]
 
 
@@ -40,12 +42,22 @@ class UnitOptions:
     whole: bool = False
 
 
+Origin = Literal["sent", "known", "presigned"]
+
+
 @dataclass(frozen=True, slots=True)
 class StagedFile:
-    """A data file that has arrived, and what its writer asks of its unit."""
+    """A data file that has arrived, and what its writer asks of its unit.
+
+    Attributes
+    ----------
+    origin
+        How the service came to have it: whatever was not ``sent`` may be gone when it is bound.
+    """
 
     checksum: str
     options: UnitOptions | None = None
+    origin: Origin = "sent"
 
 
 @dataclass(slots=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from synapsefs.config import Endpoint
 from synapsefs.errors import (
@@ -13,28 +13,29 @@ from synapsefs.errors import (
     ChangedError,
     FolderError,
     InvalidRequestError,
+    MissingContentError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
 )
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
-from synapsefs.services.base import ARCHIVE, Entry, NewFile, Staged, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
+from synapsefs.services.collections.bulk import BulkUploader
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
     CollectionCatalog,
 )
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import PlannedFile, StagedFile, UnitOptions
-from synapsefs.services.collections.dedup import ContentLookup, LocalContent
+from synapsefs.services.collections.composition import UNIT, PlannedFile, StagedFile, UnitOptions
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
-from synapsefs.services.collections.paths import require_free, specification_of, validate_path
-from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
+from synapsefs.services.collections.paths import require_free, specification_of
+from synapsefs.services.collections.presigned import PresignedUploader
 from synapsefs.services.collections.publish import UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.sizes import Sizes
@@ -79,8 +80,8 @@ class CollectionsService:
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
         self._sizes = Sizes(transport, self.api, self._directory)
-        self._direct = PresignedUploader(self.api, transport)
-        self._known = ContentLookup(self.api)
+        self._presigned = PresignedUploader(self.api, transport)
+        self._bulk = BulkUploader(self.api, transport, self._presigned)
         units = Units(self.api, self._directory, self._indexes)
         self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
         self._publisher = UnitPublisher(
@@ -132,103 +133,72 @@ class CollectionsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(
-        self,
-        locations: Sequence[Location],
-        *,
-        complete: bool,
-        options: Mapping[Location, Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
-        given = options or {}
-        files = [PlannedFile(place, options=_wish(given.get(place, {}))) for place in locations]
-        await self._publisher.check(files, complete=complete)
+    async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+        """Check options and paths, and with ``complete`` that the files make whole units."""
+        for file in {id(file.options): file for file in files if file.options}.values():
+            self.check_options(file.location, file.options)
+        planned = [PlannedFile(file.location, options=_wish(file.options)) for file in files]
+        await self._publisher.check(planned, complete=complete)
+        await self._check_absent([file.location for file in files if file.exclusive])
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
-        taken = {ARCHIVE, METADATA}
+        taken = {ARCHIVE, METADATA, UNIT}
         wrong = [f"{name} is not taken by collections" for name in options if name not in taken]
         given = options.get(METADATA, {})
         wrong += settable_problems(given) if isinstance(given, Mapping) else ["metadata: a mapping"]
         if wrong:
             raise InvalidRequestError("; ".join(wrong), location.path)
 
-    async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
-    ) -> CollectionUpload:
+    async def start_upload(self, file: NewFile) -> CollectionUpload:
         """Begin to write a data file."""
-        self.check_options(location, options)
-        collection = await self._directory.find(location)
-        validate_path(location, collection.specifications)
-        if exclusive:
-            await self.check_absent([location])
         return CollectionUpload(
             self.api,
-            location,
+            file.location,
             part_size=self._transport.options.block_size,
-            size=size,
-            exclusive=exclusive,
-            wish=_wish(options),
-            direct=self._direct,
-        )
-
-    async def present(self, sources: Sequence[NewFile]) -> dict[Location, Staged]:
-        """Give the files whose content the service has under whichever name, ready to publish.
-
-        A lone file is sent without asking.
-        """
-        if len(sources) < 2:
-            return {}
-        return await self._known.staged(
-            [
-                LocalContent(
-                    str(source.source),
-                    source.location,
-                    source.size,
-                    source.exclusive,
-                    _wish(source.options),
-                )
-                for source in sources
-            ]
+            size=file.size if file.size >= 0 else None,
+            exclusive=file.exclusive,
+            wish=_wish(file.options),
+            presigned=self._presigned,
         )
 
     async def upload_many(
-        self,
-        sources: Sequence[NewFile],
-        progress: Callable[[int], None],
-        counter: Callable[[int], None],
+        self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Send files straight to the storage where they are more than go at a time otherwise.
+        """Bring local files to the service with few requests; a lone file goes by itself.
 
-        A file that is larger than a part, or empty, goes alone.
+        What the service has under whichever name is not sent, unless publishing is deferred.
         """
-        options = self._transport.options
-        if len(sources) <= options.max_concurrency:
+        local = [file for file in files if isinstance(file.source, str) and file.size >= 0]
+        if len(local) < 2:
             return {}
-        chosen = [source for source in sources if 0 < source.size <= options.block_size]
-        await self.check_absent([source.location for source in chosen if source.exclusive])
-        files = [
-            Outgoing(str(item.source), item.size, place.name, place.path, progress, counter)
-            for item in chosen
-            if (place := item.location)
-        ]
-        sent = await self._direct.send(files) if files else []
-        return {
-            item.location: Staged(
-                item.location,
-                item.size,
-                item.exclusive,
-                StagedFile(file.checksum, _wish(item.options)),
-            )
-            for item, file in zip(chosen, sent, strict=True)
-            if file is not None
-        }
+        staged = {}
+        arrived = await self._bulk.upload(local, report, deferred=deferred)
+        for file, checksum, origin in arrived:
+            handle = StagedFile(checksum, _wish(file.options), origin)
+            staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
+        return staged
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        """Make units of data files, of all or of none; what they replace is deleted afterwards."""
-        await self._publish(staged, time.monotonic(), then)
+        """Make units of data files, of all or of none; what they replace is deleted afterwards.
+
+        Raises
+        ------
+        MissingContentError
+            Where content is gone that was not sent, as the service had it.
+        """
+        try:
+            await self._publish(staged, time.monotonic(), then)
+        except InvalidRequestError as error:
+            unsent = [item for item in staged if item.handle.origin != "sent"]
+            missing = await self._bulk.missing(unsent, error) if unsent else []
+            if not missing:
+                raise
+            lost = MissingContentError(error.strerror or "", error.filename, status=error.status)
+            lost.locations = frozenset(missing)
+            raise lost from error
 
     async def _publish(
         self,
@@ -236,15 +206,15 @@ class CollectionsService:
         began: float,
         then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        await self.check_absent([item.location for item in staged if item.exclusive])
+        await self._check_absent([item.location for item in staged if item.exclusive])
         files = [
             PlannedFile(item.location, item.handle.checksum, item.size, item.handle.options)
             for item in staged
         ]
         await self._publisher.publish(files, then, began)
 
-    async def check_absent(self, locations: Sequence[Location]) -> None:
-        """Raise an error where a file is already."""
+    async def _check_absent(self, locations: Sequence[Location]) -> None:
+        """Refuse files that may replace nothing where something is."""
         for collection, group in await self._publisher.by_collection(locations):
             index = await self._indexes.latest(collection)
             for location in group:
@@ -402,6 +372,8 @@ class CollectionsService:
 
 def _wish(options: Mapping[str, Any]) -> UnitOptions | None:
     """Read what the options of a write ask of the unit."""
+    if UNIT in options:
+        return cast("UnitOptions", options[UNIT])
     given = options.get(METADATA)
     if not given:
         return None

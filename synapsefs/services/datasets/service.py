@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,9 +24,10 @@ from synapsefs.location import Location, Root, unescape
 from synapsefs.remote_object import Content, object_size
 from synapsefs.services.base import (
     Entry,
+    NewFile,
+    Report,
     Staged,
     measured_as,
-    none_of_them,
     write_options,
 )
 from synapsefs.services.datasets.attributes import EntryAttributeStore
@@ -35,6 +36,7 @@ from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.external import ExternalSources
 from synapsefs.services.datasets.folders import Folders
+from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
@@ -85,7 +87,6 @@ class DatasetsService:
         *,
         chosen_expiry: bool,
     ) -> None:
-        self.present = self.upload_many = none_of_them
         self._transport = transport
         self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
@@ -182,49 +183,63 @@ class DatasetsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(
+    async def check(
         self,
-        locations: Sequence[Location],
+        files: Sequence[NewFile],
         *,
         complete: bool,  # noqa: ARG002 - each file is whole by itself
-        options: Mapping[Location, Mapping[str, Any]] | None = None,  # noqa: ARG002 - asked apart
     ) -> None:
-        """Check the paths, that their datasets are there, and that no directory has their names.
+        """Check options and paths, that datasets are there, and what lies at the paths.
 
         What a remembered listing allows is checked again before it is published; what it forbids
         is listed anew.
         """
-        for location in locations:
-            checked_place(location)
+        attributes = {id(file.options): _attributes(file) for file in files}
+        for file in files:
+            checked_place(file.location)
+        locations = [file.location for file in files]
         require_distinct(locations)
-        for location in locations:
-            _, index = await self._folders.index(location, ANY)
+        indexes: dict[str, DatasetIndex] = {}
+        replaced: list[Coroutine[Any, Any, None]] = []
+        for file in files:
+            location = file.location
+            held = indexes.get(location.container)
+            if held is None:
+                _, held = await self._folders.index(location, ANY)
+                indexes[location.container] = held
             try:
-                await self._folders.require_free(index, location)
+                await self._folders.require_free(held, location)
             except (FolderError, NotAFolderError):
-                _, index = await self._folders.index(location, time.monotonic())
-                await self._folders.require_free(index, location)
+                _, now = await self._folders.index(location, time.monotonic())
+                await self._folders.require_free(now, location)
+            there = held.at(location.inner)
+            if there is not None and file.exclusive:
+                _, now = await self._folders.index(location, time.monotonic())
+                if now.at(location.inner) is not None:
+                    raise AlreadyExistsError("there is a file already", location.path)
+            if isinstance(there, StoredEntry):
+                said = attributes[id(file.options)]
+                replaced.append(self._require_own(there, location, said))
+        await concurrency.gather(replaced, self._transport.options.max_concurrency)
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
         EntryAttributes.of(options, location.path)
 
-    async def upload(
+    async def start_upload(self, file: NewFile) -> DatasetUpload:
+        """Begin to write a file; every part is hashed before the first is sent."""
+        base = file.options.get("base_version")
+        return self._started(file.location, _attributes(file), exclusive=file.exclusive, base=base)
+
+    async def upload_many(
         self,
-        location: Location,
+        files: Sequence[NewFile],  # noqa: ARG002
+        report: Report,  # noqa: ARG002
         *,
-        size: int | None,  # noqa: ARG002 - every part is hashed before the first is sent
-        exclusive: bool,
-        options: Mapping[str, Any],
-    ) -> DatasetUpload:
-        """Begin to write a file."""
-        checked_place(location)
-        notes = EntryAttributes.of(options, location.path)
-        await self._require_own(location, notes)
-        if exclusive:
-            await self._refuse_existing(location)
-        base = options.get("base_version")
-        return self._started(location, notes, exclusive=exclusive, base=base)
+        deferred: bool = False,  # noqa: ARG002
+    ) -> dict[Location, Staged]:
+        """Give nothing: the service has no route for many files."""
+        return {}
 
     def _started(
         self,
@@ -249,7 +264,9 @@ class DatasetsService:
             pending=pending,
         )
 
-    async def _require_own(self, location: Location, notes: EntryAttributes) -> None:
+    async def _require_own(
+        self, entry: StoredEntry, location: Location, notes: EntryAttributes
+    ) -> None:
         """Refuse to write where the service would not show what was written.
 
         Raises
@@ -257,14 +274,10 @@ class DatasetsService:
         UnsupportedError
             When a link or registered source is there, or an embedding is given to a file that is.
         """
-        _, index = await self._folders.index(location, ANY)
-        found = index.at(location.inner)
-        if not isinstance(found, StoredEntry):
-            return
         try:
-            record = await self._indexes.told(found, location.path)
+            record = await self._indexes.told(entry, location.path)
         except NotFoundError:
-            self._indexes.removed([found])
+            self._indexes.removed([entry])
             return
         if notes.embedding is not None:
             rule = "an embedding is taken only when a file is made: remove the old one first"
@@ -272,14 +285,6 @@ class DatasetsService:
         if record.connection is not None:
             rule = "nothing is written to a link or registered source: remove the entry first"
             raise UnsupportedError(rule, location.path)
-
-    async def _refuse_existing(self, location: Location) -> None:
-        """Refuse to replace a file before any byte is sent; publishing looks once more."""
-        _, index = await self._folders.index(location, ANY)
-        if index.at(location.inner) is not None:
-            _, index = await self._folders.index(location, time.monotonic())
-        if index.at(location.inner) is not None:
-            raise AlreadyExistsError("there is a file already", location.path)
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
@@ -409,6 +414,10 @@ class DatasetsService:
     def invalidate(self) -> None:
         """List everything anew at its next use; what was written and is not listed yet is kept."""
         self._changes.invalidate()
+
+
+def _attributes(file: NewFile) -> EntryAttributes:
+    return EntryAttributes.of(file.options, file.location.path)
 
 
 def _is_recent(record: StoredEntry) -> bool:
