@@ -21,8 +21,10 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.remote_object import Content, Parts, fetch
-from synapsefs.services.base import Staged
+from synapsefs.http import Transport
+from synapsefs.integrity import PartDigests
+from synapsefs.remote_object import RemoteObject
+from synapsefs.services.base import NewFile, Staged
 from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.cleanup import Sweeper, delete_quietly
 from synapsefs.services.datasets.client import DatasetsClient
@@ -39,7 +41,6 @@ from synapsefs.services.datasets.revising import (
 )
 from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
 from synapsefs.services.paths import require_distinct
-from synapsefs.transport import Transport
 from synapsefs.wire.datasets import constants
 
 logger = logging.getLogger("synapsefs")
@@ -238,7 +239,11 @@ class EntryPublisher:
         if _is_of(record, staged):
             record.size, record.size_certain = staged.size, True
             if isinstance(staged.handle, StagedObject):
-                record.md5 = staged.handle.md5
+                digest = staged.handle.digest
+                if isinstance(digest, PartDigests):
+                    record.parts = digest
+                else:
+                    record.md5 = digest
         record.dataset = publication.dataset.identifier
         self._indexes.holding(record).put(record)
         return publication
@@ -291,16 +296,22 @@ class EntryPublisher:
                 raise InvalidRequestError("the service gives no URL of what was sent", path)
             return fresh
 
-        content = Content(path, old.revision, staged.size, old.md5, locate)
-        upload = self._start(staged.location, old.notes, new=new)
-        parts = Parts(upload.part_size, upload.write)
+        file = NewFile(staged.location, memoryview(b""), staged.size)
+        upload = self._start(file, old.notes, new=new)
+        remote = RemoteObject(self._transport, path, old.revision, staged.size, None, locate)
+        if isinstance(old.digest, PartDigests):
+            remote.parts, upload.part_size = old.digest, old.digest.part_size
+        else:
+            remote.checksum = old.digest
         try:
-            held = min(2 * upload.part_size, staged.size)
-            async with concurrency.shared().buffered.hold(held):
-                await fetch(self._transport, content, 0, None, parts)
-                await parts.end()
+            async with (
+                concurrency.shared().buffered.hold(min(2 * upload.part_size, staged.size)),
+                contextlib.aclosing(remote.cut(upload.part_size)) as parts,
+            ):
+                async for part, last in parts:
+                    await upload.write(part, last=last)
                 again = await upload.finish()
-            handle = _same_object(again, old.md5)
+            handle = _same_object(again, old.digest)
         except BaseException:
             await upload.abort()
             raise
@@ -362,9 +373,9 @@ class EntryPublisher:
         self._note(item)
 
 
-def _same_object(staged: Staged, md5: str) -> StagedObject:
+def _same_object(staged: Staged, digest: str | PartDigests) -> StagedObject:
     handle = staged.handle
-    if not isinstance(handle, StagedObject) or handle.md5 != md5:
+    if not isinstance(handle, StagedObject) or handle.digest != digest:
         raise ChecksumError("the service does not hold what was sent", staged.location.path)
     return handle
 
