@@ -50,15 +50,7 @@ REBASES = 10
 
 @dataclass(slots=True)
 class _Plan:
-    """The units that files make in one collection.
-
-    Attributes
-    ----------
-    path
-        The path that errors name.
-    units
-        Those units, once they are created.
-    """
+    """The units that files make in one collection; errors name ``path``."""
 
     collection: Collection
     path: str
@@ -67,15 +59,7 @@ class _Plan:
 
 
 class UnitPublisher:
-    """Binds files into units, changes these, and takes files out of them.
-
-    Parameters
-    ----------
-    changes
-        Tells the other instances of this process.
-    max_deletions
-        Deletions in flight at a time.
-    """
+    """Binds files into units, changes these, and takes files out of them."""
 
     def __init__(
         self,
@@ -179,14 +163,9 @@ class UnitPublisher:
     ) -> None:
         """Make units of files, in all collections or in none; what they replace goes afterwards.
 
-        Parameters
-        ----------
-        files
-            The files; of several for one path the last.
-        then
-            What else must succeed before anything is replaced; when it fails, the units go.
-        since
-            When the call began (monotonic seconds): what was read since then is new enough.
+        Of several files for one path the last counts. When ``then`` fails, which is done before
+        anything is replaced, the units go. What was read since ``since`` (monotonic seconds) is
+        new enough.
         """
 
         async def publish(groups: Groups[PlannedFile]) -> None:

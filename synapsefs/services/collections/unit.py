@@ -27,30 +27,24 @@ EMPTY_CHECKSUMS = frozenset(hashlib.new(name).hexdigest() for name in ALGORITHMS
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """A data unit.
+    """A data unit; one with a greater id is newer.
 
     Attributes
     ----------
-    identifier
-        The unit's id; a greater one is newer.
     meta
         Its metadata. It may change, but for what the mark in it says of the unit's files.
     checksum
         The service's checksum of its composition.
     group
         The innermost of its groups, in whatever form the service tells it: mostly an id.
-    files
-        Its files by specification name.
     seen
         When the service was asked that told of it (monotonic seconds).
     marked
         Whether this package wrote it.
-    write
-        The id of the write that made it; empty for foreign units.
-    replaces
-        The ids of the writes that it replaced.
+    write, replaces
+        The id of the write that made it, empty for foreign units, and of those that it replaced.
     first_bound
-        By specification, the ids of units that files were bound in first which were taken over.
+        By specification, the units in which files were bound first that it took over.
     """
 
     identifier: int
@@ -144,12 +138,8 @@ def folders_of(key: str) -> tuple[str, ...]:
 class UnitFile:
     """A data file as one unit binds it under one specification.
 
-    Attributes
-    ----------
-    name
-        Key and suffix.
-    segments
-        Its path below the collection, as written when no newer file has the same.
+    Its ``name`` is key and suffix; ``segments`` are its path below the collection, as long as no
+    newer file has the same.
     """
 
     unit: Unit

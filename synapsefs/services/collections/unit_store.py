@@ -24,15 +24,7 @@ UNDO_PATIENCE = 0.3
 
 @dataclass(slots=True)
 class Deletion:
-    """What became of units that were to be deleted.
-
-    Attributes
-    ----------
-    gone
-        Ids of those that seem to have been gone already.
-    failed
-        Those that could not be deleted, and why.
-    """
+    """Which units seem to have been gone already, by id, and which could not be deleted."""
 
     gone: set[int] = field(default_factory=set)
     failed: list[tuple[Unit, SynapseError]] = field(default_factory=list)
@@ -46,13 +38,7 @@ class Deletion:
 
 
 class UnitStore:
-    """Creates units and deletes them.
-
-    Parameters
-    ----------
-    max_deletions
-        Deletions in flight at a time.
-    """
+    """Creates units and deletes them."""
 
     def __init__(self, api: CollectionsClient, indexes: Indexes, max_deletions: int) -> None:
         self._api = api

@@ -49,17 +49,7 @@ ATTEMPTS = 5
 
 @dataclass(slots=True, eq=False)
 class _Publication:
-    """A file that becomes visible.
-
-    Attributes
-    ----------
-    parent
-        Id of the directory that it is put into.
-    record
-        As what it is visible.
-    new
-        Whether it is an entry of its own rather than a revision.
-    """
+    """A file that became visible as ``record``, a new entry in the directory ``parent`` or not."""
 
     dataset: Dataset
     staged: Staged
@@ -72,12 +62,8 @@ class EntryPublisher:
     """Publishes files, each new or as the next revision of what is there.
 
     What is there is listed once per call and dataset before anything is published, and once more
-    after new entries were made: the service takes several of one name.
-
-    Parameters
-    ----------
-    start
-        Begins to send a file again; with ``new`` to an entry that replaces nothing.
+    after new entries were made: the service takes several of one name. ``start`` begins to send a
+    file again; with ``new`` to an entry that replaces nothing.
     """
 
     def __init__(
@@ -103,10 +89,7 @@ class EntryPublisher:
     ) -> None:
         """Make files visible; of several for one path only the last.
 
-        Parameters
-        ----------
-        then
-            Is done when all has been checked, and before anything is published.
+        ``then`` is done when all has been checked, and before anything is published.
 
         Raises
         ------
