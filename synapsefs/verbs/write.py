@@ -176,8 +176,8 @@ class Writes(Transactions, Plans):
         if groups:
             await self._publish_in_turn(*groups)
         for item in staged:
-            if item.journal is not None:
-                await asyncio.to_thread(item.journal.discard)
+            if item.checkpoint is not None:
+                await asyncio.to_thread(item.checkpoint.discard)
 
     async def _publish_in_turn(self, group: list[Staged], *later: list[Staged]) -> None:
         service = await self._service(group[0].location)
@@ -187,7 +187,7 @@ class Writes(Transactions, Plans):
     async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
         """Clear away finished files that are not published, but what ``error`` lets continue."""
         for item in staged:
-            journal, kept = item.journal, False
+            journal, kept = item.checkpoint, False
             if journal is not None:
                 kept = await asyncio.to_thread(keep_or_discard, journal, error)
             if item.abandon is not None and not kept:
