@@ -159,7 +159,7 @@ class SequentialCheck:
         self._held = 0
 
     def take(self, start: int, data: bytes) -> list[bytes | memoryview] | None:
-        """Take the bytes that were read from ``start`` on; give what is to be hashed now, if any."""
+        """Take the bytes that were read from ``start`` on; give what is to be hashed now."""
         end = start + len(data)
         if not self._in_order or end < self._seen:
             return None
@@ -198,6 +198,8 @@ class FileDigest:
     ----------
     checksum
         Hexadecimal, its algorithm told by its length; None where there is nothing to compare.
+    step
+        Bytes that are worth a visit to a thread.
 
     Attributes
     ----------
@@ -205,8 +207,9 @@ class FileDigest:
         Bytes from the file's start that were hashed.
     """
 
-    def __init__(self, checksum: str | None) -> None:
+    def __init__(self, checksum: str | None, step: int = BATCH) -> None:
         self.hashed = 0
+        self._step = step
         self._checksum = checksum
         self._digest = hasher(checksum) or hashlib.sha1(usedforsecurity=False)
         self._busy = False
@@ -215,7 +218,7 @@ class FileDigest:
     def next(self, descriptor: int, arrived: int, size: int) -> Callable[[], None] | None:
         """Give the next work for a thread; None where nothing is worth it yet."""
         start, end = self.hashed, min(arrived, self.hashed + 8 * BATCH)
-        if self._busy or end - start < (BATCH if arrived < size else 1):
+        if self._busy or end - start < (self._step if arrived < size else 1):
             return None
         self._busy = True
         return partial(self._hash, descriptor, end)
@@ -225,6 +228,11 @@ class FileDigest:
             _hash_stored(descriptor, self._digest, self.hashed, end)
             self.hashed = end
             self._busy = False
+
+    def catch_up(self, descriptor: int, arrived: int) -> None:
+        """Hash what has arrived, in this thread."""
+        while (work := self.next(descriptor, arrived, arrived)) is not None:
+            work()
 
     def state(self) -> tuple[int, str]:
         """Give how many bytes were hashed, and their digest."""
@@ -260,6 +268,10 @@ class PartsDigest(FileDigest):
             return None
         self._begun += 1
         return partial(self._hash_part, descriptor, self._begun - 1, end)
+
+    def catch_up(self, descriptor: int, arrived: int) -> None:
+        """Hash the parts that have arrived, in this thread."""
+        super().catch_up(descriptor, arrived - arrived % self._size)
 
     def _hash_part(self, descriptor: int, number: int, end: int) -> None:
         digest = hashlib.md5(usedforsecurity=False)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from synapsefs.integrity import FileDigest, PartsDigest
+from synapsefs.integrity import BATCH, FileDigest, PartsDigest
 from synapsefs.journal import Checkpoint, journals, partial_path
 from synapsefs.local.files import LocalTarget, temporary_beside, write_at
 from synapsefs.remote_object import RemoteObject
@@ -111,16 +111,17 @@ class PartialFile:
         if self._journal is not None:
             self._journal.drop()
 
-    def fail(self, error: BaseException) -> None:
-        """Leave what has arrived to a later process where it is of use; else remove it."""
+    def fail(self, error: BaseException, arrived: int) -> None:
+        """Leave what has arrived without a gap to a later process; remove what is of no use."""
         journal, digest = self._journal, self._digest
-        kept = journal is not None and digest is not None and digest.hashed > 0
-        if journal is not None and digest is not None and kept and not isinstance(error, HOPELESS):
-            with contextlib.suppress(OSError):
+        if journal is not None and digest is not None and not isinstance(error, HOPELESS):
+            with contextlib.suppress(OSError, ValueError):
+                digest.catch_up(self._descriptor, arrived)
                 self._note(journal, digest)
-            self._close()
-            journal.release()
-            return
+            if digest.hashed:
+                self._close()
+                journal.release()
+                return
         self._close()
         if self._path:
             with contextlib.suppress(OSError):
@@ -132,7 +133,8 @@ class PartialFile:
         remote = self._remote
         if remote.parts is not None:
             return PartsDigest(remote.parts)
-        return FileDigest(remote.checksum) if remote.checksum or self._journal else None
+        step = max(min(BATCH, self._part_size // 2), 1)
+        return FileDigest(remote.checksum, step) if remote.checksum or self._journal else None
 
     def _note(self, journal: Checkpoint, digest: FileDigest) -> None:
         offset, value = digest.state()
@@ -162,8 +164,7 @@ class PartialFile:
         if digest is None or not 0 <= offset <= size:
             raise ValueError("the journal makes no sense")
         self._descriptor = _open_private(path)
-        while (work := digest.next(self._descriptor, offset, offset)) is not None:
-            work()
+        digest.catch_up(self._descriptor, offset)
         if digest.state() != (offset, noted.get("digest")):
             raise ValueError("the part that was fetched is not what it was")
         os.ftruncate(self._descriptor, offset)
