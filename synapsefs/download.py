@@ -16,13 +16,12 @@ from functools import partial
 from typing import Any
 
 from synapsefs import concurrency, integrity, sync
+from synapsefs.checkpoint import HOPELESS, TransferKey, checkpoints
 from synapsefs.errors import UnreachableError
-from synapsefs.journal import journals
 from synapsefs.local.files import SMALL, LocalTarget, place, resolve_target
 from synapsefs.local.streams import LocalWriter
 from synapsefs.partial_file import PartialFile, is_resumable
 from synapsefs.remote_object import RemoteObject
-from synapsefs.resume import HOPELESS, TransferKey
 
 logger = logging.getLogger("synapsefs")
 Progress = Callable[[int], None]
@@ -91,7 +90,7 @@ def _left_behind(remote: RemoteObject, target: str, key: TransferKey | None) -> 
     """Say whether an earlier process may have fetched a part of a file."""
     if key is None or not is_resumable(remote, remote.http.options.block_size):
         return False
-    return journals().has(key.fetching(target))
+    return checkpoints().has(key.download(target))
 
 
 def _size_of(remote: RemoteObject) -> int:
@@ -100,10 +99,10 @@ def _size_of(remote: RemoteObject) -> int:
 
 async def _save_small(remote: RemoteObject, data: bytes, target: str, report: Progress) -> None:
     def verify() -> None:
-        digest = integrity.hasher(remote.checksum)
+        digest = integrity.hasher(remote.expected)
         if digest is not None:
             digest.update(data)
-            integrity.compare(digest, remote.checksum, remote.path)
+            integrity.compare(digest, remote.expected, remote.path)
 
     def verify_and_place() -> LocalTarget | None:
         verify()
@@ -132,7 +131,7 @@ async def _write_through(
     report: Progress,
 ) -> None:
     """Write a file's bytes through to a device or FIFO as they come, and verify them then."""
-    checksum = integrity.Checksum(remote.checksum, remote.path)
+    checksum = integrity.Checksum(remote.expected, remote.path)
     writer = LocalWriter(target.path)
     try:
         async for pieces in _batches(first, chunks):

@@ -9,7 +9,8 @@
         ├── AlreadyExistsError           FileExistsError
         │   └── ConflictError                                   409
         ├── InvalidRequestError          ValueError             400, 422
-        │   └── InvalidPathError
+        │   ├── InvalidPathError
+        │   └── MissingContentError
         ├── RangeNotSatisfiableError     ValueError             416
         ├── TooLargeError                                       413   EFBIG
         ├── StorageFullError                                    507   ENOSPC
@@ -128,6 +129,18 @@ class InvalidRequestError(SynapseError, ValueError):
     """The service refused what was asked for (400, 422)."""
 
     default_errno = errno.EINVAL
+
+
+class MissingContentError(InvalidRequestError):
+    """The service no longer has the content of files that were to be bound by its checksum.
+
+    Attributes
+    ----------
+    locations
+        Where those files were to appear.
+    """
+
+    locations: frozenset[Any] = frozenset()
 
 
 class InvalidPathError(InvalidRequestError):

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from synapsefs.errors import ChecksumError, InvalidRequestError
 
@@ -37,13 +37,56 @@ class PartDigests:
     md5: str
 
 
-def hasher(checksum: str | None) -> Any:
+class PartsHash:
+    """A hash object for bytes in order that gives what :class:`PartDigests` holds.
+
+    Parameters
+    ----------
+    part_size
+        Bytes of each part but the last.
+    """
+
+    name = "MD5 of the parts' MD5s"
+
+    def __init__(self, part_size: int) -> None:
+        self._part_size = self._left = part_size
+        self._whole = hashlib.md5(usedforsecurity=False)
+        self._part = hashlib.md5(usedforsecurity=False)
+
+    def update(self, data: bytes | memoryview) -> None:
+        """Take the next bytes."""
+        view = memoryview(data)
+        while view:
+            if not self._left:
+                self._whole.update(self._part.digest())
+                self._part, self._left = hashlib.md5(usedforsecurity=False), self._part_size
+            piece, view = view[: self._left], view[self._left :]
+            self._part.update(piece)
+            self._left -= len(piece)
+
+    def hexdigest(self) -> str:
+        """Give the hexadecimal digest."""
+        whole = self._whole.copy()
+        whole.update(self._part.digest())
+        return whole.hexdigest()
+
+    def copy(self) -> Self:
+        """Give another one that goes on from here."""
+        other = type(self)(self._part_size)
+        other._whole, other._part = self._whole.copy(), self._part.copy()  # noqa: SLF001
+        other._left = self._left  # noqa: SLF001
+        return other
+
+
+def hasher(checksum: str | PartDigests | None) -> Any:
     """Make the hash object that a hexadecimal checksum asks for, by its length; None for none."""
+    if isinstance(checksum, PartDigests):
+        return PartsHash(checksum.part_size)
     algorithm = ALGORITHMS.get(len(checksum or ""))
     return hashlib.new(algorithm, usedforsecurity=False) if algorithm else None
 
 
-def compare(digest: Any, checksum: str | None, path: str) -> None:
+def compare(digest: Any, checksum: str | PartDigests | None, path: str) -> None:
     """Compare a finished hash object with the checksum it was made for.
 
     Raises
@@ -51,6 +94,8 @@ def compare(digest: Any, checksum: str | None, path: str) -> None:
     ChecksumError
         Naming the path and both checksums.
     """
+    if isinstance(checksum, PartDigests):
+        checksum = checksum.md5
     if digest is not None and checksum and digest.hexdigest() != checksum.lower():
         raise ChecksumError(
             f"the bytes have {digest.name} {digest.hexdigest()}, the service says {checksum}", path
@@ -85,7 +130,7 @@ class Checksum:
         Path that an error names.
     """
 
-    def __init__(self, checksum: str | None, path: str) -> None:
+    def __init__(self, checksum: str | PartDigests | None, path: str) -> None:
         self._digest = hasher(checksum)
         self._checksum = checksum
         self._path = path
@@ -149,7 +194,7 @@ class SequentialCheck:
         Whether all bytes have come, in order.
     """
 
-    def __init__(self, checksum: str | None, size: int, path: str) -> None:
+    def __init__(self, checksum: str | PartDigests | None, size: int, path: str) -> None:
         self.ended = False
         self._sum = Checksum(checksum, path)
         self._size = size

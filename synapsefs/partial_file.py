@@ -10,11 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
+from synapsefs.checkpoint import HOPELESS, Checkpoint, TransferKey, checkpoints, partial_path
 from synapsefs.integrity import BATCH, FileDigest, PartsDigest
-from synapsefs.journal import Checkpoint, journals, partial_path
 from synapsefs.local.files import LocalTarget, temporary_beside, write_at
 from synapsefs.remote_object import RemoteObject
-from synapsefs.resume import HOPELESS, TransferKey
 
 logger = logging.getLogger("synapsefs")
 
@@ -22,7 +21,7 @@ logger = logging.getLogger("synapsefs")
 class PartialFile:
     """A local file that arrives under a temporary name, and is put in place when it is whole.
 
-    Of a file longer than one part, journalled, what has arrived without a gap is kept when
+    Of a file longer than one part, remembered, what has arrived without a gap is kept when
     fetching it fails, and fetching continues there. Methods block.
 
     Parameters
@@ -32,7 +31,7 @@ class PartialFile:
     target
         Where it shall be.
     part_size
-        Bytes after which the journal is written anew, at the latest.
+        Bytes after which the checkpoint is written anew, at the latest.
     key
         Names the transfer; None to remember nothing.
 
@@ -49,10 +48,10 @@ class PartialFile:
         self._remote = remote
         self._target = target
         self._part_size = part_size
-        self._key = key.fetching(target.path) if key is not None else None
+        self._key = key.download(target.path) if key is not None else None
         self._descriptor = -1
         self._path = ""
-        self._journal: Checkpoint | None = None
+        self._checkpoint: Checkpoint | None = None
         self._noted = 0
         self._digest: FileDigest | None = None
 
@@ -65,14 +64,14 @@ class PartialFile:
             When nothing can be written beside the target.
         """
         if self._key is not None and is_resumable(self._remote, self._part_size):
-            self._journal = journals().claim(self._key)
+            self._checkpoint = checkpoints().claim(self._key)
         self._digest = self._new_digest()
-        if self._journal is not None and not anew and self._reopened(self._journal):
+        if self._checkpoint is not None and not anew and self._reopened(self._checkpoint):
             return
         self._path = temporary_beside(self._target.path)
         self._descriptor = self._target.create(self._path)
-        if self._journal is not None:
-            kept = partial_path(self._target.path, self._journal.name)
+        if self._checkpoint is not None:
+            kept = partial_path(self._target.path, self._checkpoint.name)
             os.replace(self._path, kept)
             self._path = kept
 
@@ -92,9 +91,9 @@ class PartialFile:
 
     def _hash(self, work: Callable[[], None]) -> None:
         work()
-        digest, journal = self._digest, self._journal
-        if digest and journal and digest.hashed - self._noted >= self._part_size // 2:
-            self._note(journal, digest)
+        digest, checkpoint = self._digest, self._checkpoint
+        if digest and checkpoint and digest.hashed - self._noted >= self._part_size // 2:
+            self._note(checkpoint, digest)
 
     def settle(self) -> None:
         """Verify the whole and put it in place.
@@ -108,46 +107,46 @@ class PartialFile:
             self._digest.compare(self._remote.path)
         self._close()
         self._target.replace(self._path)
-        if self._journal is not None:
-            self._journal.drop()
+        if self._checkpoint is not None:
+            self._checkpoint.discard()
 
     def fail(self, error: BaseException, arrived: int) -> None:
         """Leave what has arrived without a gap to a later process; remove what is of no use."""
-        journal, digest = self._journal, self._digest
-        if journal is not None and digest is not None and not isinstance(error, HOPELESS):
+        checkpoint, digest = self._checkpoint, self._digest
+        if checkpoint is not None and digest is not None and not isinstance(error, HOPELESS):
             with contextlib.suppress(OSError, ValueError):
                 digest.catch_up(self._descriptor, arrived)
-                self._note(journal, digest)
+                self._note(checkpoint, digest)
             if digest.hashed:
                 self._close()
-                journal.release()
+                checkpoint.keep()
                 return
         self._close()
         if self._path:
             with contextlib.suppress(OSError):
                 os.unlink(self._path)
-        if journal is not None:
-            journal.drop()
+        if checkpoint is not None:
+            checkpoint.discard()
 
     def _new_digest(self) -> FileDigest | None:
         remote = self._remote
         if remote.parts is not None:
             return PartsDigest(remote.parts)
         step = max(min(BATCH, self._part_size // 2), 1)
-        return FileDigest(remote.checksum, step) if remote.checksum or self._journal else None
+        return FileDigest(remote.checksum, step) if remote.checksum or self._checkpoint else None
 
-    def _note(self, journal: Checkpoint, digest: FileDigest) -> None:
+    def _note(self, checkpoint: Checkpoint, digest: FileDigest) -> None:
         offset, value = digest.state()
         self._noted = offset
-        journal.note({**_version(self._remote), "offset": offset, "digest": value})
+        checkpoint.save(**_version(self._remote), offset=offset, digest=value)
 
-    def _reopened(self, journal: Checkpoint) -> bool:
-        """Take up what an earlier process fetched, if the journal and the file itself agree."""
-        if not journal.noted:
+    def _reopened(self, checkpoint: Checkpoint) -> bool:
+        """Take up what an earlier process fetched, if the checkpoint and the file itself agree."""
+        if not checkpoint.saved:
             return False
-        path = partial_path(self._target.path, journal.name)
+        path = partial_path(self._target.path, checkpoint.name)
         try:
-            self._reopen(journal.noted, path)
+            self._reopen(checkpoint.saved, path)
         except (OSError, ValueError, TypeError, KeyError) as error:
             logger.info("%s: starting over: %s", self._target.path, error)
             self._close()
@@ -162,7 +161,7 @@ class PartialFile:
             raise ValueError("the remote file changed since it was fetched in part")
         offset, size, digest = int(noted["offset"]), int(noted["size"]), self._digest
         if digest is None or not 0 <= offset <= size:
-            raise ValueError("the journal makes no sense")
+            raise ValueError("the checkpoint makes no sense")
         self._descriptor = _open_private(path)
         digest.catch_up(self._descriptor, offset)
         if digest.state() != (offset, noted.get("digest")):

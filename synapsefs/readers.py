@@ -55,7 +55,7 @@ class SynapseReader(AbstractBufferedFile):
         self._remote = remote
         self._asked_for = version
         self._details = {**entry.info(), "size": remote.size}
-        self._check = SequentialCheck(remote.checksum, remote.size or 0, entry.location.path)
+        self._check = SequentialCheck(remote.expected, remote.size or 0, entry.location.path)
         self._hashing: concurrent.futures.Future[None] | None = None
         super().__init__(
             fs,
@@ -157,7 +157,7 @@ class AsyncReader(AbstractAsyncStreamedFile):
 
     def __init__(self, fs: Home, entry: Entry, remote: RemoteObject) -> None:
         self._remote = remote
-        self._check = SequentialCheck(remote.checksum, remote.size or 0, entry.location.path)
+        self._check = SequentialCheck(remote.expected, remote.size or 0, entry.location.path)
         self._details = {**entry.info(), "size": remote.size}
         super().__init__(fs, entry.location.path, "rb", cache_type="none", size=remote.size)
 

@@ -106,6 +106,11 @@ class RemoteObject:
     ranged: bool = False
     head: bytes = b""
 
+    @property
+    def expected(self) -> str | PartDigests | None:
+        """What the whole is compared with."""
+        return self.parts or self.checksum
+
     async def chunks(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
         """Give the bytes from ``start`` up to ``end`` (exclusive; None for the file's end).
 
@@ -168,7 +173,7 @@ class RemoteObject:
         return await self.read_range(span.start or 0, span.end or 0)
 
     async def _read_whole(self) -> bytes:
-        checksum = Checksum(self.checksum, self.path)
+        checksum = Checksum(self.expected, self.path)
         buffer: io.BytesIO | None = None
         data = b""
         async with aclosing(self.chunks()) as chunks:
@@ -222,7 +227,7 @@ class RemoteObject:
 
         The last comes after the checksum was compared.
         """
-        checksum = Checksum(self.checksum, self.path)
+        checksum = Checksum(self.expected, self.path)
         part = bytearray()
         async with aclosing(self.chunks()) as chunks:
             async for chunk in chunks:

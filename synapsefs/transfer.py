@@ -4,30 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from stat import S_ISREG
-from typing import IO, Any
+from typing import IO
 
 from synapsefs import concurrency, sync
+from synapsefs.checkpoint import TransferKey, UploadCheckpoint
 from synapsefs.download import Progress
 from synapsefs.local.files import look, require_unchanged
 from synapsefs.local.streams import LocalReader
-from synapsefs.location import Location
 from synapsefs.remote_object import RemoteObject
-from synapsefs.resume import TransferKey, UploadCheckpoint
-from synapsefs.services.base import Service, Source, Staged, Upload
+from synapsefs.services.base import NewFile, Service, Source, Staged, Upload
 
 
 async def stage_file(
-    service: Service,
-    path: str,
-    location: Location,
-    *,
-    exclusive: bool,
-    progress: Progress,
-    options: Mapping[str, Any],
-    keeping: TransferKey | None = None,
+    service: Service, file: NewFile, progress: Progress, keeping: TransferKey | None = None
 ) -> Staged:
     """Send a local file; it is not visible before it is published.
 
@@ -45,27 +37,26 @@ async def stage_file(
     OSError
         When it cannot be read.
     """
+    path = str(file.source)
     before, data = await asyncio.to_thread(look, path)
     if data is not None:
-        staged = await stage_bytes(service, data, location, exclusive=exclusive, options=options)
+        staged = await stage_bytes(service, file, data)
         progress(len(data))
         return staged
     if not S_ISREG(before.st_mode):
-        upload = await service.upload(location, size=None, exclusive=exclusive, options=options)
-        return await _stage_stream(upload, path, progress)
+        return await _stage_stream(await service.start_upload(file), path, progress)
+    file = replace(file, size=before.st_size)
     counted = _Counted(progress)
     memory = UploadCheckpoint(keeping, before, path)
     while True:
-        upload = await service.upload(
-            location, size=before.st_size, exclusive=exclusive, options=options
-        )
+        upload = await service.start_upload(file)
         try:
             if before.st_size > upload.part_size:
                 await sync.in_thread(memory.claim)
             source = Source(path, before.st_size, counted, memory)
             staged = await _send_file(upload, source)
             await asyncio.to_thread(require_unchanged, before, path)
-            staged.journal = memory.journal
+            staged.journal = memory.checkpoint
             return staged
         except BaseException as error:
             anew = memory.should_restart(error)
@@ -150,17 +141,10 @@ class _Counted:
         self(-self._total)
 
 
-async def stage_bytes(
-    service: Service,
-    value: bytes | memoryview,
-    location: Location,
-    *,
-    exclusive: bool,
-    options: Mapping[str, Any],
-) -> Staged:
+async def stage_bytes(service: Service, file: NewFile, value: bytes | memoryview) -> Staged:
     """Send bytes from memory; they are not visible before they are published."""
     view = memoryview(value).cast("B")
-    upload = await service.upload(location, size=len(view), exclusive=exclusive, options=options)
+    upload = await service.start_upload(replace(file, size=len(view)))
     try:
         for start in range(0, max(len(view), 1), upload.part_size):
             part = view[start : start + upload.part_size]
@@ -171,12 +155,10 @@ async def stage_bytes(
         raise
 
 
-async def copy_bytes(
-    remote: RemoteObject, service: Service, target: Location, options: Mapping[str, Any]
-) -> Staged:
+async def copy_bytes(remote: RemoteObject, service: Service, file: NewFile) -> Staged:
     """Send a file's bytes on to another place, verified on the way, with bounded memory."""
     size = await remote.learn_size()
-    upload = await service.upload(target, size=size, exclusive=False, options=options)
+    upload = await service.start_upload(replace(file, size=size))
     try:
         async with (
             concurrency.shared().buffered.hold(min(2 * upload.part_size, size)),

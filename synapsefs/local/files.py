@@ -11,7 +11,7 @@ import stat
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import IO, ClassVar
 
 from synapsefs.errors import FolderError, InvalidRequestError, UnsupportedError
 
@@ -48,6 +48,11 @@ def look(path: str) -> tuple[os.stat_result, bytes | None]:
         if len(data) != found.st_size or not _same(found, os.fstat(file.fileno())):
             raise InvalidRequestError(CHANGED, path)
     return found, data
+
+
+def open_binary(path: str) -> IO[bytes]:
+    """Open a file to read its bytes."""
+    return open(path, "rb")
 
 
 def local_size(path: str) -> int | None:

@@ -207,8 +207,15 @@ class DatasetsClient:
         route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/initiate"
         return parsed(_INITIATED, await self._call("POST", route, about, body), about)
 
-    async def complete(self, identifier: str, done: requests.UploadComplete, about: str) -> None:
-        """Put the parts together; doing it again gives the same."""
+    async def complete(
+        self, identifier: str, upload: str, parts: Sequence[tuple[str, str]], about: str
+    ) -> None:
+        """Put the parts together, by ETag and base64 MD5; doing it again gives the same."""
+        numbered = [
+            requests.PartDone(part_number=number, etag=etag, checksum=checksum)
+            for number, (etag, checksum) in enumerate(parts, 1)
+        ]
+        done = requests.UploadComplete(upload_id=upload, parts=numbered)
         route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/complete"
         await self._call("POST", route, about, done)
 
