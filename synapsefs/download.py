@@ -35,9 +35,6 @@ RANGE = 8 * 2**20
 RANGE_MEMORY = 4 * 2**20
 """Bytes that a range on its way may hold in memory."""
 
-MAX_LAG = 16 * 2**20
-"""Bytes that may arrive before those are hashed that came first."""
-
 WINDOW = 0.2
 """Seconds over which the rate is measured."""
 
@@ -310,12 +307,12 @@ class _Ranges:
             held -= min(excess, len(last))
             if excess < len(last):
                 pieces.append(last[: len(last) - excess])
+        while self._hashing and self._file.is_ahead(self.arrived + held):
+            await asyncio.wait(self._hashing, return_when=asyncio.FIRST_COMPLETED)
         await sync.in_thread(self._file.write, pieces, span.position)
         span.position += held
         self._report(held)
         self._hash()
-        while self._hashing and self.arrived - (self._file.hashed or 0) > MAX_LAG:
-            await asyncio.wait(self._hashing, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
 
     @property

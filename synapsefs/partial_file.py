@@ -11,11 +11,14 @@ from functools import partial
 from typing import Any
 
 from synapsefs.checkpoint import HOPELESS, Checkpoint, TransferKey, checkpoints, partial_path
-from synapsefs.integrity import BATCH, FileDigest, PartsDigest
+from synapsefs.integrity import BATCH, FileDigest
 from synapsefs.local.files import LocalTarget, temporary_beside, write_at
 from synapsefs.remote_object import RemoteObject
 
 logger = logging.getLogger("synapsefs")
+
+MAX_AHEAD = 64 * 2**20
+"""Bytes that may arrive before those are hashed that came first."""
 
 
 class PartialFile:
@@ -79,10 +82,13 @@ class PartialFile:
         """Write bytes where they belong."""
         write_at(self._descriptor, pieces, position)
 
-    @property
-    def hashed(self) -> int | None:
-        """Bytes that were hashed; None where nothing is."""
-        return None if self._digest is None else self._digest.hashed
+    def is_ahead(self, arrived: int) -> bool:
+        """Say whether so many bytes are too many for those that were hashed.
+
+        What has arrived when a process is killed is one part more than was noted, at most.
+        """
+        most = MAX_AHEAD if self._checkpoint is None else min(MAX_AHEAD, self._part_size * 5 // 8)
+        return self._digest is not None and arrived - self._digest.hashed > most
 
     def next_hash(self, arrived: int, size: int) -> Callable[[], None] | None:
         """Give work for a thread: to hash what has arrived, and to note how far that reaches."""
@@ -92,7 +98,7 @@ class PartialFile:
     def _hash(self, work: Callable[[], None]) -> None:
         work()
         digest, checkpoint = self._digest, self._checkpoint
-        if digest and checkpoint and digest.hashed - self._noted >= self._part_size // 2:
+        if digest and checkpoint and digest.hashed - self._noted >= self._part_size // 8:
             self._note(checkpoint, digest)
 
     def settle(self) -> None:
@@ -130,10 +136,9 @@ class PartialFile:
 
     def _new_digest(self) -> FileDigest | None:
         remote = self._remote
-        if remote.parts is not None:
-            return PartsDigest(remote.parts)
-        step = max(min(BATCH, self._part_size // 2), 1)
-        return FileDigest(remote.checksum, step) if remote.checksum or self._checkpoint else None
+        if not (remote.checksum or remote.parts or self._checkpoint):
+            return None
+        return FileDigest(remote.checksum, remote.parts, min(BATCH, self._part_size // 16 + 1))
 
     def _note(self, checkpoint: Checkpoint, digest: FileDigest) -> None:
         offset, value = digest.state()
