@@ -19,7 +19,7 @@ MAX_METHODS = 25
 NOTEWORTHY_STATEMENTS = 6
 
 LAYERS = [
-    {"_version", "errors"},
+    {"_version", "errors", "metadata"},
     {"local", "options"},
     {
         "location",
@@ -36,6 +36,8 @@ LAYERS = [
     {"remote_object"},
     {"partial"},
     {"services.base", "services.paths", "services.shared", "services.tree", "services.wireio"},
+    {"services.catalog"},
+    {"services.index_cache"},
     {"services.resolver"},
     {"services.collections", "services.datasets"},
     {"transfer"},

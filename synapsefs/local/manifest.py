@@ -18,12 +18,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from synapsefs.errors import InvalidRequestError, NotFoundError, TooLargeError, enumerated
 from synapsefs.local.walk import LocalItem
+from synapsefs.metadata import metadata_problem
 
 LONGEST = 16 * 2**20
 """Bytes."""
@@ -137,9 +138,8 @@ class _Reading:
         description, metadata = value.get(DESCRIPTION), value.get(METADATA)
         if description is not None and not isinstance(description, str):
             self._wrong(parts, "has a description that is no text")
-        if metadata is not None:
-            for rule in _wrong_metadata(metadata):
-                self._wrong(parts, rule)
+        if metadata is not None and (problem := metadata_problem(metadata)):
+            self._wrong(parts, f"has metadata that {problem}")
         given = {DESCRIPTION: description, METADATA: metadata}
         self.said[parts] = {name: held for name, held in given.items() if held is not None}
 
@@ -166,16 +166,6 @@ class _Reading:
 
     def _wrong(self, parts: tuple[str, ...], rule: str) -> None:
         self.problems.append(f"{'/'.join(parts) or 'the folder'} {rule}")
-
-
-def _wrong_metadata(metadata: Any) -> Iterator[str]:
-    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
-        yield "has metadata that is no object"
-        return
-    try:
-        json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        yield f"has metadata that is not JSON: {error}"
 
 
 def told(

@@ -180,12 +180,10 @@ def _group_problems(groups: Sequence[str] | None) -> Iterator[str]:
 
 
 def _metadata_problems(meta: Any, collection: Collection) -> Iterable[str]:
-    if not isinstance(meta, Mapping):
-        return ["meta is a mapping"]
-    found = list(settable_problems(meta))
-    if not found and collection.rule is not None:
-        found = collection.rule.problems(meta)
-    return found
+    problems = settable_problems(meta)
+    if not problems and collection.rule is not None:
+        problems = collection.rule.problems(meta)
+    return problems
 
 
 def _place_problems(place: Location, collection: Collection) -> Iterator[str]:

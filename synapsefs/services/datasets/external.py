@@ -137,7 +137,7 @@ class ExternalSources:
             return (await self._api.create_entry(entry, path, replay=False)).data_storage.id
 
         async def look() -> str | None:
-            there = (await self._indexes.get(dataset, refresh=True)).at(location.inner)
+            there = (await self._indexes.latest(dataset)).at(location.inner)
             record = there.record if isinstance(there, DirectoryNode) else there
             return record.identifier if record else None
 

@@ -59,7 +59,7 @@ class Folders:
         """
 
         async def read(dataset: Dataset) -> tuple[Dataset, DatasetIndex]:
-            return dataset, await self._indexes.get(dataset, since=since)
+            return dataset, await self._indexes.get(dataset, newer_than=since)
 
         return await self.in_dataset(location, read)
 
@@ -72,7 +72,7 @@ class Folders:
         try:
             return await work(dataset)
         except NotFoundError as error:
-            if error.status != 404 or not await self._registry.replaced(dataset, location):
+            if error.status != 404 or not await self._registry.is_replaced(dataset, location):
                 raise
         return await work(await self._registry.find(location))
 
@@ -144,9 +144,9 @@ class Folders:
     ) -> str | None:
         began = time.monotonic()
         async with self._making.get(dataset.identifier):
-            index = await self._indexes.get(dataset, since=since)
+            index = await self._indexes.get(dataset, newer_than=since)
             if since is None and index.at(segments) is None and index.read_at < began:
-                index = await self._indexes.get(dataset, since=began)
+                index = await self._indexes.get(dataset, newer_than=began)
             parent: str | None = None
             for depth in range(1, len(segments) + 1):
                 place = segments[:depth]
@@ -191,7 +191,7 @@ class Folders:
             return made.identifier
 
         async def look() -> str | None:
-            index = await self._indexes.get(dataset, refresh=True)
+            index = await self._indexes.latest(dataset)
             return await self._at(index, segments, about)
 
         return await self._api.once(create, look)

@@ -176,7 +176,7 @@ class EntryPublisher:
         self, dataset: Dataset, staged: Staged, parent: str | None, since: float
     ) -> _Published:
         location = staged.location
-        index = await self._indexes.get(dataset, since=since)
+        index = await self._indexes.get(dataset, newer_than=since)
         found = index.at(location.inner)
         while isinstance(found, StoredEntry):
             if staged.exclusive:
@@ -233,7 +233,7 @@ class EntryPublisher:
         self, dataset: Dataset, known: set[str], staged: Staged, text: str
     ) -> StoredEntry | None:
         """Look whether an entry exists although the answer to its creation was lost."""
-        found = (await self._indexes.get(dataset, refresh=True)).at(staged.location.inner)
+        found = (await self._indexes.latest(dataset)).at(staged.location.inner)
         if not isinstance(found, StoredEntry) or found.identifier in known:
             return None
         fresh = await self._indexes.look(found, staged.location.path)
@@ -360,7 +360,7 @@ class EntryPublisher:
         """
         about = items[0].staged.location.path
         try:
-            index = await self._indexes.get(items[0].dataset, since=since)
+            index = await self._indexes.get(items[0].dataset, newer_than=since)
             lost = [item for item in items if _lost_its_folder(index, item)]
             work = (self._keep_newest(index, item) for item in items if item not in lost)
             await concurrency.gather(work, self._at_a_time)
