@@ -36,12 +36,7 @@ Said = dict[str, Any]
 
 
 def read_manifest(filename: str, folder: str) -> tuple[str, Any]:
-    """Read a manifest, which is in the folder that it describes or in the working directory.
-
-    Returns
-    -------
-    tuple
-        The manifest's own path, and what it holds.
+    """Give the path and the content of a manifest, from its tree or the working directory.
 
     Raises
     ------
@@ -171,23 +166,16 @@ class _Reading:
 def told(
     manifest: Any, names: Sequence[str], items: Sequence[LocalItem], path: str
 ) -> dict[tuple[str, ...], Said]:
-    """Find out what a manifest says of each file and folder of a tree.
+    """Give what a manifest holds for each file and directory, by names from the root down.
 
     Parameters
     ----------
-    manifest
-        As :func:`read_manifest` gave it.
+    manifest, path
+        As :func:`read_manifest` gave them.
     names
-        Names under which the tree's folder may stand in it.
+        Names under which the tree's directory may stand in it.
     items
         The tree, its root first.
-    path
-        The manifest's own, for errors.
-
-    Returns
-    -------
-    dict
-        By names from the tree's root down.
 
     Raises
     ------
