@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.parquet import filters_to_expression
+
 from synapsefs.errors import ChangedError, InvalidRequestError
 from synapsefs.location import PROTOCOL
 from synapsefs.services.collections.catalog import Collection
@@ -137,18 +141,7 @@ class UnitListing:
 
 
 class UnitTable:
-    """Turns a listing into record batches.
-
-    Parameters
-    ----------
-    listing
-        The whole listing.
-    group_names
-        Names of groups by id.
-    columns
-        Which columns to give, in this order; all of them when None.
-    filters
-        An Arrow expression over the columns, or the tuples that pyarrow and pandas take.
+    """Turns a whole listing, and the names of groups by id, into record batches.
 
     Raises
     ------
@@ -186,8 +179,6 @@ class UnitTable:
         self._filter = _expression(filters)
 
     def _whole_schema(self) -> Any:
-        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
-
         types = {
             "id": pa.int64(),
             "key": pa.string(),
@@ -201,8 +192,6 @@ class UnitTable:
 
     def batches(self) -> Iterator[Any]:
         """Give record batches, at least one, all of one schema."""
-        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
-
         empty = True
         for rows in self._listing.rows():
             for batch in self._chosen(rows):
@@ -213,8 +202,6 @@ class UnitTable:
             yield pa.RecordBatch.from_pylist([], schema=chosen)
 
     def _chosen(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
-        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
-
         arrays = [
             pa.array([self._value(row, name) for row in rows], self._schema.field(name).type)
             for name in self._schema.names
@@ -255,9 +242,6 @@ def _path_column(specification: str) -> str:
 def _expression(filters: Any) -> Any:
     if filters is None:
         return None
-    import pyarrow.compute as pc  # noqa: PLC0415 - heavy, and only here
-    from pyarrow.parquet import filters_to_expression  # noqa: PLC0415 - as above
-
     return filters if isinstance(filters, pc.Expression) else filters_to_expression(filters)
 
 
