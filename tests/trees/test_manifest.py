@@ -17,7 +17,7 @@ from synapsefs.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from synapsefs.local.manifest import read_manifest, told
+from synapsefs.local.manifest import attributes_in, read_manifest
 from synapsefs.local.walk import local_tree
 from tests.trees.test_ignoring import make
 
@@ -65,7 +65,7 @@ def dataset() -> str:
 def said(tree: Path, text: str, name: str = "manifest.json") -> dict[str, Any]:
     (tree.parent / name).write_text(text, "utf-8")
     path, held = read_manifest(str(tree.parent / name), str(tree))
-    found = told(held, ["tree"], local_tree(str(tree)), path)
+    found = attributes_in(held, ["tree"], local_tree(str(tree)), path)
     return {"/".join(parts): about for parts, about in found.items()}
 
 
