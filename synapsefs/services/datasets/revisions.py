@@ -10,7 +10,7 @@ from synapsefs.services.base import Entry, aware
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.index_cache import Indexes
-from synapsefs.services.datasets.metadata import is_size, marks_in, unmarked
+from synapsefs.services.datasets.metadata import checksum_of, claim, is_size, unmarked
 from synapsefs.services.datasets.sources import told_by
 from synapsefs.wire.datasets import answers, constants
 
@@ -74,8 +74,8 @@ def _file_record(entry: Entry) -> StoredEntry:
 def _info(path: str, revision: answers.Revision, *, is_current: bool) -> dict[str, Any]:
     content, config = revision.snapshot.content, revision.snapshot.storage_location
     metadata = {**(revision.snapshot.metadata or {}), **(told_by(config) if config else {})}
-    marks = marks_in(metadata)
-    own = marks.get("revision") == revision.id or revision.version == 0
+    note = claim(metadata, version=revision.version, revision=revision.id)
+    checksum = checksum_of(note.size, note.md5, note.parts) if content is None else None
     size: Any = metadata.get("size") if content is None else len(content.encode())
     return {
         "name": path,
@@ -88,6 +88,6 @@ def _info(path: str, revision: answers.Revision, *, is_current: bool) -> dict[st
         "created": aware(revision.created_at),
         "published": aware(revision.published_at),
         "created_by": revision.created_by,
-        "checksum": marks.get("md5") if own and content is None else None,
+        "checksum": checksum,
         "metadata": unmarked(metadata, stored=content is None),
     }
