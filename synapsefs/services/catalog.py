@@ -59,6 +59,11 @@ class Container(Generic[K]):
         return escape(self.name, self.root) or f"@{escape(str(self.identifier))}"
 
     @property
+    def key(self) -> tuple[str, K]:
+        """What tells it from all others, whatever it is called."""
+        return self.kind, self.identifier
+
+    @property
     def location(self) -> Location:
         """Its canonical path."""
         return Location((self.root.value, self.segment))
@@ -80,7 +85,7 @@ class Container(Generic[K]):
             created=self.created,
             record=self,
             details=self.details,
-            identity=(self.kind, self.identifier),
+            identity=self.key,
             is_container=True,
         )
 
