@@ -129,10 +129,13 @@ class Plans(Core):
         """Compare a local file with a remote one: by size, then by content."""
         if info["type"] != "file" or info["size"] != size:
             return False
-        digest = integrity.hasher(info.get("checksum"))
+        checksum, _, in_parts = str(info.get("checksum") or "").partition("-")
+        digest = integrity.hasher(checksum)
+        if in_parts:
+            digest = integrity.PartsHash(info["part_size"])
         if digest is not None:
             own = await asyncio.to_thread(file_checksum, path, digest)
-            return own == str(info["checksum"]).lower()
+            return bool(own == checksum.lower())
         if size > SMALL:
             return False
         remote = await self._cat_file(info["name"])

@@ -18,8 +18,9 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
+from synapsefs.http import Transport
 from synapsefs.location import Location, Root, id_of, unescape
-from synapsefs.remote_object import Content
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
 from synapsefs.services.collections.bulk import BulkUploader
@@ -36,14 +37,13 @@ from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
 from synapsefs.services.collections.paths import require_free, specification_of
 from synapsefs.services.collections.presigned import PresignedUploader
-from synapsefs.services.collections.publish import UnitPublisher
+from synapsefs.services.collections.publish import Groups, UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.unit import UnitFile, record_of
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
 from synapsefs.services.shared import Expiry, SharedChanges
-from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
 
@@ -105,7 +105,7 @@ class CollectionsService:
             for entry in entries
         ]
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open a data file: its URL comes from the unit, and again from it when refused."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -116,7 +116,8 @@ class CollectionsService:
                 file.url = await self._fresh_url(file, entry.location.path)
             return file.url
 
-        return Content(
+        return RemoteObject(
+            http=self._transport,
             path=entry.location.path,
             version=version_of(file),
             size=self._sizes.of(file),
@@ -152,15 +153,8 @@ class CollectionsService:
 
     async def start_upload(self, file: NewFile) -> CollectionUpload:
         """Begin to write a data file."""
-        return CollectionUpload(
-            self.api,
-            file.location,
-            part_size=self._transport.options.block_size,
-            size=file.size if file.size >= 0 else None,
-            exclusive=file.exclusive,
-            wish=_wish(file.options),
-            presigned=self._presigned,
-        )
+        size = self._transport.options.block_size
+        return CollectionUpload(self.api, self._presigned, file, size, _wish(file.options))
 
     async def upload_many(
         self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
@@ -215,9 +209,9 @@ class CollectionsService:
 
     async def _check_absent(self, locations: Sequence[Location]) -> None:
         """Refuse files that may replace nothing where something is."""
-        for collection, group in await self._publisher.by_collection(locations):
+        for collection, files in await self._publisher.by_collection(map(PlannedFile, locations)):
             index = await self._indexes.latest(collection)
-            for location in group:
+            for location in [file.location for file in files]:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
 
@@ -226,13 +220,14 @@ class CollectionsService:
         began = time.monotonic()
         pairs = [(source, target) for source, target in pairs if source.location != target]
         now: dict[Location, Entry] = {}
-        sources = list({source.location: None for source, _ in pairs if _is_own(source)})
+        sources = {source.location: source for source, _ in pairs if _is_own(source)}
 
-        async def look(groups: Sequence[tuple[Collection, list[Location]]]) -> None:
-            for collection, places in groups:
+        async def look(groups: Groups[Entry]) -> None:
+            for collection, entries in groups:
+                places = [entry.location for entry in entries]
                 now.update(await self._listing.current(collection, places, began))
 
-        await self._publisher.in_collections(sources, look)
+        await self._publisher.in_collections(list(sources.values()), look)
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
         asked = {target: copy.options for target, copy in copies.items()}
@@ -250,10 +245,10 @@ class CollectionsService:
     async def _copies(self, pairs: Sequence[tuple[Entry, Location]]) -> dict[Location, StagedFile]:
         """Give files of this service again, with their units' metadata and groups."""
         own = [pair for pair in pairs if _is_own(pair[0])]
-        units = {source.location: source.record.unit for source, _ in own}
         groups: dict[int, tuple[str, ...]] = {}
-        for collection, places in await self._publisher.by_collection(list(units)):
-            groups |= await own_groups(self.api, collection, [units[place] for place in places])
+        for collection, entries in await self._publisher.by_collection([one for one, _ in own]):
+            units = [entry.record.unit for entry in entries]
+            groups |= await own_groups(self.api, collection, units)
         return {target: _copy_of(source.record, groups) for source, target in own}
 
     async def with_details(self, entry: Entry) -> Entry:

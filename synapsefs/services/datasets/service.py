@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from synapsefs import concurrency
@@ -20,36 +21,35 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, unescape
-from synapsefs.remote_object import Content, object_size
+from synapsefs.http import Transport
+from synapsefs.location import Location, Root
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import (
     Entry,
     NewFile,
     Report,
     Staged,
-    measured_as,
     write_options,
 )
 from synapsefs.services.datasets.attributes import EntryAttributeStore
+from synapsefs.services.datasets.bulk import upload_many
 from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.external import ExternalSources
 from synapsefs.services.datasets.folders import Folders
-from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
-from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
-from synapsefs.services.datasets.pending import PendingEntries
+from synapsefs.services.datasets.paths import TOP, validate_name, validate_path
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
 from synapsefs.services.datasets.revisions import Revisions
 from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
-from synapsefs.services.datasets.upload import DatasetUpload
+from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
+from synapsefs.services.paths import require_distinct
 from synapsefs.services.shared import Expiry, SharedChanges
-from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
 ANY = float("-inf")
@@ -127,22 +127,22 @@ class DatasetsService:
     # --- reading ---------------------------------------------------------------------------
 
     async def with_sizes(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Fill in sizes, one look per entry where the dataset's list has none."""
+        """Fill in sizes and checksums, one look per entry where the dataset's list has none."""
         unknown = [e for e in entries if e.kind == "file" and e.size is None]
         work = (self._measure(entry) for entry in unknown)
-        sizes = await concurrency.gather(work, self._transport.options.max_concurrency)
-        known = dict(zip((entry.location for entry in unknown), sizes, strict=True))
-        return [measured_as(e, known.get(e.location, e.size)) for e in entries]
+        measured = await concurrency.gather(work, self._transport.options.max_concurrency)
+        known = {entry.location: entry for entry in measured}
+        return [known.get(entry.location, entry) for entry in entries]
 
-    async def _measure(self, entry: Entry) -> int | None:
+    async def _measure(self, entry: Entry) -> Entry:
         record: StoredEntry = entry.record
         if record.size is None and not record.looked:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
-            record.size = await object_size(self._transport, _content(entry, record, self))
-        return record.size
+            record.size = await _remote(self, self._transport, entry, record).learn_size()
+        return replace(entry, size=record.size, checksum=record.checksum, details=record.details())
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -153,7 +153,7 @@ class DatasetsService:
             entry, record = await self._fetched(entry)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
-        return _content(entry, record, self)
+        return _remote(self, self._transport, entry, record)
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
@@ -196,31 +196,27 @@ class DatasetsService:
         """
         attributes = {id(file.options): _attributes(file) for file in files}
         for file in files:
-            checked_place(file.location)
+            validate_path(file.location)
         locations = [file.location for file in files]
-        require_distinct(locations)
-        indexes: dict[str, DatasetIndex] = {}
-        replaced: list[Coroutine[Any, Any, None]] = []
+        require_distinct(locations, TOP)
+        began = time.monotonic()
+        try:
+            datasets = await self._folders.check(locations, ANY)
+        except (FolderError, NotAFolderError):
+            datasets = await self._folders.check(locations, began)
+        replaced: list[tuple[StoredEntry, Location, EntryAttributes]] = []
         for file in files:
             location = file.location
-            held = indexes.get(location.container)
-            if held is None:
-                _, held = await self._folders.index(location, ANY)
-                indexes[location.container] = held
-            try:
-                await self._folders.require_free(held, location)
-            except (FolderError, NotAFolderError):
-                _, now = await self._folders.index(location, time.monotonic())
-                await self._folders.require_free(now, location)
-            there = held.at(location.inner)
+            _, index = datasets[location.container]
+            there = index.at(location.inner)
             if there is not None and file.exclusive:
-                _, now = await self._folders.index(location, time.monotonic())
+                _, now = await self._folders.index(location, began)
                 if now.at(location.inner) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
             if isinstance(there, StoredEntry):
-                said = attributes[id(file.options)]
-                replaced.append(self._require_own(there, location, said))
-        await concurrency.gather(replaced, self._transport.options.max_concurrency)
+                replaced.append((there, location, attributes[id(file.options)]))
+        work = (self._require_own(*one) for one in replaced)
+        await concurrency.gather(work, self._transport.options.max_concurrency)
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
@@ -228,41 +224,44 @@ class DatasetsService:
 
     async def start_upload(self, file: NewFile) -> DatasetUpload:
         """Begin to write a file; every part is hashed before the first is sent."""
-        base = file.options.get("base_version")
-        return self._started(file.location, _attributes(file), exclusive=file.exclusive, base=base)
+        return self._started(file)
 
     async def upload_many(
         self,
-        files: Sequence[NewFile],  # noqa: ARG002
-        report: Report,  # noqa: ARG002
+        files: Sequence[NewFile],
+        report: Report,
         *,
-        deferred: bool = False,  # noqa: ARG002
+        deferred: bool = False,  # noqa: ARG002 - nothing relies on content that is there
     ) -> dict[Location, Staged]:
-        """Give nothing: the service has no route for many files."""
-        return {}
+        """Send small files, decided on one listing."""
+        if len(files) < 2:
+            return {}
+        for container in {file.location.container: file.location for file in files}.values():
+            await self._folders.index(container)
+        start = partial(self._started, since=ANY)
+        return await upload_many(files, start, report, self._transport.options.max_concurrency)
 
     def _started(
         self,
-        location: Location,
-        notes: EntryAttributes,
+        file: NewFile,
+        notes: EntryAttributes | None = None,
         *,
         new: bool = False,
-        exclusive: bool = False,
-        base: str | int | None = None,
+        since: float | None = None,
     ) -> DatasetUpload:
+        location = file.location
+        notes = _attributes(file) if notes is None else notes
         pending = PendingEntries(
-            self.api, self._folders, self._registry, self._indexes, location, notes, new=new
-        )
-        return DatasetUpload(
             self.api,
-            self._transport,
+            self._folders,
+            self._registry,
+            self._indexes,
             location,
-            part_size=self._transport.options.block_size,
-            exclusive=exclusive,
-            notes=notes,
-            base=base,
-            pending=pending,
+            notes,
+            new=new,
+            since=since,
         )
+        return DatasetUpload(self.api, self._transport, pending, file, notes)
 
     async def _require_own(
         self, entry: StoredEntry, location: Location, notes: EntryAttributes
@@ -337,7 +336,7 @@ class DatasetsService:
         """
         if not location.container:
             raise AlreadyExistsError("the root is always there", location.path)
-        checked_name(unescape(location.container), location.path)
+        validate_name(location.container, location.path)
         patient = exist_ok or bool(location.inner)
         try:
             await self._registry.find(location, patient=patient)
@@ -352,7 +351,7 @@ class DatasetsService:
             if not exist_ok:
                 raise AlreadyExistsError("the dataset is there already", location.path)
             return
-        checked_place(location)
+        validate_path(location)
         notes = EntryAttributes.of(write_options(options), location.path)
         try:
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
@@ -389,7 +388,7 @@ class DatasetsService:
             await self.resolve(location.parent)
 
         async def make(dataset: Dataset) -> None:
-            await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
+            await self._folders.ensure(dataset, location.inner, location.path, attributes=notes)
 
         await self._folders.in_dataset(location, make)
 
@@ -424,7 +423,9 @@ def _is_recent(record: StoredEntry) -> bool:
     return time.monotonic() - record.seen < RECENT_SECONDS
 
 
-def _content(entry: Entry, record: StoredEntry, service: DatasetsService) -> Content:
+def _remote(
+    service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
+) -> RemoteObject:
     about = entry.location.path
 
     async def locate(renew: bool) -> str:
@@ -438,13 +439,16 @@ def _content(entry: Entry, record: StoredEntry, service: DatasetsService) -> Con
         return record.url
 
     inline = record.text.encode() if record.text is not None and not record.url else None
-    return Content(
+    size = record.size if record.size_certain else None
+    return RemoteObject(
+        http=transport,
         path=about,
         version=record.version,
-        size=len(inline) if inline is not None else record.size if record.size_certain else None,
-        checksum=None if inline is not None else record.md5,
+        size=size if inline is None else len(inline),
+        checksum=record.md5 if inline is None else None,
         locate=locate,
         inline=inline,
+        parts=None if inline is not None else record.parts,
     )
 
 

@@ -12,6 +12,9 @@ CHECKSUM_BATCH = 1000
 UNIT_BATCH = 1000
 """Most units in one creation request."""
 
+PRESIGN_BATCH = 200
+"""Files per presign request that the service is used to; it accepts :data:`PRESIGN_BATCH_MAX`."""
+
 PRESIGN_BATCH_MAX = 1000
 """Most files in one presign or confirm request."""
 
