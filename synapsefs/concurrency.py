@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
-MAX_CONNECTIONS = 64
 MAX_BUFFERED = 256 * 2**20
 
 
@@ -71,18 +70,11 @@ class Limits:
 
     Attributes
     ----------
-    connections
-        Requests that wait for nothing but their own answer.
-    readings
-        Objects that are being read. What is read may be sent on meanwhile, so these are counted
-        apart: they wait for the former, and never the other way round.
     buffered
         Bytes of parts in memory.
     """
 
     def __init__(self) -> None:
-        self.connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self.readings = asyncio.Semaphore(MAX_CONNECTIONS)
         self.buffered = ByteBudget(MAX_BUFFERED)
 
 
@@ -127,6 +119,51 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list
             coroutine.close()
         raise
     return [results[index] for index in sorted(results)]
+
+
+GROWTH_SECONDS, GROWTH = 0.25, 1.15
+"""For how long a number of transfers is tried, and how much faster it must be than fewer."""
+
+
+async def gather_growing(
+    work: Iterable[Coroutine[Any, Any, T]], moved: Callable[[], int], first: int, most: int
+) -> list[T]:
+    """Run coroutines as :func:`gather` does, more at a time for as long as that moves more bytes.
+
+    Parameters
+    ----------
+    moved
+        Gives the number of bytes that have gone so far.
+    first, most
+        How many run at a time in the beginning, and in the end.
+    """
+    gate = asyncio.Semaphore(first)
+
+    async def gated(coroutine: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with gate:
+                return await coroutine
+        finally:
+            coroutine.close()
+
+    async def grow() -> None:
+        allowed, best = first, 0.0
+        while allowed < most:
+            before = moved()
+            await asyncio.sleep(GROWTH_SECONDS)
+            rate = moved() - before
+            if rate < GROWTH * best:
+                return
+            more = min(allowed, most - allowed)
+            best, allowed = rate, allowed + more
+            for _ in range(more):
+                gate.release()
+
+    growing = asyncio.ensure_future(grow())
+    try:
+        return await gather(map(gated, work), most)
+    finally:
+        growing.cancel()
 
 
 def batched(

@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import re
-import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,15 +18,19 @@ from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from synapsefs.errors import InvalidRequestError
-from synapsefs.local import servers as localservers
+from synapsefs.local import servers
+from synapsefs.options import Options
 
 logger = logging.getLogger("synapsefs")
 
 COLLECTIONS_DEFAULT_URL = "https://api.synapse.sh"
 DATASETS_DEFAULT_URL = "https://api.platform.edisonscientific.com"
 LOGIN_FILE = Path(".synapse") / "config.json"
-ADDRESSES = ("endpoint_url", "datasets_endpoint_url")
-MIB = 2**20
+ADDRESSING = (
+    "endpoint_url", "token", "tenant", "datasets_endpoint_url", "datasets_token", "datasets",
+)  # fmt: skip
+"""The options that say where the services are and what opens them."""
+NetworkOptions = Options
 _announced_embedded: set[Path] = set()
 _USER_INFO = re.compile(r"^([a-z+]+:/{1,2})?.*@", re.IGNORECASE)
 _HOST_NAME = re.compile(r"(?i)[a-z0-9-]+(\.[a-z0-9-]+)+\.?(:\d+)?(/|$)")
@@ -61,59 +64,6 @@ class Endpoint:
 
 
 @dataclass(frozen=True, slots=True)
-class NetworkOptions:
-    """Limits of the conversation; every one is an argument of the filesystem.
-
-    Attributes
-    ----------
-    connect_timeout, read_timeout
-        Seconds to connect, and seconds in which something must move. There is no total timeout.
-    retries
-        How often a failed request is tried again.
-    max_connections
-        Connections at a time.
-    max_concurrency
-        Files or parts in flight at a time.
-    block_size
-        Bytes in one part of an upload.
-    trust_env
-        Take proxies from the environment.
-    tls
-        Checks certificates; the system's authorities where None.
-    """
-
-    connect_timeout: float = 10.0
-    read_timeout: float = 60.0
-    retries: int = 4
-    max_connections: int = 64
-    max_concurrency: int = 16
-    block_size: int = 50 * MIB
-    trust_env: bool = False
-    tls: ssl.SSLContext | None = field(default=None, compare=False)
-
-
-def tls_context(wanted: ssl.SSLContext | str | os.PathLike[str] | None) -> ssl.SSLContext | None:
-    """Give the context that checks certificates by the authorities in a file or directory.
-
-    Raises
-    ------
-    InvalidRequestError
-        For what holds no certificates.
-    """
-    if wanted is None or isinstance(wanted, ssl.SSLContext):
-        return wanted
-    try:
-        path = os.fspath(wanted)
-        if os.path.isdir(path):
-            return ssl.create_default_context(capath=path)
-        return ssl.create_default_context(cafile=path)
-    except (OSError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        rule = "is an ssl.SSLContext, or a path of certificates in PEM form"
-        raise InvalidRequestError(f"ssl={wanted!r} {rule}: {reason}") from None
-
-
-@dataclass(frozen=True, slots=True)
 class Settings:
     """What an instance knows after reading every source.
 
@@ -130,18 +80,7 @@ class Settings:
     embedded: Path | None = None
 
 
-def resolve(
-    *,
-    endpoint_url: str | None = None,
-    token: str | None = None,
-    tenant: str | None = None,
-    datasets_endpoint_url: str | None = None,
-    datasets_token: str | None = None,
-    datasets: Mapping[str, str] | None = None,
-    environ: Mapping[str, str] | None = None,
-    home: Path | None = None,
-    origins: Mapping[str, str] | None = None,
-) -> Settings:
+def resolve(options: Mapping[str, Any], origins: Mapping[str, str] | None = None) -> Settings:
     """Find the services. First that says something wins: argument, environment, login file.
 
     A credential found in the environment or the login file is never sent to another host than the
@@ -149,8 +88,8 @@ def resolve(
 
     Parameters
     ----------
-    environ, home
-        Where to look instead of this process's environment and the user's home directory.
+    options
+        Those of :data:`ADDRESSING`, as far as they are given.
     origins
         Where options come from, by name, for errors.
 
@@ -160,38 +99,36 @@ def resolve(
         For a URL that is neither ``http(s)`` nor ``file``, and for what belongs to an endpoint
         when there is none.
     """
-    environ = os.environ if environ is None else environ
-    token, datasets_token = (token or "").strip(), (datasets_token or "").strip()
-    endpoint_url = _one_embedded(endpoint_url or "", datasets_endpoint_url or "")
-    login = _stored_login(environ, home)
+    token, datasets_token = (str(options.get(n) or "").strip() for n in ("token", "datasets_token"))
+    tenant, datasets_url = options.get("tenant") or "", options.get("datasets_endpoint_url") or ""
+    endpoint_url = _one_embedded(options.get("endpoint_url") or "", datasets_url)
+    login = _stored_login()
+    collections = embedded = None
     if endpoint_url.startswith("file:"):
-        settings = Settings(embedded=_directory(endpoint_url))
+        embedded = _directory(endpoint_url)
     elif endpoint_url:
         url = _base_url(endpoint_url, "endpoint_url")
-        secret = token or (login.secret if login.url == url else "")
-        settings = Settings(collections=Endpoint(url, secret, tenant or ""))
+        collections = Endpoint(url, token or (login.secret if login.url == url else ""), tenant)
     elif login.url:
-        settings = Settings(collections=Endpoint(login.url, token or login.secret, tenant or ""))
-    else:
-        settings = Settings()
-    found = _datasets(settings, datasets_endpoint_url, datasets_token, environ)
-    settings = replace(settings, datasets=found)
-    if settings.embedded is None:
-        of_collections = {"token": token, "tenant": tenant} if not settings.collections else {}
-        of_datasets = {"datasets_token": datasets_token, "datasets": datasets} if not found else {}
+        collections = Endpoint(login.url, token or login.secret, tenant)
+    datasets = _datasets(collections, datasets_url, datasets_token, embedded is not None)
+    if embedded is None:
+        of_collections = {} if collections else {"token": token, "tenant": tenant}
+        named = options.get("datasets")
+        of_datasets = {} if datasets else {"datasets_token": datasets_token, "datasets": named}
         _require_endpoints(of_collections, of_datasets, origins or {})
-    settings = _of_this_machine(settings)
+    settings = _of_this_machine(Settings(collections, datasets, embedded))
     return settings if settings != Settings() else Settings(embedded=_default_directory())
 
 
 def _of_this_machine(settings: Settings) -> Settings:
     """Add the credentials of this user's own servers where nobody gave any."""
     collections, datasets = settings.collections, settings.datasets
-    if collections and not collections.secret and (own := localservers.find(collections.url)):
+    if collections and not collections.secret and (own := servers.find(collections.url)):
         tenant = collections.tenant or own.tenant
         collections = replace(collections, url=own.url, secret=own.token, tenant=tenant)
     if datasets and (datasets.assumed or not datasets.secret):
-        own = localservers.find(datasets.url)
+        own = servers.find(datasets.url)
         if own and own.api_key:
             datasets = replace(datasets, url=own.url, secret=own.api_key)
     return replace(settings, collections=collections, datasets=datasets)
@@ -199,13 +136,14 @@ def _of_this_machine(settings: Settings) -> Settings:
 
 def addresses(settings: Settings) -> dict[str, str]:
     """Give the endpoints as options that lead to the same services in any process."""
+    urls = {}
     if settings.embedded is not None:
-        found = {"endpoint_url": settings.embedded.as_uri()}
-    else:
-        found = {"endpoint_url": settings.collections.url} if settings.collections else {}
+        urls["endpoint_url"] = settings.embedded.as_uri()
+    elif settings.collections is not None:
+        urls["endpoint_url"] = settings.collections.url
     if settings.datasets is not None:
-        found["datasets_endpoint_url"] = settings.datasets.url
-    return found
+        urls["datasets_endpoint_url"] = settings.datasets.url
+    return urls
 
 
 def _one_embedded(url: str, datasets_url: str) -> str:
@@ -218,18 +156,15 @@ def _one_embedded(url: str, datasets_url: str) -> str:
     return datasets_url
 
 
-def _datasets(
-    settings: Settings, url: str | None, key: str | None, environ: Mapping[str, str]
-) -> Endpoint | None:
-    stored_key = environ.get("EDISON_PLATFORM_API_KEY", "").strip()
-    collections = settings.collections
+def _datasets(collections: Endpoint | None, url: str, key: str, embedded: bool) -> Endpoint | None:
+    stored_key = os.environ.get("EDISON_PLATFORM_API_KEY", "").strip()
     if url and not url.startswith("file:"):
         base = _base_url(url, "datasets_endpoint_url")
         key = key or (stored_key if base == DATASETS_DEFAULT_URL else "")
         if collections and not key and base == collections.url:
             return Endpoint(base, collections.secret, assumed=True)
         return Endpoint(base, key)
-    if settings.embedded is None and stored_key and not key:
+    if not embedded and stored_key and not key:
         return Endpoint(DATASETS_DEFAULT_URL, stored_key)
     if collections:
         return Endpoint(collections.url, key or collections.secret, assumed=not key)
@@ -252,13 +187,12 @@ def _require_endpoints(
             )
 
 
-def _stored_login(environ: Mapping[str, str], home: Path | None) -> Endpoint:
+def _stored_login() -> Endpoint:
     """Read a login; a token that is stored without a host belongs to the hosted service."""
-    if environ.get("SYNAPSE_HOST") or environ.get("SYNAPSE_ACCESS_TOKEN"):
-        host, token = environ.get("SYNAPSE_HOST", ""), environ.get("SYNAPSE_ACCESS_TOKEN", "")
-        origin = "SYNAPSE_HOST"
-    else:
-        path = (home or Path.home()) / LOGIN_FILE
+    host = os.environ.get("SYNAPSE_HOST", "")
+    token, origin = os.environ.get("SYNAPSE_ACCESS_TOKEN", ""), "SYNAPSE_HOST"
+    if not (host or token):
+        path = Path.home() / LOGIN_FILE
         stored = _read_login_file(path)
         host, token = str(stored.get("host") or ""), str(stored.get("access_token") or "")
         origin = f"host in {path}"

@@ -9,7 +9,8 @@
         ├── AlreadyExistsError           FileExistsError
         │   └── ConflictError                                   409
         ├── InvalidRequestError          ValueError             400, 422
-        │   └── InvalidPathError
+        │   ├── InvalidPathError
+        │   └── MissingContentError
         ├── RangeNotSatisfiableError     ValueError             416
         ├── TooLargeError                                       413   EFBIG
         ├── StorageFullError                                    507   ENOSPC
@@ -64,10 +65,19 @@ class SynapseError(OSError):
     ----------
     endpoint
         The endpoint that was asked, where the message names it.
+    outcome_unknown
+        Whether the service may have done what was asked although the answer never came.
+    retry_after
+        Seconds that the service asked to wait.
+    body
+        The service's answer.
     """
 
     default_errno = errno.EIO
     endpoint = ""
+    outcome_unknown = False
+    retry_after = 0.0
+    body = b""
 
     def __init__(
         self,
@@ -119,6 +129,18 @@ class InvalidRequestError(SynapseError, ValueError):
     """The service refused what was asked for (400, 422)."""
 
     default_errno = errno.EINVAL
+
+
+class MissingContentError(InvalidRequestError):
+    """The service no longer has the content of files that were to be bound by its checksum.
+
+    Attributes
+    ----------
+    locations
+        Where those files were to appear.
+    """
+
+    locations: frozenset[Any] = frozenset()
 
 
 class InvalidPathError(InvalidRequestError):

@@ -1,4 +1,4 @@
-"""Options of the filesystem: which ones there are, and values that come as text.
+"""Options of the filesystem: each declared once, with its default and the values it may have.
 
 An option is an argument, or comes from fsspec's configuration: the environment, where fsspec reads
 JSON, and ``*.ini`` files, where everything is text.
@@ -6,14 +6,14 @@ JSON, and ``*.ini`` files, where everything is text.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import math
 import os
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+import ssl as _ssl
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass, field, fields
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import fsspec.config
 from fsspec.asyn import AsyncFileSystem
@@ -21,8 +21,12 @@ from fsspec.dircache import DirCache
 
 from synapsefs.errors import InvalidRequestError
 
+P = ParamSpec("P")
+S = TypeVar("S")
+O = TypeVar("O")  # noqa: E741 - options
+MIB = 2**20
 SECRETS = frozenset({"token", "datasets_token"})
-LIKENESS = 0.75
+SIMILARITY = 0.75
 """How alike a misspelt option and a real one are at least, from 0 to 1."""
 
 
@@ -43,7 +47,7 @@ class Kind:
     positive: bool = False
     finite: bool = True
 
-    def broken(self, value: Any) -> str:
+    def problem(self, value: Any) -> str:
         """Give the bound that a number breaks, or nothing."""
         if self.least is not None and not value >= self.least:
             return f"must be at least {self.least:g}"
@@ -58,29 +62,98 @@ _TEXT = Kind((str,))
 _SWITCH = Kind((bool,))
 _SECONDS = Kind((float, int), positive=True)
 _COUNT = Kind((int,), least=1)
-KINDS = {
-    "endpoint_url": _TEXT,
-    "token": _TEXT,
-    "tenant": _TEXT,
-    "datasets_endpoint_url": _TEXT,
-    "datasets_token": _TEXT,
-    "datasets": Kind((dict,)),
-    "block_size": _COUNT,
-    "connect_timeout": _SECONDS,
-    "read_timeout": _SECONDS,
-    "retries": Kind((int,), least=0),
-    "max_connections": _COUNT,
-    "max_concurrency": _COUNT,
-    "trust_env": _SWITCH,
-    "resume": _SWITCH,
-    "listings_expiry_time": Kind((float, int), least=0, finite=False),
-    "use_listings_cache": _SWITCH,
-    "asynchronous": _SWITCH,
+
+
+def _option(kind: Kind, default: Any = None) -> Any:
+    return field(default=default, metadata={"kind": kind})
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """All options of the filesystem; :class:`~synapsefs.SynapseFileSystem` explains them.
+
+    Attributes
+    ----------
+    tls
+        Checks certificates as ``ssl`` says; the system's authorities where None.
+    """
+
+    endpoint_url: str | None = _option(_TEXT)
+    token: str | None = _option(_TEXT)
+    tenant: str | None = _option(_TEXT)
+    datasets_endpoint_url: str | None = _option(_TEXT)
+    datasets_token: str | None = _option(_TEXT)
+    _: KW_ONLY
+    datasets: Mapping[str, str] | None = _option(Kind((dict,)))
+    block_size: int = _option(_COUNT, 50 * MIB)
+    connect_timeout: float = _option(_SECONDS, 10.0)
+    read_timeout: float = _option(_SECONDS, 60.0)
+    retries: int = _option(Kind((int,), least=0), 4)
+    max_connections: int = _option(_COUNT, 64)
+    max_concurrency: int = _option(_COUNT, 16)
+    trust_env: bool = _option(_SWITCH, False)
+    ssl: _ssl.SSLContext | str | os.PathLike[str] | None = None
+    resume: bool = _option(_SWITCH, True)
+    listings_expiry_time: float | None = _option(Kind((float, int), least=0, finite=False))
+    use_listings_cache: bool = _option(_SWITCH, True)
+    asynchronous: bool = _option(_SWITCH, False)
+    loop: Any = None
+    batch_size: int | None = _option(Kind((int,), least=-1))
+    max_paths: int | None = _option(Kind((int,), least=0))
+    tls: _ssl.SSLContext | None = field(default=None, init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tls", _tls_context(self.ssl))
+
+    @property
+    def listings_expiry(self) -> float | None:
+        """Seconds for which a listing is used; None where the caller did not choose."""
+        return self.listings_expiry_time if self.use_listings_cache else 0.0
+
+
+KINDS: Mapping[str, Kind] = {
     "skip_instance_cache": _SWITCH,
-    "batch_size": Kind((int,), least=-1),
-    "max_paths": Kind((int,), least=0),
+    **{each.name: each.metadata["kind"] for each in fields(Options) if each.metadata},
 }
-"""What options may be; others are taken as they are."""
+
+
+def taking(
+    options: Callable[P, O],
+) -> Callable[[Callable[[S, O], None]], Callable[Concatenate[S, P], None]]:
+    """Give an ``__init__`` that takes one value of options the arguments of these options."""
+
+    def decorate(method: Callable[[S, O], None]) -> Callable[Concatenate[S, P], None]:
+        def init(self: S, /, *args: P.args, **kwargs: P.kwargs) -> None:
+            method(self, options(*args, **kwargs))
+
+        functools.update_wrapper(init, method)
+        own = next(iter(inspect.signature(method).parameters.values()))
+        parameters = [own, *inspect.signature(options).parameters.values()]
+        init.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        return init
+
+    return decorate
+
+
+def _tls_context(given: Any) -> _ssl.SSLContext | None:
+    """Give the context that checks certificates by the authorities in a file or directory.
+
+    Raises
+    ------
+    InvalidRequestError
+        For what holds no certificates.
+    """
+    if given is None or isinstance(given, _ssl.SSLContext):
+        return given
+    try:
+        path = os.fspath(given)
+        if os.path.isdir(path):
+            return _ssl.create_default_context(capath=path)
+        return _ssl.create_default_context(cafile=path)
+    except (OSError, TypeError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        rule = "is an ssl.SSLContext, or a path of certificates in PEM form"
+        raise InvalidRequestError(f"ssl={given!r} {rule}: {reason}") from None
 
 
 def named(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -91,7 +164,8 @@ def named(cls: type, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[s
     TypeError
         For more positional options than there are, one given twice, and unknown ones.
     """
-    names = _positional(cls)
+    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
+    names = [p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD] if args else []
     if len(args) > len(names):
         raise TypeError(
             f"{cls.__name__} takes {len(names)} positional options "
@@ -131,14 +205,14 @@ def configured(cls: Any, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict
             conf[name] = os.environ[origin]
     options = {**conf, **given}
     options = {name: _checked(name, options[name], origins.get(name, "")) for name in options}
-    options.update(dict.fromkeys(origins.keys() & _strangers(conf, options), ""))
+    options.update(dict.fromkeys(origins.keys() & _foreign_secrets(conf, options), ""))
     return options, origins
 
 
-def _strangers(conf: Mapping[str, Any], options: Mapping[str, Any]) -> set[str]:
-    """Give the credentials of the configuration's endpoints, where others are to be asked."""
-    found: set[str] = set()
-    for names, endpoints in (
+def _foreign_secrets(conf: Mapping[str, Any], options: Mapping[str, Any]) -> set[str]:
+    """Name the credentials of the configuration's endpoints where others are to be asked."""
+    names: set[str] = set()
+    for secrets, endpoints in (
         ({"token", "tenant"}, ("endpoint_url",)),
         ({"datasets_token"}, ("datasets_endpoint_url", "endpoint_url")),
     ):
@@ -147,14 +221,8 @@ def _strangers(conf: Mapping[str, Any], options: Mapping[str, Any]) -> set[str]:
             for source in (conf, options)
         )
         if home and home != asked:
-            found |= names
-    return found
-
-
-@functools.cache
-def _positional(cls: type) -> tuple[str, ...]:
-    parameters = list(inspect.signature(cls.__init__).parameters.values())[1:]  # type: ignore[misc]
-    return tuple(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)
+            names |= secrets
+    return names
 
 
 @functools.cache
@@ -180,14 +248,22 @@ def _require_known(cls: type, options: Iterable[str], origins: Mapping[str, str]
             raise TypeError(f"{cls.__name__} has no option {name!r}{origin}{hint}")
 
 
-def near(name: str, known: Collection[str], likeness: float = LIKENESS) -> list[str]:
+def near(name: str, known: Collection[str]) -> list[str]:
     """Give the known names that a misspelt one may have meant, best first."""
-    found = difflib.get_close_matches(name.lower(), sorted(known), 2, likeness)
-    if found:
-        return found
+    if close := close_matches(name, known, 2):
+        return close
     words = {word for option in known for word in option.split("_") if len(word) > 2}
-    parts = difflib.get_close_matches(name.lower(), sorted(words), 1, likeness)
+    parts = close_matches(name, words, 1)
     return sorted(option for option in known if set(parts) & set(option.split("_")))[:3]
+
+
+def close_matches(
+    name: str, known: Collection[str], most: int, similarity: float = SIMILARITY
+) -> list[str]:
+    """Give the known names that are alike, best first."""
+    import difflib  # noqa: PLC0415 - only for what is misspelt
+
+    return difflib.get_close_matches(name.lower(), sorted(known), most, similarity)
 
 
 def suggestion(names: Iterable[str]) -> str:
@@ -220,9 +296,7 @@ def _checked(name: str, value: Any, origin: str) -> Any:
     problem = ""
     if type(value) not in kind.types:
         value, problem = _parsed(kind.types[0], value)
-    if not problem:
-        problem = kind.broken(value)
-    if problem:
+    if problem := problem or kind.problem(value):
         shown = name if name in SECRETS else f"{name}={value!r}"
         raise InvalidRequestError(f"{shown}{f' ({origin})' if origin else ''}: {problem}")
     return value

@@ -17,7 +17,7 @@ import pytest
 from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem, sync
-from synapsefs.journal import KEPT_SECONDS
+from synapsefs.checkpoint import KEPT_SECONDS
 from synapsefs.location import Location
 from tests.support.clients import Clients, Outcome, clients
 from tests.support.observed import API_KEY, TOKEN, ObservedServer, Seen, observed_server
@@ -422,8 +422,22 @@ def test_a_journal_is_private_and_holds_no_secret(place: Place) -> None:
         assert secret not in text
 
 
+def rewrite(checkpoint: Path, facts: Any, **header: Any) -> None:
+    """Say something else in a checkpoint, a line for what it is about and one of facts."""
+    first = json.loads(checkpoint.read_text().splitlines()[0]) | header
+    checkpoint.write_text(f"{json.dumps(first)}\n{json.dumps(facts)}\n")
+
+
+def saved_in(checkpoint: Path) -> dict[str, Any]:
+    """Give what a checkpoint says last of each thing."""
+    facts: dict[str, Any] = {}
+    for line in checkpoint.read_text().splitlines()[1:]:
+        facts |= json.loads(line)
+    return facts
+
+
 def spoilt(name: str, journal: Path) -> None:
-    stored = json.loads(journal.read_text())
+    facts = saved_in(journal)
     if name == "garbage":
         journal.write_bytes(b"\xff\x00{")
     elif name == "empty":
@@ -431,17 +445,18 @@ def spoilt(name: str, journal: Path) -> None:
     elif name == "a list":
         journal.write_text("[]")
     elif name == "deep":
-        journal.write_text("[" * 100_000)
+        rewrite(journal, facts)
+        journal.write_text(journal.read_text() + "[" * 100_000 + "\n")
+    elif name == "half a line":
+        journal.write_text(journal.read_text() + '{"offset"')
     elif name == "another format":
-        journal.write_text(json.dumps({**stored, "format": 99}))
+        rewrite(journal, facts, format=99)
     elif name == "another key":
-        journal.write_text(json.dumps({**stored, "key": {"path": "x"}}))
+        rewrite(journal, facts, key={"path": "x"})
     elif name == "no facts":
-        journal.write_text(json.dumps({**stored, "facts": 7}))
+        rewrite(journal, 7)
     elif name == "wrong facts":
-        facts = {fact: [1] for fact in stored["facts"]}
-        facts["source"] = stored["facts"].get("source")
-        journal.write_text(json.dumps({**stored, "facts": facts}))
+        rewrite(journal, {fact: [1] for fact in facts} | {"source": facts.get("source")})
     elif name == "open to others":
         journal.chmod(0o644)
     elif name == "a directory":
@@ -451,7 +466,7 @@ def spoilt(name: str, journal: Path) -> None:
 
 SPOILT = [
     "garbage", "a list", "another format", "another key", "no facts", "deep", "open to others",
-    "a directory",
+    "a directory", "half a line",
 ]  # fmt: skip
 
 
@@ -483,10 +498,8 @@ def test_an_upload_that_the_service_forgot_starts_over(place: Place) -> None:
     place.local.write_bytes(data)
     assert place.put(fatal=KILL, at=2 * PART).killed
     [journal] = place.journals()
-    stored = json.loads(journal.read_text())
-    for fact in {"id", "entry"} & stored["facts"].keys():
-        stored["facts"][fact] = str(uuid.uuid4())
-    journal.write_text(json.dumps(stored))
+    facts = saved_in(journal)
+    rewrite(journal, facts | {fact: str(uuid.uuid4()) for fact in {"id", "entry"} & facts.keys()})
     second = place.put()
     assert second.error is None
     assert second.says("starting over")

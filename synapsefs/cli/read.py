@@ -78,8 +78,7 @@ def search(
 ) -> None:
     """Find entries of datasets, best first."""
     criteria = [_criterion(text) for text in where or ()]
-    match = "any" if match_any else "all"
-    hits = fs.search(path, query, criteria=criteria, match=match, size=size)
+    hits = fs.search(path, query, criteria=criteria, match="any" if match_any else "all", size=size)
     print_entries(hits, details=long)
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Literal, Protocol
 
-from synapsefs.journal import Checkpoint
-from synapsefs.location import Location
-from synapsefs.remote_object import Content
+from synapsefs.checkpoint import Checkpoint, UploadCheckpoint
+from synapsefs.location import Location, Root, split_suffix
+from synapsefs.remote_object import RemoteObject
 
 Kind = Literal["file", "directory"]
 
@@ -118,25 +118,6 @@ class Staged:
     abandon: Callable[[], Awaitable[None]] | None = None
 
 
-class UploadState(Protocol):
-    """What a later process resumes from: how far the upload of one file has come."""
-
-    @property
-    def noted(self) -> Mapping[str, Any]:
-        """What an earlier process noted; empty where there is nothing to continue."""
-
-    @property
-    def stale(self) -> Mapping[str, Any]:
-        """What an earlier process noted about a file that has changed since."""
-
-    @property
-    def lasts(self) -> bool:
-        """Whether a later process may resume."""
-
-    async def note(self, **facts: Any) -> None:
-        """Note ids, offsets and checksums for a later process; never a secret."""
-
-
 @dataclass(frozen=True, slots=True)
 class Source:
     """A local file to send.
@@ -156,7 +137,7 @@ class Source:
     path: str
     size: int
     progress: Callable[[int], None]
-    memory: UploadState | None = None
+    memory: UploadCheckpoint | None = None
 
 
 class Upload(Protocol):
@@ -169,7 +150,7 @@ class Upload(Protocol):
     async def write(self, part: bytes | memoryview, *, last: bool) -> None:
         """Take the next part; all but the last have ``part_size`` bytes.
 
-        The buffer belongs to the upload until the next call returns.
+        The buffer belongs to the upload from now on: it must not change any more.
         """
 
     async def adopt(self, source: Source) -> int:
@@ -188,64 +169,6 @@ class Upload(Protocol):
         """Stop, and leave what was sent to a later process."""
 
 
-class AttributeAccess(Protocol):
-    """What a service keeps about files and directories besides their bytes."""
-
-    async def read(self, entry: Entry) -> dict[str, Any]:
-        """Give all attributes by name."""
-
-    async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any] | None:
-        """Set attributes, or remove those that are None.
-
-        Gives None when that is done, else the options with which the file is to be written anew.
-        """
-
-    async def tags(self, entry: Entry) -> list[str]:
-        """Give the tags."""
-
-    async def set_tags(self, entry: Entry, tags: Sequence[str]) -> None:
-        """Replace the tags."""
-
-    async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:
-        """Say who may read."""
-
-    async def described(self, entry: Entry) -> Entry:
-        """Fill in the details of ``info`` that listings lack."""
-
-    async def copy_options(self, entry: Entry) -> Mapping[str, Any]:
-        """Give the options with which a copy of a file or directory says what that one says."""
-
-
-class History(Protocol):
-    """The versions of files, where a service keeps them."""
-
-    async def revisions(self, entry: Entry, *, drafts: bool) -> list[dict[str, Any]]:
-        """List a file's versions, newest first."""
-
-    async def at(self, entry: Entry, version: str | int) -> Entry:
-        """Give a file as it was at a version."""
-
-
-class ExternalSources(Protocol):
-    """Files whose content lies outside the service."""
-
-    async def link(self, location: Location, target: str, options: Mapping[str, Any]) -> None:
-        """Note a URL."""
-
-    async def register(self, location: Location, source: Mapping[str, Any]) -> None:
-        """Note a source that the service can read or describe."""
-
-
-class Searching(Protocol):
-    """Finding entries by what they say."""
-
-    async def search(self, location: Location, wanted: Mapping[str, Any]) -> list[Entry]:
-        """Find entries below a place, best first; hits have ``score`` among their details."""
-
-    async def similar(self, location: Location, wanted: Mapping[str, Any]) -> list[Entry]:
-        """Find entries below a place by their embeddings, nearest first."""
-
-
 WRITE_OPTIONS = frozenset({"description", "tags", "metadata", "embedding", "base_version"})
 """What may be given at a write besides bytes; each service says which it takes."""
 
@@ -259,110 +182,113 @@ def write_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {name: given[name] for name in WRITE_OPTIONS if given.get(name) is not None}
 
 
-@dataclass(frozen=True, slots=True)
-class LocalSource:
-    """A local file that is to be sent: path, place, bytes, and what is said of it."""
+UNKNOWN_SIZE = -1
+"""Size of a file whose end is not known before it is read, such as a FIFO."""
 
-    path: str
+
+@dataclass(frozen=True, slots=True)
+class NewFile:
+    """A file to be written.
+
+    Attributes
+    ----------
+    location
+        Where it will appear.
+    source
+        Local path, or the content itself.
+    size
+        Bytes; ``UNKNOWN_SIZE`` where only the end of the source tells.
+    exclusive
+        Refuse to replace what is there.
+    options
+        What is said of it: ``description``, ``tags``, ``metadata``, ….
+    resume
+        Continue an interrupted upload, and let a later process continue this one; None for what
+        the filesystem was made with.
+    """
+
     location: Location
+    source: str | memoryview
     size: int
-    exclusive: bool
-    options: Mapping[str, Any]
+    exclusive: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    resume: bool | None = None
+
+
+Report = Callable[[int, int], None]
+"""Is told bytes and files."""
+
+
+def publish_key(location: Location) -> Hashable:
+    """Give what files have in common that only appear together: a collection's unit."""
+    if location.root is not Root.COLLECTIONS:
+        return location
+    return location.container, split_suffix("/".join(location.inner[1:]))[0]
 
 
 class Service(Protocol):
     """One of the two services."""
 
-    @property
-    def annotations(self) -> AttributeAccess:
-        """What the service keeps besides bytes."""
+    async def resolve(self, location: Location, *, refresh: bool = False) -> Entry:
+        """Find what is at a path, named as it was asked for; a cached "nothing" is asked again.
 
-    @property
-    def history(self) -> History | None:
-        """The versions of files; None where only the newest is kept."""
+        An entry that is addressed by its own id has the name that it has in listings.
+        """
 
-    @property
-    def references(self) -> ExternalSources | None:
-        """Content outside the service; None where it keeps all of it."""
-
-    @property
-    def searching(self) -> Searching | None:
-        """Search; None where the service has none."""
-
-    async def entry(self, location: Location, *, refresh: bool = False) -> Entry:
-        """Find what is at a place; a cached "nothing" is asked again."""
-
-    async def entries(
+    async def resolve_many(
         self, locations: Sequence[Location], *, refresh: bool = False
-    ) -> list[Entry | None]:
+    ) -> Sequence[Entry | None]:
         """Resolve many paths; None for what is not there.
 
         Each collection or dataset is listed at most once, whatever is missing: with ``refresh``
         anew.
         """
 
-    async def children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
-        """List a directory; a file lists as itself."""
+    async def list(
+        self, location: Location, *, recursive: bool = False, refresh: bool = False
+    ) -> Sequence[Entry]:
+        """List a directory, with ``recursive`` at any depth; names begin as it was asked for.
 
-    async def descendants(self, location: Location, *, refresh: bool = False) -> list[Entry]:
-        """List everything below a directory, directories included."""
+        A file lists as itself, and holds nothing.
+        """
 
-    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def with_sizes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Fill in the sizes that are not known yet, in bulk."""
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open a file's bytes for reading."""
 
-    async def validate(
-        self,
-        locations: Sequence[Location],
-        *,
-        complete: bool,
-        options: Mapping[Location, Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Check, before any byte is sent, that files may be written at these places.
+    async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+        """Check, before any byte is sent, that files may be written: options first, then paths.
 
         Raises one error that names the first offending path and every rule broken. With
         ``complete`` the files must be publishable together as they are.
         """
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
-        """Refuse options of a write that are not taken, before anything is sent.
+        """Refuse what cannot be said of a file or directory, naming every problem."""
 
-        Raises one ``InvalidRequestError`` that names every problem.
-        """
-
-    async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
-    ) -> Upload:
-        """Begin to write a file; ``size`` in bytes where it is known, ``options`` as checked here.
-
-        Raises ``InvalidRequestError``, before anything is sent, for options that are not taken.
-        """
-
-    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
-        """Give the files whose content need not be sent, ready to be published."""
+    async def start_upload(self, file: NewFile) -> Upload:
+        """Begin to write a file that has been checked."""
 
     async def upload_many(
-        self,
-        sources: Sequence[LocalSource],
-        progress: Callable[[int], None],
-        counter: Callable[[int], None],
+        self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Send files by a route that takes many at once, where there is one.
+        """Send files that have been checked by a route that takes many, where there is one.
 
         Parameters
         ----------
-        sources
-            The files.
-        progress, counter
-            Are told bytes and files that have arrived, and negative numbers when they are to be
+        report
+            Is told bytes and files that have arrived, and negative numbers when they are to be
             sent again.
+        deferred
+            They are published later, when nothing can be sent again: content that the service has
+            already is not relied on.
 
         Returns
         -------
         dict
-            The files that have arrived; the others are to be sent one by one.
+            The files that are there, ready to be published; the others are to be sent one by one.
         """
 
     async def publish(
@@ -371,11 +297,30 @@ class Service(Protocol):
         """Make files visible, together where the service can.
 
         When ``then`` fails, which is done before anything is replaced, they are taken back where
-        the service can.
+        the service can. ``MissingContentError`` names files that are to be sent again.
         """
 
-    async def copy(self, pairs: Sequence[tuple[Entry, Location]]) -> list[tuple[Entry, Location]]:
+    async def copy(
+        self, pairs: Sequence[tuple[Entry, Location]]
+    ) -> Sequence[tuple[Entry, Location]]:
         """Copy files without moving bytes; give back the pairs where bytes must move."""
+
+    async def attributes(self, entry: Entry) -> dict[str, Any]:
+        """Give all attributes of a file or directory by name."""
+
+    async def set_attributes(
+        self, entry: Entry, changes: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
+        """Set attributes, or remove those that are None.
+
+        Gives None when that is done, else the options with which the file is to be written anew.
+        """
+
+    async def with_details(self, entry: Entry) -> Entry:
+        """Fill in the details of ``info`` that listings lack."""
+
+    async def copy_options(self, entry: Entry) -> Mapping[str, Any]:
+        """Give the options of a copy with the same description, tags and metadata."""
 
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
@@ -395,24 +340,34 @@ class Service(Protocol):
     async def aclose(self) -> None:
         """Finish what was deferred."""
 
-    async def renewed(self, location: Location, since: float) -> bool:
-        """List anew what shows a place, unless that was done since then (monotonic seconds).
+    async def refresh(self, location: Location, newer_than: float) -> bool:
+        """List anew what shows a path, unless it was asked for since (monotonic seconds).
 
         Returns whether it was listed anew.
         """
 
-    def expire(self) -> None:
-        """Let what is known be listed anew at its next use."""
+    def invalidate(self) -> None:
+        """List everything anew at its next use."""
 
-    def invalidate(self, location: Location | None) -> None:
-        """Forget what was listed at, above and below a place; everything for None."""
+
+def rebase(asked: Location, place: Location, entries: Sequence[Entry]) -> list[Entry]:
+    """Name what lies at or below a place as it was asked for, by ``@id`` for instance.
+
+    Callers take names apart by the path that they asked for.
+
+    Parameters
+    ----------
+    asked, place
+        What was asked for, and the canonical place that it means.
+    """
+    if asked == place:
+        return list(entries)
+    depth = len(place.segments)
+    return [
+        replace(entry, location=asked.child(*entry.location.segments[depth:])) for entry in entries
+    ]
 
 
 def measured_as(entry: Entry, size: int | None) -> Entry:
     """Give the entry with its size filled in."""
     return replace(entry, size=size)
-
-
-async def none_of_them(sources: Sequence[LocalSource], *_: object) -> dict[Location, Staged]:  # noqa: ARG001
-    """Give no files, where a service cannot use content a second time, or take many at once."""
-    return {}

@@ -4,31 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
-from functools import partial
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 
 from synapsefs.cache import TailCache
-from synapsefs.config import Endpoint, NetworkOptions, Settings
+from synapsefs.checkpoint import TransferKey
+from synapsefs.config import Endpoint, Settings
 from synapsefs.errors import (
-    ChangedError,
     FolderError,
-    NotFoundError,
     SynapseError,
     UnsupportedError,
     error_path,
 )
-from synapsefs.location import PROTOCOL, Location, Root, id_of, strip_protocol
-from synapsefs.remote_object import Content, object_size
-from synapsefs.resume import TransferKey, release_or_drop
-from synapsefs.services.base import Entry, History, Service, Staged
-from synapsefs.transport import Transport
+from synapsefs.http import Transport
+from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
+from synapsefs.options import Options
+from synapsefs.services.base import Entry, Service, directory, rebase
+
+if TYPE_CHECKING:
+    from synapsefs.services.collections.service import CollectionsService
+    from synapsefs.services.datasets.service import DatasetsService
 
 T = TypeVar("T")
+NO_VERSIONS = "the service keeps no older versions"
 DEFAULT_EXPIRY = 0.3
 """Seconds for which a listing is believed unless it took long or the caller chose."""
 
@@ -43,26 +44,15 @@ class Core(AsyncFileSystem):
     protocol = PROTOCOL
     root_marker = ""
     settings: Settings
-    options: NetworkOptions
+    options: Options
     _pid: int
     _loop: asyncio.AbstractEventLoop
 
-    def _prepare(
-        self,
-        settings: Settings,
-        options: NetworkOptions,
-        datasets: Mapping[str, str],
-        expiry: float | None,
-        *,
-        resume: bool,
-    ) -> None:
+    def _prepare(self, settings: Settings, options: Options) -> None:
         self.settings = settings
         self.options = options
         self.transport = Transport(options)
         self.tails = TailCache()
-        self._named_datasets = datasets
-        self._expiry = expiry
-        self._resume = resume
         self.ignored_options: set[tuple[str, str]] = set()
         self._services: dict[Root, Service] = {}
         self._services_pid = os.getpid()
@@ -117,6 +107,28 @@ class Core(AsyncFileSystem):
             raise UnsupportedError(f"the {root} service is not configured", location.path)
         return found
 
+    async def _collections(self, location: Location) -> CollectionsService:
+        """Give the collections service, for what only that one does."""
+        service = await self._service(location)
+        if location.root is not Root.COLLECTIONS:
+            raise UnsupportedError("datasets do not offer this", location.path)
+        return cast("CollectionsService", service)
+
+    async def _datasets(
+        self, location: Location, rule: str = "collections do not offer this"
+    ) -> DatasetsService:
+        """Give the datasets service, for what only that one does.
+
+        Parameters
+        ----------
+        rule
+            Why a path of the other service is refused.
+        """
+        service = await self._service(location)
+        if location.root is not Root.DATASETS:
+            raise UnsupportedError(rule, location.path)
+        return cast("DatasetsService", service)
+
     def _connect(self) -> None:
         """Make the services, starting the embedded server where that is the one to use."""
         from synapsefs.services.collections.service import (  # noqa: PLC0415 - when first needed
@@ -125,8 +137,8 @@ class Core(AsyncFileSystem):
         from synapsefs.services.datasets.service import DatasetsService  # noqa: PLC0415 - as above
 
         collections, datasets = self._endpoints()
-        expiry = DEFAULT_EXPIRY if self._expiry is None else self._expiry
-        chosen = self._expiry is not None
+        given = self.options.listings_expiry
+        expiry, chosen = DEFAULT_EXPIRY if given is None else given, given is not None
         made: dict[Root, Service] = {}
         if collections is not None:
             made[Root.COLLECTIONS] = CollectionsService(
@@ -134,7 +146,7 @@ class Core(AsyncFileSystem):
             )
         if datasets is not None:
             made[Root.DATASETS] = DatasetsService(
-                self.transport, datasets, self._named_datasets, expiry, chosen_expiry=chosen
+                self.transport, datasets, self.options.datasets or {}, expiry, chosen_expiry=chosen
             )
         for root, service in made.items():
             self._services.setdefault(root, service)
@@ -176,7 +188,7 @@ class Core(AsyncFileSystem):
         return found
 
     async def _serves_both(self) -> bool:
-        service: Any = await self._service(Location((Root.COLLECTIONS.value,)))
+        service = await self._collections(Location((Root.COLLECTIONS.value,)))
         return bool(await service.api.announces_extras())
 
     async def _entry(self, path: str, *, refresh: bool = False) -> Entry:
@@ -184,26 +196,14 @@ class Core(AsyncFileSystem):
         if location.root is None:
             return Entry(location, "directory", size=0)
         with error_path(location.path):
-            found = await (await self._service(location)).entry(location, refresh=refresh)
-        if found.location.inner != location.inner:
-            return found
-        return rebase(location, found.location, [found])[0]
+            return await (await self._service(location)).resolve(location, refresh=refresh)
 
     async def _renewed(self, location: Location, since: float) -> bool:
         """List anew what shows a place, unless that was done since then; say whether it was."""
         if location.root is None:
             return False
         with error_path(location.path):
-            return await (await self._service(location)).renewed(location, since)
-
-    async def _below(self, location: Location, entries: Sequence[Entry]) -> list[Entry]:
-        """Name what a service lists at or below a place as it was asked for."""
-        place = location
-        if any(id_of(segment, location.root) is not None for segment in location.segments):
-            place = (await (await self._service(location)).entry(location)).location
-        elif entries and location.container:
-            place = Location((*entries[0].location.segments[:2], *location.inner))
-        return rebase(location, place, entries)
+            return await (await self._service(location)).refresh(location, since)
 
     async def _entry_at(
         self, path: str, version: str | int | None, *, refresh: bool = False
@@ -220,66 +220,67 @@ class Core(AsyncFileSystem):
         entry = await self._entry(path, refresh=refresh)
         if version is None or version == entry.version:
             return entry
+        if entry.location.root is None:
+            raise UnsupportedError(NO_VERSIONS, entry.location.path)
+        datasets = await self._datasets(entry.location, NO_VERSIONS)
         with error_path(entry.location.path):
-            return await (await self._history(entry)).at(entry, version)
+            return await datasets.at_version(entry, version)
 
-    async def _history(self, entry: Entry) -> History:
-        history = (await self._service(entry.location)).history if entry.location.root else None
-        if history is None:
-            raise UnsupportedError("the service keeps no older versions", entry.location.path)
-        return history
+    async def _resolved(
+        self, locations: Iterable[Location], *, refresh: bool = False
+    ) -> dict[Location, Entry | None]:
+        """Resolve paths, named as they were asked for; None for what is not there.
 
-    async def _content(self, path: str, version: str | int | None = None) -> tuple[Entry, Content]:
-        """Open a file's bytes."""
-        entry = await self._entry_at(path, version)
-        if entry.kind != "file":
-            raise FolderError("this is a directory", entry.location.path)
-        return entry, await (await self._service(entry.location)).content(entry)
-
-    async def _read_content(
-        self,
-        path: str,
-        version: str | int | None,
-        use: Callable[[Content], Awaitable[T]],
-    ) -> tuple[Entry, Content, T]:
-        """Open a file's bytes and use them.
-
-        A file that is gone or was replaced since it was listed is looked up once more.
+        With ``refresh`` from a listing of each collection or dataset that is read anew, otherwise
+        from the one that is there.
         """
-        began = time.monotonic()
-        try:
-            entry, content = await self._content(path, version)
-            return entry, content, await use(content)
-        except (ChangedError, FolderError, NotFoundError):
-            if version is not None or not await self._renewed(Location.parse(path), began):
-                raise
-        entry, content = await self._content(path)
-        return entry, content, await use(content)
+        wanted = list(dict.fromkeys(locations))
+        resolved: dict[Location, Entry | None] = {}
+        for group in by_root(wanted, lambda location: location):
+            if group[0].root is None:
+                resolved |= {location: directory(location) for location in group}
+                continue
+            containers = {Location(location.segments[:2]) for location in group}
+            with error_path(group[0].path):
+                service = await self._service(group[0])
+                asked = list({*group, *containers})
+                entries = await service.resolve_many(asked, refresh=refresh)
+            known = dict(zip(asked, entries, strict=True))
+            for location in group:
+                above = known[Location(location.segments[:2])]
+                entry, above_key = known[location], above.key if above else None
+                resolved[location] = _identified(location, entry, above_key)
+        return resolved
 
-    async def _sized_content(
-        self, path: str, version: str | int | None = None
-    ) -> tuple[Entry, Content]:
-        """Open a file's bytes, their number known."""
-        entry, content, _ = await self._read_content(
-            path, version, partial(object_size, self.transport)
-        )
-        return entry, content
+    async def _refresh(self, paths: Iterable[str]) -> None:
+        """List the collections and datasets that paths lie in anew, each of them once."""
+        locations = [Location.parse(self._strip_protocol(path)) for path in paths]
+        await self._resolved([one for one in locations if one.container], refresh=True)
 
-    async def _measured(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Fill in the sizes of entries of one service."""
-        if all(entry.size is not None for entry in entries):
-            return list(entries)
-        return await (await self._service(entries[0].location)).measured(entries)
+    async def _require(self, paths: Sequence[str], *, refresh: bool = False) -> list[Entry]:
+        """Resolve paths.
 
-    async def _measured_all(self, entries: Sequence[Entry]) -> list[Entry]:
+        Raises
+        ------
+        NotFoundError
+            When one of them is not there.
+        """
+        locations = [Location.parse(path) for path in paths]
+        resolved = await self._resolved(locations, refresh=refresh)
+        return [resolved[one] or await self._entry(one.path) for one in locations]
+
+    async def _with_sizes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Fill in the sizes of entries of any service, in their order."""
-        measured: dict[Location, Entry] = {}
-        for root in {entry.location.root for entry in entries}:
-            group = [entry for entry in entries if entry.location.root == root]
-            measured.update((entry.location, entry) for entry in await self._measured(group))
-        return [measured[entry.location] for entry in entries]
+        if all(entry.size is not None for entry in entries):
+            return entries
+        sized: dict[Location, Entry] = {}
+        for group in by_root(entries, lambda entry: entry.location):
+            if any(entry.size is None for entry in group):
+                service = await self._service(group[0].location)
+                sized.update((entry.location, entry) for entry in await service.with_sizes(group))
+        return [sized.get(entry.location, entry) for entry in entries]
 
-    def _keeping(self, location: Location, resume: bool | None) -> TransferKey | None:
+    def _transfer_key(self, location: Location, resume: bool | None) -> TransferKey | None:
         """Name a transfer for a later process; None where none shall continue it.
 
         Parameters
@@ -287,7 +288,7 @@ class Core(AsyncFileSystem):
         resume
             As the call has it; None for what the instance was made with.
         """
-        if not (self._resume if resume is None else resume):
+        if not (self.options.resume if resume is None else resume):
             return None
         settings = self.settings
         if settings.embedded is not None:
@@ -295,48 +296,20 @@ class Core(AsyncFileSystem):
         here = settings.collections if location.root is Root.COLLECTIONS else settings.datasets
         return TransferKey(f"{here.url} {here.tenant}" if here else "", location.path)
 
-    async def publish(self, staged: list[Staged]) -> None:
-        """Make finished files visible, those of one service together.
 
-        Collections come first: their units go again when the datasets fail.
-        """
-        groups = [
-            group
-            for root in Root
-            if (group := [item for item in staged if item.location.root is root])
-        ]
-        if groups:
-            await self._publish_in_turn(*groups)
-        for item in staged:
-            if item.journal is not None:
-                await asyncio.to_thread(item.journal.drop)
-
-    async def _publish_in_turn(self, group: list[Staged], *later: list[Staged]) -> None:
-        service = await self._service(group[0].location)
-        with error_path(group[0].location.path):
-            await service.publish(group, partial(self._publish_in_turn, *later) if later else None)
-
-    async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
-        """Clear away finished files that are not published, but what ``error`` lets continue."""
-        for item in staged:
-            kept = await asyncio.to_thread(release_or_drop, item.journal, error)
-            if item.abandon is not None and not kept:
-                await item.abandon()
+def by_root(items: Iterable[T], location: Callable[[T], Location]) -> list[list[T]]:
+    """Group items by the service that they belong to, collections first."""
+    groups: dict[Root | None, list[T]] = {}
+    for item in items:
+        groups.setdefault(location(item).root, []).append(item)
+    return [groups[root] for root in (None, *Root) if root in groups]
 
 
-def rebase(asked: Location, place: Location, entries: Sequence[Entry]) -> list[Entry]:
-    """Name what lies at or below a place as it was asked for, by ``@id`` for instance.
-
-    Callers take names apart by the path that they asked for.
-
-    Parameters
-    ----------
-    asked, place
-        What was asked for, and the canonical place that it means.
-    """
-    if asked == place:
-        return list(entries)
-    depth = len(place.segments)
-    return [
-        replace(entry, location=asked.child(*entry.location.segments[depth:])) for entry in entries
-    ]
+def _identified(asked: Location, entry: Entry | None, above: Hashable) -> Entry | None:
+    if entry is None:
+        return None
+    identity = entry.identity or (above, *entry.location.inner)
+    entry = replace(entry, identity=identity)
+    if entry.location.inner == asked.inner:
+        return entry
+    return rebase(asked, entry.location, [entry])[0]

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import inspect
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from functools import cached_property
 from glob import has_magic
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -19,13 +18,13 @@ from fsspec.asyn import AsyncFileSystem
 from synapsefs import sync
 from synapsefs.errors import AccessDeniedError, InvalidRequestError, NotFoundError
 from synapsefs.location import is_text
-from synapsefs.options import keywords, suggestion
+from synapsefs.options import close_matches, keywords, suggestion
 from synapsefs.services.base import WRITE_OPTIONS
 
 logger = logging.getLogger("synapsefs")
 T = TypeVar("T")
 
-LIKENESS = 0.85
+SIMILARITY = 0.85
 """How alike an unknown option and one of the verb's are when it is taken for a slip."""
 
 _PATHS = frozenset({"path", "path1", "path2", "paths", "lpath", "rpath"})
@@ -49,6 +48,7 @@ _MORE = {
     "cat": frozenset({"recursive"}),
     "copy": frozenset({"maxdepth", "batch_size", "on_error"}),
     "get": _MANNER | {"unzip", "maxdepth", "batch_size"},
+    "link": frozenset({"description", "metadata", "tags"}),
     "mkdir": frozenset(
         {"category", "description", "file_specifications", "id", "metadata", "tags", "exist_ok"}
     ),
@@ -65,7 +65,7 @@ _MORE = {
 }
 """Options that verbs take besides those of their signatures, and fsspec's own."""
 
-_FOREIGN = {
+FOREIGN = {
     "cp_file": frozenset({"callback", "blocksize", "tempdir", "isdir", "lstat"}),
     "info": frozenset({"version_id"}),
     "ls": frozenset({"versions"}),
@@ -77,48 +77,48 @@ _FOREIGN = {
 _inside: ContextVar[bool] = ContextVar("inside a verb", default=False)
 
 
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """What the calls of one verb may be.
+class Rules:
+    """What calls of one verb may hold, read off signatures when it is first called.
 
-    Attributes
+    Parameters
     ----------
-    name
-        The verb's.
-    paths
-        Positions of its paths among its arguments, without ``self``.
-    texts
-        Names of the arguments that go to the service as they are, by position.
-    own
-        Names of its own options; None where any name means something.
-    lenient
-        Whether it takes others and ignores them.
+    function
+        The verb.
+    others
+        The coroutine methods of its class, by name.
     """
 
-    name: str
-    paths: frozenset[int]
-    texts: Mapping[int, str]
-    own: frozenset[str] | None
-    lenient: bool
+    def __init__(self, function: Callable[..., Any], others: Mapping[str, Any]) -> None:
+        self.name = function.__name__.removeprefix("_")
+        self._function = function
+        self._others = others
 
-    @classmethod
-    def of(cls, function: Callable[..., Any], others: Mapping[str, Any]) -> _Call:
-        """Read it off a signature, and those of the verbs of the same class and of fsspec."""
-        name = function.__name__.removeprefix("_")
-        parameters = list(inspect.signature(function).parameters.values())[1:]
-        paths = frozenset(i for i, p in enumerate(parameters) if p.name in _PATHS)
-        texts = {i: p.name for i, p in enumerate(parameters) if p.name not in _PATHS | _LOCAL}
-        if name == "setxattrs":
-            return cls(name, paths, texts, None, lenient=True)
-        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-            return cls(name, paths, texts, frozenset(keywords(function)), lenient=False)
-        known = keywords(function) | _MORE.get(name, frozenset()) | _FOREIGN.get(name, frozenset())
-        for form in (name, _HANDED_ON.get(name, name)):
-            known |= _keywords(others.get(f"_{form}"), getattr(AsyncFileSystem, form, None))
-            known |= _keywords(getattr(AsyncFileSystem, f"_{form}", None))
-        return cls(name, paths, texts, frozenset(known), lenient=True)
+    @cached_property
+    def _names(self) -> list[str]:
+        """Names of the arguments, by position."""
+        return list(inspect.signature(self._function).parameters)[1:]
 
-    def prepared(self, fs: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
+    @cached_property
+    def lenient(self) -> bool:
+        """Whether it takes other options than its own and ignores them."""
+        parameters = inspect.signature(self._function).parameters.values()
+        return any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+    @cached_property
+    def options(self) -> frozenset[str] | None:
+        """Names of its own options; None where any name means something."""
+        if self.name == "setxattrs":
+            return None
+        own, more = keywords(self._function), _MORE.get(self.name, frozenset())
+        if not self.lenient:
+            return frozenset(own)
+        own |= more | FOREIGN.get(self.name, frozenset())
+        for form in (self.name, _HANDED_ON.get(self.name, self.name)):
+            own |= _keywords(self._others.get(f"_{form}"), getattr(AsyncFileSystem, form, None))
+            own |= _keywords(getattr(AsyncFileSystem, f"_{form}", None))
+        return frozenset(own)
+
+    def prepare(self, fs: Any, args: tuple[Any, ...], options: dict[str, Any]) -> tuple[Any, ...]:
         """Write paths as text, in ``options`` too, and check names and texts.
 
         Raises
@@ -128,21 +128,17 @@ class _Call:
         InvalidRequestError
             For text with lone surrogates.
         """
-        if self.own is not None and not self.own.issuperset(options):
-            self._check(fs, options, self.own)
+        if self.options is not None and not self.options.issuperset(options):
+            self._check_names(fs, options, self.options)
         for name, value in options.items():
-            if name in _PATHS:
-                options[name] = as_text(value)
-            elif name not in _LOCAL:
-                _require_text(name, value)
-        for position, name in self.texts.items():
-            if position < len(args):
-                _require_text(name, args[position])
-        return tuple(as_text(arg) if i in self.paths else arg for i, arg in enumerate(args))
+            options[name] = _prepared(name, value)
+        named = zip(self._names, args, strict=False)
+        rest = args[len(self._names) :]
+        return (*(_prepared(name, value) for name, value in named), *rest)
 
-    def _check(self, fs: Any, options: Mapping[str, Any], own: frozenset[str]) -> None:
+    def _check_names(self, fs: Any, options: Mapping[str, Any], own: frozenset[str]) -> None:
         for name in sorted(options.keys() - own):
-            meant = difflib.get_close_matches(name.lower(), sorted(own), 1, LIKENESS)
+            meant = close_matches(name, own, 1, SIMILARITY)
             if meant:
                 raise TypeError(f"{self.name}() has no option {name!r}{suggestion(meant)}")
             known = (self.name, name) in fs.ignored_options or options[name] is None
@@ -173,18 +169,18 @@ def checked(
     method: Callable[..., Any], others: Mapping[str, Any] = MappingProxyType({})
 ) -> Callable[..., Any]:
     """Wrap a verb; what verbs call of each other is left alone."""
-    call = _Call.of(method, others)
+    rules = Rules(method, others)
 
     @functools.wraps(method)
     async def verb(self: Any, *args: Any, **options: Any) -> Any:
         if _inside.get():
             return await method(self, *args, **options)
-        args = call.prepared(self, args, options)
+        args = rules.prepare(self, args, options)
         token = _inside.set(True)
         try:
             result = await method(self, *args, **options)
         except FileNotFoundError as error:
-            missing = _missing(error, call.name)
+            missing = _missing(error, rules.name)
             self.name_endpoint(missing)
             if missing is error:
                 raise
@@ -201,6 +197,7 @@ def checked(
                     self.name_endpoint(outcome)
         return result
 
+    verb.rules = rules  # type: ignore[attr-defined]
     return verb
 
 
@@ -218,17 +215,18 @@ def _missing(error: FileNotFoundError, verb: str) -> FileNotFoundError:
 
 def opening(method: Callable[..., Any]) -> Callable[..., Any]:
     """Wrap ``open``, which is synchronous, in the same way."""
-    call = _Call.of(method, {})
+    rules = Rules(method, {})
 
     @functools.wraps(method)
     def verb(self: Any, *args: Any, **options: Any) -> Any:
-        args = call.prepared(self, args, options)
+        args = rules.prepare(self, args, options)
         try:
             return method(self, *args, **options)
         except (NotFoundError, AccessDeniedError) as error:
             self.name_endpoint(error)
             raise
 
+    verb.rules = rules  # type: ignore[attr-defined]
     return verb
 
 
@@ -243,6 +241,15 @@ def as_text(path: Any) -> Any:
     if isinstance(path, Mapping):
         return {as_text(item): value for item, value in path.items()}
     return path
+
+
+def _prepared(name: str, value: Any) -> Any:
+    """Write a path as text, and check that other text is text."""
+    if name in _PATHS:
+        return as_text(value)
+    if name not in _LOCAL:
+        _require_text(name, value)
+    return value
 
 
 def _require_text(name: str, value: Any, depth: int = 0) -> None:

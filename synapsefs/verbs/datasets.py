@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from synapsefs.errors import InvalidRequestError, UnsupportedError, error_path
 from synapsefs.location import Location, Root
-from synapsefs.verbs.base import Core
+from synapsefs.verbs.base import NO_VERSIONS, Core
 from synapsefs.verbs.calls import mirrored
-
-T = TypeVar("T")
 
 
 @mirrored("revisions", "link", "register", "search", "share")
@@ -42,8 +40,11 @@ class EntryVerbs(Core):
             For collections, which keep only the newest.
         """
         entry = await self._entry(path)
+        if entry.location.root is None:
+            raise UnsupportedError(NO_VERSIONS, path)
+        datasets = await self._datasets(entry.location, NO_VERSIONS)
         with error_path(entry.location.path):
-            return await (await self._history(entry)).revisions(entry, drafts=drafts)
+            return await datasets.revisions(entry, drafts=drafts)
 
     async def _link(
         self,
@@ -82,10 +83,10 @@ class EntryVerbs(Core):
             When something is there.
         """
         location = Location.parse(path)
-        references = _offered((await self._service(location)).references, location)
+        datasets = await self._datasets(location)
         options = {**kwargs, "instructions": instructions, "api_key": api_key}
         with error_path(location.path):
-            await references.link(location, target, options)
+            await datasets.link(location, target, options)
         return await self._described(path)
 
     async def _register(
@@ -136,7 +137,7 @@ class EntryVerbs(Core):
             When something is there.
         """
         place = Location.parse(path)
-        references = _offered((await self._service(place)).references, place)
+        datasets = await self._datasets(place)
         source = {
             "storage_type": storage_type,
             "content_type": content_type,
@@ -147,13 +148,13 @@ class EntryVerbs(Core):
             "content_schema": content_schema,
         }
         with error_path(place.path):
-            await references.register(place, source)
+            await datasets.register(place, source)
         return await self._described(path)
 
     async def _described(self, path: str) -> dict[str, Any]:
         entry = await self._entry(path)
-        annotations = (await self._service(entry.location)).annotations
-        return (await annotations.described(entry)).info()
+        service = await self._service(entry.location)
+        return (await service.with_details(entry)).info()
 
     async def _search(
         self,
@@ -213,18 +214,18 @@ class EntryVerbs(Core):
         location = Location.parse(path)
         if location.root is None:
             location = Location((Root.DATASETS.value,))
-        searching = _offered((await self._service(location)).searching, location)
+        datasets = await self._datasets(location)
         with error_path(location.path):
             if similar_to is None:
                 wanted = {"query": query, "criteria": criteria, "match": match}
                 wanted.update(size=size, highlight=highlight)
-                hits = await searching.search(location, wanted)
+                hits = await datasets.search(location, wanted)
             else:
                 _alone(query, criteria, location)
                 like = "like" if isinstance(similar_to, str) else "embedding"
                 value = await self._entry(similar_to) if isinstance(similar_to, str) else similar_to
                 wanted = {like: value, "size": size, "min_score": min_score, "tags": tags}
-                hits = await searching.similar(location, wanted)
+                hits = await datasets.similar(location, wanted)
         return [hit.info() for hit in hits]
 
     async def _share(
@@ -258,17 +259,13 @@ class EntryVerbs(Core):
             For collections, and for datasets themselves.
         """
         entry = await self._entry(path, refresh=True)
-        annotations = (await self._service(entry.location)).annotations
+        if entry.location.root is None:
+            raise InvalidRequestError("the root is not shared", path)
+        datasets = await self._datasets(entry.location, "collections are not shared one by one")
         with error_path(entry.location.path):
             accessors = {"users": users, "organizations": organizations}
-            await annotations.share(entry, status, accessors)
+            await datasets.share(entry, status, accessors)
         return await self._described(path)
-
-
-def _offered(found: T | None, location: Location) -> T:
-    if found is None:
-        raise UnsupportedError("collections do not offer this", location.path)
-    return found
 
 
 def _alone(query: str | None, criteria: Any, location: Location) -> None:

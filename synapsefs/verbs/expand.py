@@ -1,43 +1,39 @@
-"""Which remote path goes with which local one: what many-file verbs decide before they begin."""
+"""Which source goes to which target: the paths of put, get and cp."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import other_paths
 
-from synapsefs.errors import InvalidRequestError, NotFoundError
+from synapsefs.errors import InvalidRequestError, NotAFolderError, NotFoundError
 from synapsefs.local.ignore import Ignoring, ignoring
 from synapsefs.local.manifest import Said, read_manifest, told
 from synapsefs.local.names import require_inside
 from synapsefs.local.walk import LocalItem, local_tree
-from synapsefs.location import Location, id_of, plain
+from synapsefs.location import Location, Root, escape, id_of, unescape
+from synapsefs.location import plain as plain_segment
+from synapsefs.services.base import UNKNOWN_SIZE
 
+logger = logging.getLogger("synapsefs")
 _AT = "%40"
+MAX_NAMED = 20
+"""How many paths a message names."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """What goes where.
-
-    Attributes
-    ----------
-    sources, targets
-        Paths, one target for each source.
-    folders
-        Which sources are local directories.
-    left_out
-        Directories that were named, and that do not go.
-    """
+    """Paths, one target for each source, and directories that were named and do not go."""
 
     sources: Sequence[str]
     targets: Sequence[str]
-    folders: Sequence[str] = ()
     left_out: Sequence[str] = ()
 
     def __post_init__(self) -> None:
@@ -52,203 +48,128 @@ class Pairs:
             rule = f"{len(self.sources)} sources and {len(self.targets)} targets: one for each"
             raise InvalidRequestError(rule, str(next(iter([*self.sources, *self.targets]))))
 
-    def files(self) -> list[tuple[str, str]]:
-        """Give sources and targets of files."""
-        folders = set(self.folders)
-        pairs = zip(self.sources, self.targets, strict=True)
-        return [pair for pair in pairs if pair[0] not in folders]
 
-    def folder_targets(self) -> list[str]:
-        """Give the targets of directories."""
-        folders = set(self.folders)
-        pairs = zip(self.sources, self.targets, strict=True)
-        return [target for source, target in pairs if source in folders]
+@dataclass(frozen=True, slots=True)
+class LocalFiles:
+    """What ``put`` sends.
+
+    Attributes
+    ----------
+    files
+        Local path, remote path and bytes of each file.
+    folders
+        Remote directories to make, each after its parent, with what a manifest says of them.
+    said
+        What a manifest says of files, by their remote paths.
+    left_out
+        Directories that were named, and that do not go.
+    failures
+        What cannot be sent and why, by the remote paths it would have had.
+    """
+
+    files: Sequence[tuple[str, str, int]]
+    folders: Mapping[str, Said]
+    said: Mapping[str, Said] = field(default_factory=dict)
+    left_out: Sequence[str] = ()
+    failures: Mapping[str, Exception] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class LocalTree:
-    """A local folder that goes to a remote one.
+    """A local directory that goes to a remote one as a whole.
 
     Attributes
     ----------
     items
-        The folder and what it holds, less what is left out.
-    target
-        Remote path of the folder.
+        The directory and what it holds, less what is left out.
+    paths
+        Remote path of each.
     passed_over
         What cannot be sent, as lines of a relative path and a reason.
     """
 
     items: Sequence[LocalItem]
-    target: str
-    passed_over: Sequence[str] = ()
+    paths: Sequence[str]
+    passed_over: Sequence[str]
 
-    @property
-    def sources(self) -> list[str]:
-        """Local paths of all files."""
-        return [item.path for item in self.items if not item.folder]
-
-    @property
-    def targets(self) -> list[str]:
-        """Remote paths of all files."""
-        return [self.place(item) for item in self.items if not item.folder]
-
-    @property
-    def folders(self) -> list[str]:
-        """Remote paths of all folders, each after the one that it lies in."""
-        return [self.place(item) for item in self.items if item.folder]
-
-    @property
-    def failures(self) -> dict[str, Exception | None]:
-        """Say of what cannot be sent why, by the remote paths it would have had."""
+    async def contents(self, manifest: str | None) -> LocalFiles:
+        """Give files and directories, with what a manifest says of them."""
+        pairs = list(zip(self.items, self.paths, strict=True))
+        said = await self._said(manifest) if manifest is not None else {}
+        folders = {path: said.get(path, {}) for item, path in pairs if item.folder}
+        files = [(i.path, path, i.status.st_size) for i, path in pairs if not i.folder]
         lines = (line.rpartition(": ") for line in self.passed_over)
-        return {
-            f"{self.target}/{name}": InvalidRequestError(why, f"{self.items[0].path}/{name}")
+        failures = {
+            f"{self.paths[0]}/{name}": InvalidRequestError(why, f"{self.items[0].path}/{name}")
             for name, _, why in lines
         }
+        return LocalFiles(files, folders, said, (), failures)
 
-    def place(self, item: LocalItem) -> str:
-        """Give the remote path of a file or folder."""
-        return "/".join((self.target, *(_segment(name, self.target) for name in item.parts)))
-
-
-def _segment(name: str, target: str) -> str:
-    """Write a local name as a path segment below a target: it is no id."""
-    root = Location.parse(target).root
-    return _AT + name[1:] if id_of(name, root) is not None else plain(name, root)
-
-
-def _local_name(segment: str) -> str:
-    return "@" + segment[len(_AT) :] if segment.startswith(_AT) else segment
-
-
-def left_out(options: dict[str, Any]) -> Ignoring | None:
-    """Take what is to be left out from the options of ``put``; None when nothing was said.
-
-    Raises
-    ------
-    InvalidRequestError
-        For a pattern that means nothing.
-    """
-    patterns = options.pop("ignore_patterns", None)
-    filename = options.pop("ignore_filename", None)
-    defaults = options.pop("ignore_defaults", None)
-    if patterns is None and filename is None and not defaults:
-        return None
-    return ignoring(patterns, filename, defaults=defaults is None or bool(defaults))
+    async def _said(self, manifest: str) -> dict[str, Said]:
+        root = self.items[0]
+        path, held = await asyncio.to_thread(read_manifest, os.fspath(manifest), root.path)
+        names = [os.path.basename(root.path), _local_name(self.paths[0].rsplit("/", 1)[-1])]
+        said = told(held, names, self.items, path)
+        pairs = zip(self.items, self.paths, strict=True)
+        return {path: said[item.parts] for item, path in pairs if item.parts in said}
 
 
 async def tree_to_put(
     fs: Any,
     lpath: Any,
     rpath: Any,
-    options: dict[str, Any],
+    ignored: Ignoring | None,
     *,
-    whole: bool,
     suffix: str = "",
     lenient: bool = False,
 ) -> LocalTree | None:
-    """Look through a local folder that is to be put as a whole.
+    """Walk a local directory that is put as a whole; None for anything else.
 
     Parameters
     ----------
-    lpath, rpath, options
-        As ``put`` got them; what is used of the options is taken out.
-    whole
-        Whether folders are to be put with all they hold.
     suffix
-        What the folder's name gets where it is put into a directory.
+        What the directory's name gets where it is put into a remote directory.
     lenient
         Pass over what cannot be sent.
-
-    Returns
-    -------
-    LocalTree or None
-        None for anything else than one folder.
-
-    Raises
-    ------
-    InvalidRequestError
-        For options that make no sense for what is put, and for trees that cannot be sent.
     """
-    ignored = left_out(options)
-    folder = isinstance(lpath, str) and await asyncio.to_thread(os.path.isdir, lpath)
-    if not (folder and whole and isinstance(rpath, str)) or options.get("maxdepth"):
-        if ignored is not None:
-            raise InvalidRequestError(
-                "what to leave out can be said of one local folder, put as a whole", str(lpath)
-            )
+    named = isinstance(lpath, str) and isinstance(rpath, str)
+    if not named or not await asyncio.to_thread(os.path.isdir, lpath):
         return None
     root = make_path_posix(lpath).rstrip("/") or "/"
-    passed_over: list[str] | None = [] if lenient else None
-    items = await asyncio.to_thread(local_tree, root, ignored, passed_over)
-    target = await remote_target(fs, lpath, rpath, os.path.basename(root) + suffix)
-    return LocalTree(items, target, passed_over or ())
-
-
-async def said_of(tree: LocalTree | None, manifest: str, lpath: Any) -> dict[str, Said]:
-    """Find out what a manifest says of a tree's files and folders, by their remote paths.
-
-    Raises
-    ------
-    NotFoundError
-        When there is no such manifest.
-    InvalidRequestError
-        One error that lists every problem.
-    """
-    if tree is None:
-        raise InvalidRequestError(
-            "a manifest speaks of one local folder, put as a whole", str(lpath)
-        )
-    root = tree.items[0]
-    path, held = await asyncio.to_thread(read_manifest, os.fspath(manifest), root.path)
-    names = [os.path.basename(root.path), _local_name(tree.target.rsplit("/", 1)[-1])]
-    said = told(held, names, tree.items, path)
-    return {tree.place(item): said[item.parts] for item in tree.items if item.parts in said}
-
-
-async def remote_target(fs: Any, lpath: str, rpath: str, name: str) -> str:
-    """Give the path that a local folder goes to: into a directory that is there, or as it."""
+    passed_over: list[str] = []
+    items = await asyncio.to_thread(local_tree, root, ignored, passed_over if lenient else None)
     target: str = fs._strip_protocol(rpath)  # noqa: SLF001 - as fsspec's own verbs do
+    service = Location.parse(target).root
     into = trailing_sep(rpath) or await fs._isdir(rpath)  # noqa: SLF001
-    return f"{target}/{_segment(name, target)}" if into and not trailing_sep(lpath) else target
+    if into and not trailing_sep(lpath):
+        target = f"{target}/{_segment(os.path.basename(root) + suffix, service)}"
+    paths: dict[tuple[str, ...], str] = {(): target}
+    for item in items[1:]:
+        paths[item.parts] = f"{paths[item.parts[:-1]]}/{_segment(item.parts[-1], service)}"
+    return LocalTree(items, [paths[item.parts] for item in items], passed_over)
 
 
-async def pairs_to_get(
-    fs: Any, rpath: Any, lpath: Any, options: Mapping[str, Any], *, recursive: bool
-) -> Pairs:
-    """Give remote paths and the local ones that they go to, by fsspec's rules.
+def ignored_by(
+    patterns: Any = None, filename: str | None = None, defaults: bool | None = None
+) -> Ignoring | None:
+    """Read the options of ``put`` that leave files out; None when none is given.
 
     Raises
     ------
-    InvalidPathError
-        When a remote name would lead out of the local target. Nothing was written.
+    InvalidRequestError
+        For a pattern that means nothing.
     """
-    if isinstance(rpath, list) and isinstance(lpath, list):
-        return Pairs(rpath, lpath)
-    named = isinstance(rpath, str)
-    maxdepth = options.get("maxdepth")
-    path = fs._strip_protocol(rpath)  # noqa: SLF001
-    found = await fs._expand_path(path, recursive=recursive, maxdepth=maxdepth)  # noqa: SLF001
-    left_out: list[str] = []
-    if named and (not recursive or maxdepth is not None):
-        left_out = [item for item in found if await fs._isdir(item)]  # noqa: SLF001
-        found = [item for item in found if item not in left_out]
-    target = make_path_posix(lpath)
-    into = trailing_sep(target) or await asyncio.to_thread(os.path.isdir, target)
-    root = target.rstrip("/")
-    targets = _targets(rpath, path, found, root, into=into)
-    require_inside(root, targets)
-    places = [root + _local_names(item[len(root) :]) for item in targets]
-    return Pairs(found, places, left_out=left_out)
+    if patterns is None and filename is None and not defaults:
+        return None
+    return ignoring(patterns, filename, defaults=defaults is None or bool(defaults))
 
 
-async def pairs_to_put(
-    fs: Any, lpath: Any, rpath: Any, *, recursive: bool, maxdepth: int | None
-) -> Pairs:
-    """Give local paths and the remote ones that they go to, by fsspec's rules.
+async def expand_put(
+    fs: Any, lpath: Any, rpath: Any, *, recursive: bool, maxdepth: int | None, lenient: bool
+) -> LocalFiles:
+    """Pair local paths with remote ones by fsspec's rules.
 
-    A local name that is there is no pattern, brackets and all.
+    A local name that exists is no pattern, brackets and all.
 
     Raises
     ------
@@ -258,42 +179,102 @@ async def pairs_to_put(
     left_out: list[str] = []
     if isinstance(lpath, list | tuple) and isinstance(rpath, list | tuple):
         sources, targets = [os.fspath(path) for path in lpath], list(rpath)
+        sizes = await asyncio.to_thread(_sizes, sources, lenient=lenient)
     else:
         sources = await asyncio.to_thread(
             local_paths, lpath, recursive=recursive, maxdepth=maxdepth
         )
+        sizes = await asyncio.to_thread(_sizes, sources, lenient=lenient)
         if isinstance(lpath, str) and (not recursive or maxdepth is not None):
-            left_out = await asyncio.to_thread(_directories, sources)
-            sources = [item for item in sources if item not in left_out]
+            left_out = [item for item in sources if sizes[item] is None]
+            sources = [item for item in sources if sizes[item] is not None]
         root = fs._strip_protocol(rpath)  # noqa: SLF001
         into = isinstance(rpath, str) and (trailing_sep(rpath) or await fs._isdir(root))  # noqa: SLF001
         path = make_path_posix(lpath) if isinstance(lpath, str) else lpath
         targets = _targets(lpath, path, sources, root, into=into)
-    return Pairs(sources, targets, await asyncio.to_thread(_directories, sources), left_out)
+    pairs = Pairs(sources, targets)
+    files, folders = [], dict[str, Said]()
+    for source, target in zip(pairs.sources, pairs.targets, strict=True):
+        size = sizes[source]
+        if size is None:
+            folders[target] = {}
+        else:
+            files.append((source, target, size))
+    return LocalFiles(files, folders, left_out=left_out)
 
 
-async def pairs_to_copy(
+def _sizes(paths: Sequence[str], *, lenient: bool) -> dict[str, int | None]:
+    """Give the bytes of files by path; None for directories. It blocks."""
+    sizes: dict[str, int | None] = {}
+    for path in paths:
+        try:
+            sizes[path] = None if os.path.isdir(path) else size_of(path)
+        except OSError:
+            if not lenient:
+                raise
+            sizes[path] = 0
+    return sizes
+
+
+def size_of(path: str) -> int:
+    """Give the bytes of a local file, as :class:`NewFile` has them. It blocks."""
+    status = os.stat(path)
+    return status.st_size if stat.S_ISREG(status.st_mode) else UNKNOWN_SIZE
+
+
+async def expand_get(
+    fs: Any, rpath: Any, lpath: Any, *, recursive: bool, maxdepth: int | None
+) -> Pairs:
+    """Pair remote paths with local ones by fsspec's rules.
+
+    Raises
+    ------
+    InvalidPathError
+        When a remote name would lead out of the local target. Nothing was written.
+    """
+    if isinstance(rpath, list) and isinstance(lpath, list):
+        return Pairs(fs._strip_protocol(rpath), [os.fspath(path) for path in lpath])  # noqa: SLF001
+    path, sources, left_out = await _expand_remote(
+        fs, rpath, recursive=recursive, maxdepth=maxdepth
+    )
+    target = make_path_posix(lpath)
+    into = trailing_sep(target) or await asyncio.to_thread(os.path.isdir, target)
+    root = target.rstrip("/")
+    targets = _targets(rpath, path, sources, root, into=into)
+    require_inside(root, targets)
+    local = [root + "/".join(map(_local_name, item[len(root) :].split("/"))) for item in targets]
+    return Pairs(sources, local, left_out)
+
+
+async def expand_copy(
     fs: Any, path1: Any, path2: Any, *, recursive: bool, maxdepth: int | None
 ) -> Pairs:
-    """Give remote paths and those that they are copied to, by fsspec's rules."""
+    """Pair remote paths with those that they are copied to, by fsspec's rules."""
     if isinstance(path1, list | tuple) and isinstance(path2, list | tuple):
-        return Pairs(_stripped(fs, path1), _stripped(fs, path2))
-    source, root = fs._strip_protocol(path1), fs._strip_protocol(path2)  # noqa: SLF001
-    found = await fs._expand_path(source, recursive=recursive, maxdepth=maxdepth)  # noqa: SLF001
-    left_out: list[str] = []
-    if isinstance(path1, str) and (not recursive or maxdepth is not None):
-        left_out = [item for item in found if await fs._isdir(item)]  # noqa: SLF001
-        found = [item for item in found if item not in left_out]
+        return Pairs(fs._strip_protocol(list(path1)), fs._strip_protocol(list(path2)))  # noqa: SLF001
+    path, sources, left_out = await _expand_remote(
+        fs, path1, recursive=recursive, maxdepth=maxdepth
+    )
+    root = fs._strip_protocol(path2)  # noqa: SLF001
     into = isinstance(path2, str) and (trailing_sep(path2) or await fs._isdir(root))  # noqa: SLF001
-    return Pairs(found, _targets(path1, source, found, root, into=into), left_out=left_out)
+    return Pairs(sources, _targets(path1, path, sources, root, into=into), left_out)
 
 
-def _stripped(fs: Any, paths: Sequence[Any]) -> list[str]:
-    return [fs._strip_protocol(path) for path in paths]  # noqa: SLF001
+async def _expand_remote(
+    fs: Any, asked: Any, *, recursive: bool, maxdepth: int | None
+) -> tuple[Any, list[str], list[str]]:
+    """Give a path without protocol, what it expands to, and the directories that do not go."""
+    path = fs._strip_protocol(asked)  # noqa: SLF001
+    sources = await fs._expand_path(path, recursive=recursive, maxdepth=maxdepth)  # noqa: SLF001
+    left_out: list[str] = []
+    if isinstance(asked, str) and (not recursive or maxdepth is not None):
+        left_out = [item for item in sources if await fs._isdir(item)]  # noqa: SLF001
+        sources = [item for item in sources if item not in left_out]
+    return path, sources, left_out
 
 
-def _targets(asked: Any, path: Any, found: Sequence[str], root: Any, *, into: bool) -> list[str]:
-    """Give the path below ``root`` that each of what was found goes to.
+def _targets(asked: Any, path: Any, sources: Sequence[str], root: Any, *, into: bool) -> list[str]:
+    """Give the path below ``root`` that each source goes to.
 
     Parameters
     ----------
@@ -302,14 +283,14 @@ def _targets(asked: Any, path: Any, found: Sequence[str], root: Any, *, into: bo
     into
         Whether ``root`` is a directory to put things into.
     """
-    named = isinstance(asked, str)
-    pattern = named and _is_pattern(path, found)
-    inside = len(found) == 1 if pattern else into and named and not trailing_sep(asked)
-    if not found:
+    if not sources:
         return []
     if not isinstance(root, str):
         return list(root)
-    return list(other_paths(list(found), root, exists=named and inside, flatten=not named))
+    named = isinstance(asked, str)
+    pattern = named and _magic(path) and path not in sources
+    inside = len(sources) == 1 if pattern else into and named and not trailing_sep(asked)
+    return list(other_paths(list(sources), root, exists=named and inside, flatten=not named))
 
 
 def local_paths(paths: Any, *, recursive: bool = False, maxdepth: int | None = None) -> list[str]:
@@ -338,17 +319,72 @@ def local_paths(paths: Any, *, recursive: bool = False, maxdepth: int | None = N
     return sorted(found)
 
 
-def _directories(paths: Sequence[str]) -> list[str]:
-    return [path for path in paths if os.path.isdir(path)]
-
-
 def _magic(path: str) -> bool:
     return any(mark in path for mark in "*?[")
 
 
-def _is_pattern(path: str, found: Sequence[str]) -> bool:
-    return _magic(path) and path not in found
+def _segment(name: str, root: Root | None) -> str:
+    """Write a local name as a path segment: it is no id."""
+    return _AT + name[1:] if id_of(name, root) is not None else plain_segment(name, root)
 
 
-def _local_names(path: str) -> str:
-    return "/".join(map(_local_name, path.split("/")))
+def _local_name(segment: str) -> str:
+    return "@" + segment[len(_AT) :] if segment.startswith(_AT) else segment
+
+
+def plain(location: Location) -> Location:
+    """Write a path with no more escapes than it needs."""
+    if not any("%" in segment for segment in location.segments):
+        return location
+    segments = [s if s.startswith("@") else escape(unescape(s)) for s in location.segments]
+    return Location(tuple(segments))
+
+
+def require_one_each(locations: Iterable[Location]) -> None:
+    """Refuse two files for one path.
+
+    Raises
+    ------
+    InvalidRequestError
+        Naming the path.
+    """
+    seen: set[tuple[str, ...]] = set()
+    for location in map(plain, locations):
+        if location.segments in seen:
+            raise InvalidRequestError("two files for one path", location.path)
+        seen.add(location.segments)
+
+
+def require_separate(files: Iterable[Location], folders: Iterable[Location] = ()) -> None:
+    """Refuse files and directories of one name among what one call or transaction writes.
+
+    Raises
+    ------
+    NotAFolderError
+        When a file would also be the directory of another one.
+    """
+    names = {plain(location).segments for location in files}
+    directories = {plain(location).segments for location in folders}
+    above: set[tuple[str, ...]] = set()
+    for segments in names | directories:
+        for depth in range(len(segments) - 1, 2, -1):
+            if segments[:depth] in above:
+                break
+            above.add(segments[:depth])
+    both = names & (above | directories)
+    if both:
+        path = min("/".join(segments) for segments in both)
+        raise NotAFolderError("this would be a file and a directory at once", path)
+
+
+def listed(path: Any) -> list[Any]:
+    """Give one path, or several, as a list."""
+    return list(path) if isinstance(path, list | tuple | set) else [path]
+
+
+def warn_left_out(paths: Sequence[str], *, recursive: bool) -> None:
+    """Say which directories are left out of a call without ``recursive``."""
+    if paths and not recursive:
+        more = len(paths) - MAX_NAMED
+        shown = ", ".join(paths[:MAX_NAMED]) + (f" and {more} more" if more > 0 else "")
+        logger.warning("omitting directories, as recursive=True was not given: %s", shown)

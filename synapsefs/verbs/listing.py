@@ -12,16 +12,15 @@ from fsspec.utils import tokenize
 from synapsefs.errors import NotFoundError, UnsupportedError, error_path
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, directory
-from synapsefs.verbs.base import rebase
+from synapsefs.verbs.base import Core
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.resolving import ResolvingVerbs
 
 
 @mirrored(
     "ls", "info", "exists", "isfile", "isdir", "find", "glob", "du", "size", "sizes",
     "created", "modified", "checksum", "ukey", "expand_path",
 )  # fmt: skip
-class ListingVerbs(ResolvingVerbs):
+class ListingVerbs(Core):
     """The verbs that change nothing and read no bytes."""
 
     async def _ls(
@@ -49,15 +48,14 @@ class ListingVerbs(ResolvingVerbs):
             entries = await self._children(location)
         if not detail:
             return sorted(entry.location.path for entry in entries)
-        measured = await self._measured(entries)
+        measured = await self._with_sizes(entries)
         return sorted((entry.info() for entry in measured), key=lambda info: str(info["name"]))
 
-    async def _children(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+    async def _children(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
         if location.root is None:
             return [directory(root) for root in await self._roots()]
         with error_path(location.path):
-            found = await (await self._service(location)).children(location, refresh=refresh)
-        return await self._below(location, found)
+            return await (await self._service(location)).list(location, refresh=refresh)
 
     async def _info(
         self,
@@ -95,9 +93,9 @@ class ListingVerbs(ResolvingVerbs):
         entry = await self._entry_at(path, version, refresh=refresh)
         if not measure or entry.location.root is None:
             return entry.info()
-        measured = (await self._measured([entry]))[0]
-        annotations = (await self._service(entry.location)).annotations
-        return (await annotations.described(measured)).info()
+        measured = (await self._with_sizes([entry]))[0]
+        service = await self._service(entry.location)
+        return (await service.with_details(measured)).info()
 
     async def _exists(self, path: str, **kwargs: Any) -> bool:
         """Say whether something is there; a refusal or fault is raised, not taken for no."""
@@ -124,12 +122,11 @@ class ListingVerbs(ResolvingVerbs):
         except NotFoundError:
             return None
 
-    async def _entries_below(self, location: Location, *, refresh: bool = False) -> list[Entry]:
+    async def _entries_below(self, location: Location, *, refresh: bool = False) -> Sequence[Entry]:
         if location.root is not None:
             with error_path(location.path):
                 service = await self._service(location)
-                below = await service.descendants(location, refresh=refresh)
-            return await self._below(location, below)
+                return await service.list(location, recursive=True, refresh=refresh)
         found: list[Entry] = []
         for root in await self._roots():
             found += [directory(root), *await self._entries_below(root, refresh=refresh)]
@@ -169,7 +166,7 @@ class ListingVerbs(ResolvingVerbs):
         if not wanted and not refresh and await self._renewed(location, began):
             wanted = await self._found(location, maxdepth, withdirs=withdirs, refresh=False)
         if detail if measure is None else measure:
-            wanted = await self._measured_all(wanted)
+            wanted = list(await self._with_sizes(wanted))
         infos = {entry.location.path: entry.info() for entry in wanted}
         return {name: infos[name] for name in sorted(infos)} if detail else sorted(infos)
 
@@ -188,17 +185,15 @@ class ListingVerbs(ResolvingVerbs):
             and (maxdepth is None or len(entry.location.segments) - depth <= maxdepth)
         ]
 
-    async def _all_below(self, location: Location, *, withdirs: bool, refresh: bool) -> list[Entry]:
+    async def _all_below(
+        self, location: Location, *, withdirs: bool, refresh: bool
+    ) -> Sequence[Entry]:
         if location.root is None:
             return await self._entries_below(location, refresh=refresh)
-        above = await self._entry(location.path)
-        if refresh and above.kind == "file":
-            above = await self._entry(location.path, refresh=True)
-        above = rebase(location, above.location, [above])[0]
-        if above.kind == "file":
-            return [above]
-        below = await self._entries_below(location, refresh=refresh)
-        return [above, *below] if withdirs else below
+        entries = await self._entries_below(location, refresh=refresh)
+        if not withdirs or any(entry.location == location for entry in entries[:1]):
+            return entries
+        return [await self._entry(location.path), *entries]
 
     async def _walk(
         self,
@@ -317,7 +312,7 @@ class ListingVerbs(ResolvingVerbs):
     async def _sizes(self, paths: Sequence[str], batch_size: int | None = None) -> list[Any]:
         """Give the sizes of several files in bytes, those that listings do not tell in bulk."""
         entries = await self._require(paths)
-        return [entry.size for entry in await self._measured_all(entries)]
+        return [entry.size for entry in await self._with_sizes(entries)]
 
     async def _created(self, path: str) -> datetime:
         """Give the time at which a file was created."""

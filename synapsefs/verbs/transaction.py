@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -13,19 +13,8 @@ from synapsefs import sync
 from synapsefs.errors import InvalidRequestError, UnsupportedError
 from synapsefs.location import Location
 from synapsefs.services.base import Staged
-from synapsefs.verbs.resolving import plain, require_separate
-
-
-class StagedInTransaction:
-    """A finished file that waits for its transaction."""
-
-    def __init__(self, staged: Staged) -> None:
-        self.staged: Staged | None = staged
-        self.path = staged.location.path
-
-    def discard(self) -> None:
-        """Forget the file; nobody has seen it."""
-        self.staged = None
+from synapsefs.verbs.base import Core
+from synapsefs.verbs.expand import plain, require_separate
 
 
 class SynapseTransaction(Transaction):
@@ -42,6 +31,7 @@ class SynapseTransaction(Transaction):
 
     fs: Any
     files: deque[Any]
+    """Staged files, and files opened for writing."""
 
     def start(self) -> None:
         """Begin to hold files back.
@@ -63,7 +53,7 @@ class SynapseTransaction(Transaction):
         self.files = deque()
         _begun.set((*_unfinished(), self))
 
-    def require_separate(self, locations: Sequence[Location]) -> None:
+    def require_separate(self, locations: Iterable[Location]) -> None:
         """Refuse files that would be directories of others, or the other way round.
 
         Raises
@@ -71,7 +61,7 @@ class SynapseTransaction(Transaction):
         NotAFolderError
             Naming the path that would be both.
         """
-        require_separate([*(Location.parse(file.path) for file in self.files), *locations])
+        require_separate([*map(_location, self.files), *locations])
 
     def complete(self, commit: bool = True) -> None:
         """Publish all files written since the start, or discard them.
@@ -84,7 +74,7 @@ class SynapseTransaction(Transaction):
         files, self.files = list(self.files), deque()
         fs, self.fs = self.fs, None
         _begun.set(_unfinished())
-        staged = [file.staged for file in files if file.staged is not None]
+        staged = [item for item in map(_staged, files) if item is not None]
         try:
             if commit and staged:
                 require_separate([item.location for item in staged])
@@ -99,8 +89,60 @@ class SynapseTransaction(Transaction):
             raise
         finally:
             for file in files:
-                if not commit or file.staged is None:
+                if not isinstance(file, Staged) and (not commit or file.staged is None):
                     file.discard()
+
+
+class Transactions(Core):
+    """Which transaction a thread or task is in."""
+
+    transaction_type = SynapseTransaction
+
+    @property
+    def _intrans(self) -> bool:
+        return transaction_of(self) is not None
+
+    @_intrans.setter
+    def _intrans(self, value: bool) -> None:
+        """Do nothing: fsspec keeps here what would be the same for all threads."""
+
+    @property
+    def _transaction(self) -> SynapseTransaction | None:
+        return transaction_of(self)
+
+    @_transaction.setter
+    def _transaction(self, value: object) -> None:
+        """Do nothing, as above."""
+
+    @property
+    def transaction(self) -> SynapseTransaction:
+        """Transaction of this thread or task, for ``with``; what others write is not in it."""
+        return transaction_of(self) or self.transaction_type(self)
+
+    def start_transaction(self) -> SynapseTransaction:
+        """Begin a transaction of this thread or task; :meth:`end_transaction` publishes its files.
+
+        Raises
+        ------
+        InvalidRequestError
+            When one is open already.
+        """
+        begun = self.transaction_type(self)
+        begun.start()
+        return begun
+
+    def end_transaction(self) -> None:
+        """Publish the files of this thread's or task's transaction.
+
+        Raises
+        ------
+        InvalidRequestError
+            When this thread or task has none.
+        """
+        begun = transaction_of(self)
+        if begun is None:
+            raise InvalidRequestError("no transaction is open in this thread or task")
+        begun.complete()
 
 
 _begun: ContextVar[tuple[SynapseTransaction, ...]] = ContextVar("transactions", default=())
@@ -113,6 +155,14 @@ def _unfinished() -> tuple[SynapseTransaction, ...]:
 def transaction_of(fs: Any) -> SynapseTransaction | None:
     """Give the transaction of a filesystem that this thread or task is in."""
     return next((one for one in _begun.get() if one.fs is fs), None)
+
+
+def _staged(file: Any) -> Staged | None:
+    return file if isinstance(file, Staged) else file.staged
+
+
+def _location(file: Any) -> Location:
+    return file.location if isinstance(file, Staged) else Location.parse(file.path)
 
 
 def _last_of_each(staged: Sequence[Staged]) -> tuple[list[Staged], list[Staged]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from typing import Any
 
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -13,14 +13,14 @@ from synapsefs import sync
 from synapsefs.errors import UnsupportedError, error_path
 from synapsefs.local.files import local_size
 from synapsefs.location import PROTOCOL, Location, Root
-from synapsefs.services.base import Staged
-from synapsefs.transfer import stage_bytes, stage_file
+from synapsefs.services.base import NewFile
 from synapsefs.verbs.calls import as_text, mirrored
-from synapsefs.verbs.writing import WritingVerbs, exclusive_by
+from synapsefs.verbs.expand import size_of
+from synapsefs.verbs.write import Writes, is_exclusive
 
 
 @mirrored("put_unit", "units")
-class UnitVerbs(WritingVerbs):
+class UnitVerbs(Writes):
     """The verbs of the collections service that deal with units rather than files."""
 
     async def _put_unit(
@@ -73,9 +73,9 @@ class UnitVerbs(WritingVerbs):
         AlreadyExistsError
             With ``mode="create"``, when one of the paths is taken.
         """
-        exclusive = exclusive_by(mode)
+        exclusive = is_exclusive(mode)
         location = collection_location(collection)
-        service: Any = await self._service(location)
+        collections = await self._collections(location)
         contents = {name: _content(source) for name, source in files.items()}
         problems = await asyncio.to_thread(_local_problems, contents)
         names = {
@@ -83,19 +83,17 @@ class UnitVerbs(WritingVerbs):
             for name, source in contents.items()
         }
         with error_path(location.path):
-            plan = await service.units.plan(
+            plan = await collections.plan_unit(
                 location, names, key=key, meta=meta, groups=groups, problems=problems
             )
-            if exclusive:
-                await service.check_absent(list(plan.places.values()))
-        callback.set_size(await asyncio.to_thread(_total, contents.values()))
-        work = [
-            self._stage_content(plan.places[name], source, exclusive, callback)
+        sizes = await asyncio.to_thread(lambda: {n: _size(one) for n, one in contents.items()})
+        new_files = [
+            NewFile(plan.places[name], source, sizes[name], exclusive, plan.write_options)
             for name, source in contents.items()
         ]
-        await self._publish_or_defer(plan.bind(await self._arrived(work)))
-        found: dict[str, Any] = service.units.info(plan)
-        return found
+        await self._check(new_files)
+        await self._write(new_files, callback=callback)
+        return collections.unit_info(plan)
 
     async def _units_batches(
         self, collection: str, columns: Sequence[str] | None = None, filters: Any = None
@@ -121,9 +119,9 @@ class UnitVerbs(WritingVerbs):
             For a column that there is not, or a filter that does not fit the columns.
         """
         location = collection_location(collection)
-        service: Any = await self._service(location)
+        collections = await self._collections(location)
         with error_path(location.path):
-            async for batch in service.units.batches(location, columns, filters):
+            async for batch in collections.unit_batches(location, columns, filters):
                 yield batch
 
     def units_batches(
@@ -178,25 +176,6 @@ class UnitVerbs(WritingVerbs):
         batches = self._units_batches(collection, columns, filters)
         return pa.Table.from_batches([batch async for batch in batches])
 
-    async def _stage_content(
-        self, place: Location, source: Any, exclusive: bool, callback: Any
-    ) -> Staged:
-        service = await self._service(place)
-        progress = callback.relative_update
-        if isinstance(source, str):
-            return await stage_file(
-                service,
-                source,
-                place,
-                exclusive=exclusive,
-                progress=progress,
-                options={},
-                keeping=self._keeping(place, None),
-            )
-        staged = await stage_bytes(service, source, place, exclusive=exclusive, options={})
-        progress(len(source))
-        return staged
-
 
 def collection_location(collection: Any) -> Location:
     """Read a collection's name, path or URL.
@@ -214,7 +193,7 @@ def collection_location(collection: Any) -> Location:
     return location
 
 
-def _content(source: Any) -> Any:
+def _content(source: Any) -> str | memoryview:
     """Give a local path as text, and bytes as a view of single bytes."""
     if isinstance(source, str | os.PathLike):
         return os.fspath(source)
@@ -235,7 +214,5 @@ def _local_problems(contents: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _total(contents: Iterable[Any]) -> int:
-    return sum(
-        (local_size(source) or 0) if isinstance(source, str) else len(source) for source in contents
-    )
+def _size(source: str | memoryview) -> int:
+    return size_of(source) if isinstance(source, str) else len(source)

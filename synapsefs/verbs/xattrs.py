@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from synapsefs.errors import ChangedError, InvalidRequestError, NotFoundError, error_path
-from synapsefs.services.base import AttributeAccess, Entry
+from synapsefs.services.base import UNKNOWN_SIZE, Entry, NewFile
 from synapsefs.transfer import copy_bytes
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.staging import StagingVerbs
+from synapsefs.verbs.write import Writes
 
+NO_TAGS = "collections have no tags"
 ATTEMPTS = 5
 """How often a change of attributes is merged anew when somebody else was faster."""
 SETTLING_SECONDS = 0.05
@@ -20,20 +22,19 @@ SETTLING_SECONDS = 0.05
 
 
 @mirrored("getxattr", "getxattrs", "setxattrs", "get_tags", "put_tags")
-class AttributeVerbs(StagingVerbs):
+class AttributeVerbs(Writes):
     """The verbs that read and set metadata, descriptions and tags.
 
     In datasets an attribute is a key of the entry's metadata, or ``description``; in collections
     a key of the metadata of the data unit that a file belongs to.
     """
 
-    async def _annotated(
-        self, path: str, *, refresh: bool = False
-    ) -> tuple[Entry, AttributeAccess]:
+    async def _attributed(self, path: str, *, refresh: bool = False) -> Entry:
+        """Find what is at a path that may have attributes."""
         entry = await self._entry(path, refresh=refresh)
         if entry.location.root is None:
             raise InvalidRequestError("the root has no attributes", path)
-        return entry, (await self._service(entry.location)).annotations
+        return entry
 
     async def _getxattr(self, path: str, name: str, **kwargs: Any) -> Any:
         """Give one attribute; None where there is none of that name.
@@ -54,9 +55,9 @@ class AttributeVerbs(StagingVerbs):
 
     async def _getxattrs(self, path: str, **kwargs: Any) -> dict[str, Any]:
         """Give all attributes of a file or directory by name."""
-        entry, annotations = await self._annotated(path)
+        entry = await self._attributed(path)
         with error_path(entry.location.path):
-            return await annotations.read(entry)
+            return await (await self._service(entry.location)).attributes(entry)
 
     async def _setxattrs(
         self, path: str, metadata: Mapping[str, Any] | None = None, **kwargs: Any
@@ -101,9 +102,10 @@ class AttributeVerbs(StagingVerbs):
         return await self._getxattrs(path)
 
     async def _change_attributes(self, path: str, changes: Mapping[str, Any]) -> None:
-        entry, annotations = await self._annotated(path)
+        entry = await self._attributed(path)
+        service = await self._service(entry.location)
         with error_path(entry.location.path):
-            options = await annotations.change(entry, changes)
+            options = await service.set_attributes(entry, changes)
             if options is not None:
                 await self._rewrite(entry, options)
 
@@ -124,14 +126,16 @@ class AttributeVerbs(StagingVerbs):
             raise ChangedError(rule, path) from error
         if content.version != base:
             raise ChangedError(rule, path)
-        work = [copy_bytes(self.transport, content, service, entry.location, options)]
-        await self._publish_or_discard(await self._arrived(work))
+        file = NewFile(entry.location, memoryview(b""), UNKNOWN_SIZE, options=options)
+        stage = partial(copy_bytes, content, service)
+        await self._write([file], stage=stage, at_once=True)
 
     async def _get_tags(self, path: str) -> list[str]:
         """Give the tags of a file or directory in a dataset."""
-        entry, annotations = await self._annotated(path)
+        entry = await self._attributed(path)
+        datasets = await self._datasets(entry.location, NO_TAGS)
         with error_path(entry.location.path):
-            return await annotations.tags(entry)
+            return await datasets.tags(entry)
 
     async def _put_tags(self, path: str, tags: Sequence[str], mode: str = "o") -> None:
         """Set the tags of a file or directory in a dataset.
@@ -154,28 +158,27 @@ class AttributeVerbs(StagingVerbs):
         """
         if mode not in {"o", "m"}:
             raise InvalidRequestError(f"mode is 'o' or 'm', not {mode!r}", path)
-        entry, annotations = await self._annotated(path, refresh=True)
+        entry = await self._attributed(path, refresh=True)
+        datasets = await self._datasets(entry.location, NO_TAGS)
         with error_path(entry.location.path):
             if mode == "o":
-                await annotations.set_tags(entry, tags)
+                await datasets.set_tags(entry, tags)
             else:
-                await self._add_tags(entry, annotations, tags)
+                await self._add_tags(entry, tags)
 
-    async def _add_tags(
-        self, entry: Entry, annotations: AttributeAccess, tags: Sequence[str]
-    ) -> None:
+    async def _add_tags(self, entry: Entry, tags: Sequence[str]) -> None:
         """Add tags, and again when somebody else replaced all tags at the same time.
 
         The service replaces all tags unconditionally. So they are read once more, when what another
         client was sending at the same time has arrived.
         """
-        wanted = list(tags)
+        datasets, wanted = await self._datasets(entry.location, NO_TAGS), list(tags)
         for _ in range(ATTEMPTS):
             began = time.monotonic()
-            before = await annotations.tags(entry)
-            await annotations.set_tags(entry, [*before, *(t for t in wanted if t not in before)])
+            before = await datasets.tags(entry)
+            await datasets.set_tags(entry, [*before, *(t for t in wanted if t not in before)])
             await asyncio.sleep(max(2 * (time.monotonic() - began), SETTLING_SECONDS))
-            before = await annotations.tags(entry)
+            before = await datasets.tags(entry)
             if set(wanted) <= set(before):
                 return
         raise ChangedError("somebody else keeps replacing the tags", entry.location.path)

@@ -11,9 +11,9 @@ import pytest
 
 from synapsefs import SynapseFileSystem, sync
 from synapsefs.location import Location
-from synapsefs.services.collections.client import CollectionsApi
+from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.service import CollectionsService
-from synapsefs.services.datasets.client import DatasetsApi
+from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.service import DatasetsService
 from synapsefs.wire.collections import v1
 from synapsefs.wire.datasets import requests
@@ -26,11 +26,11 @@ def name() -> str:
     return f"t-{uuid.uuid4().hex[:8]}"
 
 
-async def units_api(fs: SynapseFileSystem) -> CollectionsApi:
+async def units_api(fs: SynapseFileSystem) -> CollectionsClient:
     return cast("CollectionsService", await fs._service(Location.parse("collections"))).api
 
 
-async def entries_api(fs: SynapseFileSystem) -> DatasetsApi:
+async def entries_api(fs: SynapseFileSystem) -> DatasetsClient:
     return cast("DatasetsService", await fs._service(Location.parse("datasets"))).api
 
 
@@ -41,9 +41,9 @@ def prepared(fs: SynapseFileSystem, work: Callable[[], Coroutine[Any, Any, Any]]
     return found
 
 
-async def bind(api: CollectionsApi, collection: int, name: str, data: bytes, **more: Any) -> int:
+async def bind(api: CollectionsClient, collection: int, name: str, data: bytes, **more: Any) -> int:
     """Create a unit as other clients do: nothing of ours in its metadata."""
-    file = await api.upload_file(data, name, ABOUT)
+    file = await api.create_data_file(data, name, ABOUT)
     binding = v1.FileBinding(checksum=file.checksum, path=name)
     unit = v1.UnitToCreate(data_collection=collection, files={"data_1": binding}, **more)
     return (await api.create_units([unit], ABOUT))[0].id
@@ -118,10 +118,10 @@ def test_collections_of_one_name(fs: SynapseFileSystem, name: str) -> None:
 
 
 def test_datasets_and_entries_of_one_name(fs: SynapseFileSystem, name: str) -> None:
-    async def dataset(api: DatasetsApi) -> str:
+    async def dataset(api: DatasetsClient) -> str:
         return (await api.create_dataset(name, None, str(uuid.uuid4()), ABOUT)).id
 
-    async def text(api: DatasetsApi, dataset: str, content: str) -> str:
+    async def text(api: DatasetsClient, dataset: str, content: str) -> str:
         entry = requests.EntryCreate(name="same.txt", content=content, dataset_id=dataset)
         return (await api.create_entry(entry, ABOUT, replay=False)).data_storage.id
 

@@ -315,6 +315,14 @@ def test_nothing_is_written_through_a_link_or_source(
     assert fs.cat_file(f"{dataset}/one.txt") == b"other"
 
 
+def test_what_is_said_of_a_link_is_not_called_ignored(
+    fs: SynapseFileSystem, dataset: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("WARNING", "synapsefs"):
+        info = fs.link("https://example.org", f"{dataset}/l", description="x", tags=["t"])
+    assert (info["description"], info["tags"], caplog.records) == ("x", ["t"], [])
+
+
 @pytest.mark.parametrize("target", ["", "nowhere", "//host/x", 3])
 def test_a_link_leads_to_a_url(fs: SynapseFileSystem, dataset: str, target: Any) -> None:
     with pytest.raises(InvalidRequestError, match="URL"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from synapsefs.errors import InvalidRequestError, UnsupportedError
@@ -18,7 +18,7 @@ SETTABLE = ("access_level", "category", "description", "meta")
 """What can be changed of a collection. Its specifications cannot: those left out would go."""
 
 
-class UnitAnnotations:
+class UnitAttributes:
     """What the service keeps of a unit besides its files.
 
     Parameters
@@ -65,22 +65,6 @@ class UnitAnnotations:
         finally:
             self._changes.note(collection.identifier)
         return None
-
-    async def tags(self, entry: Entry) -> list[str]:
-        """Refuse: units have no tags."""
-        raise UnsupportedError("collections have no tags", entry.location.path)
-
-    async def set_tags(self, entry: Entry, tags: Sequence[str]) -> None:  # noqa: ARG002
-        """Refuse: units have no tags."""
-        raise UnsupportedError("collections have no tags", entry.location.path)
-
-    async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:  # noqa: ARG002
-        """Refuse: the service shares by project and tenant."""
-        raise UnsupportedError("collections are not shared one by one", entry.location.path)
-
-    async def described(self, entry: Entry) -> Entry:
-        """Give the entry: listings tell all."""
-        return entry
 
     async def copy_options(self, entry: Entry) -> Mapping[str, Any]:
         """Give what makes a collection like this one; a file's copy is bound with its metadata."""

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from synapsefs.location import split_suffix
 from synapsefs.services.collections.order import Shown, Versions
 from synapsefs.services.collections.unit import Unit, UnitFile
+from synapsefs.services.index_cache import Index
 from synapsefs.services.tree import DirectoryNode
 
 LEFT_BEHIND = timedelta(hours=1)
 """How long ago somebody replaced a unit who then can no longer be about to delete it."""
 
-MOST_CHANGES = 1000
-CHANGES_LAST = 60.0
-"""How much of what was written is kept where no listing was read, and for how many seconds."""
 
-
-class CollectionIndex:
+class CollectionIndex(Index[int, Unit]):
     """A collection's units and the tree they make.
 
     Of several files with one path the newest has it. Older ones that it replaced (it was written
@@ -28,57 +24,49 @@ class CollectionIndex:
 
     Attributes
     ----------
-    loaded_at
-        When the whole listing was begun that is held here (monotonic seconds); None without one.
-    read_at
-        When the service was asked last what is new.
     unreconciled
         True when something was written here without knowing what it replaced.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, identifier: int) -> None:
+        super().__init__(identifier)
         self.units: dict[int, Unit] = {}
         self.tree: DirectoryNode[UnitFile] = DirectoryNode()
         self.superseded: dict[int, Unit] = {}
-        self._written: set[int] = set()
-        self.loaded_at: float | None = None
-        self.read_at = float("-inf")
-        self.load_seconds = 0.0
         self.unreconciled = False
-        self._changes: dict[int, tuple[float, Unit | None]] = {}
+        self._written: set[int] = set()
         self._several: dict[tuple[str, ...], list[UnitFile]] = {}
         self._hidden: dict[int, dict[str, Unit]] = {}
         self._by_stem: dict[str, list[Unit]] | None = None
         self._latest: datetime | None = None
 
-    def age(self) -> float:
-        """Seconds since the listing was read; infinite while it was not."""
-        return float("inf") if self.loaded_at is None else time.monotonic() - self.loaded_at
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether this may be what is left of a collection: of one that is gone all is nothing."""
+        return not self.units
 
-    def fill(self, units: Mapping[int, Unit], began: float) -> None:
-        """Take a whole listing that was begun at ``began`` (monotonic seconds).
+    def arranged(self, listing: Collection[Unit], began: float) -> CollectionIndex:  # noqa: ARG002
+        """Arrange a whole listing in a new index."""
+        fresh = CollectionIndex(self.identifier)
+        fresh._written, fresh._latest = set(self._written), self._latest
+        for unit in sorted(listing, key=lambda unit: unit.identifier):
+            fresh._add(unit)
+        return fresh
 
-        What was written or removed here meanwhile is kept, whether the listing saw it or not.
-        """
-        meanwhile = self._meanwhile(began)
-        listed = {**units, **{i: unit for i, (_, unit) in meanwhile.items() if unit is not None}}
-        self._written &= listed.keys()
-        self.units, self.tree = {}, DirectoryNode()
-        self.superseded, self._hidden, self._several = {}, {}, {}
-        self._by_stem = None
-        for identifier in sorted(listed):
-            if identifier not in meanwhile or meanwhile[identifier][1] is not None:
-                self._add(listed[identifier])
-        self.loaded_at = self.read_at = began
-        self.load_seconds = time.monotonic() - began
-        self.unreconciled = False
+    def _replay(self, changes: Mapping[int, Unit | None]) -> None:
+        written = self._written & (self.units.keys() | changes.keys())
+        for identifier, unit in changes.items():
+            self.lose(identifier)
+            if unit is not None:
+                self._add(unit)
+        self._written = written
 
     def merge(self, newest: Mapping[int, Unit], began: float) -> None:
         """Take the newest units, all of them down to some id, as they were at ``began`` or later.
 
         What is held from that id on and is not among them is gone.
         """
-        meanwhile = self._meanwhile(began)
+        meanwhile = self.changes.since(began)
         lowest = min(newest, default=0)
         for unit in [unit for unit in self.units.values() if unit.identifier >= lowest]:
             if unit.identifier not in newest and unit.identifier not in meanwhile:
@@ -87,19 +75,13 @@ class CollectionIndex:
             self.take(newest[identifier])
         self.read_at = began
 
-    def _meanwhile(self, began: float) -> dict[int, tuple[float, Unit | None]]:
-        """Give what was changed here since a listing was begun; what came before it tells."""
-        self._changes = {i: change for i, change in self._changes.items() if change[0] >= began}
-        return self._changes
-
     def take(self, unit: Unit) -> bool:
         """Hold a unit as the service has it now; say whether that is something else than before.
 
         Where only its metadata, groups or URLs are others, its record stays the same object. What
         was changed here after the service was asked is kept.
         """
-        change = self._changes.get(unit.identifier)
-        if change is not None and change[0] >= unit.seen:
+        if self.changes.moment(unit.identifier) >= unit.seen:
             return False
         known = self.units.get(unit.identifier)
         if known is None or known.composition != unit.composition:
@@ -115,34 +97,25 @@ class CollectionIndex:
 
     def lose(self, identifier: int) -> None:
         """Forget a unit that the service has no more."""
-        known = self.units.get(identifier)
-        if known is not None:
-            self._take_out(known)
+        if identifier in self.units:
+            self._take_out(self.units[identifier])
 
     def insert(self, unit: Unit) -> None:
         """Add a unit that was just written; the newest at a path takes it."""
-        now = time.monotonic()
-        if self.loaded_at is None:
-            self._forget_old(now)
-        self._changes.pop(unit.identifier, None)
-        self._changes[unit.identifier] = (now, unit)
-        self._written.add(unit.identifier)
+        self.changes.note(unit.identifier, unit)
         self.unreconciled = self.unreconciled or self.loaded_at is None
         known = self.units.get(unit.identifier)
         if known is not None and known is not unit:
             self._take_out(known)
-            self._written.add(unit.identifier)
+        self._written.add(unit.identifier)
         self._add(unit)
+        self._forget_old()
 
-    def _forget_old(self, now: float) -> None:
+    def _forget_old(self) -> None:
         """Keep little of what was written without a listing: one that is read later tells it."""
-        while len(self._changes) >= MOST_CHANGES:
-            identifier = next(iter(self._changes))
-            if now - self._changes[identifier][0] < CHANGES_LAST:
-                return
-            del self._changes[identifier]
-            if identifier in self.units:
-                self._take_out(self.units[identifier])
+        for unit in self.changes.pop_excess():
+            if self.loaded_at is None:
+                self.lose(unit.identifier)
 
     def _add(self, unit: Unit) -> None:
         self.units[unit.identifier] = unit
@@ -155,16 +128,15 @@ class CollectionIndex:
                 held[:] = [*(other for other in held if other is not unit), unit]
 
     def _place(self, file: UnitFile) -> None:
-        several = self._several.get(file.segments)
+        segments, identifier = file.segments, file.unit.identifier
+        several = self._several.get(segments)
         if several is None:
-            there = self.tree.file(file.segments)
-            same = there is None or there.unit.identifier == file.unit.identifier
-            if there is None or same or there.segments != file.segments:
-                self.tree.put(file.segments, file)
+            there = self.tree.file(segments)
+            if there is None or there.unit.identifier == identifier or there.segments != segments:
+                self.tree.put(segments, file)
                 return
-            several = self._several[file.segments] = [there]
-        several[:] = [other for other in several if other.unit.identifier != file.unit.identifier]
-        several.append(file)
+            several = self._several[segments] = [there]
+        several[:] = [*(other for other in several if other.unit.identifier != identifier), file]
         self._arrange(several)
 
     def _arrange(self, several: list[UnitFile]) -> None:
@@ -209,23 +181,22 @@ class CollectionIndex:
     def deletable(self) -> list[Unit]:
         """Give the replaced units to delete: those replaced here, and what others left behind.
 
-        What somebody else replaced lately is left to them: they may still take it back, and then
-        need what was there.
+        What somebody else replaced lately, by the times of the service alone, is left to them:
+        they may still take it back, and then need what was there.
         """
-        return [unit for unit in self.superseded.values() if self._is_final(unit)]
 
-    def _is_final(self, unit: Unit) -> bool:
-        """Say whether nobody takes back what replaced a unit, by the times of the service alone."""
-        successors = list(self._hidden.get(unit.identifier, {}).values())
-        return all(
-            successor.identifier in self._written
-            or (
-                successor.created is not None
-                and self._latest is not None
-                and self._latest - successor.created > LEFT_BEHIND
-            )
-            for successor in successors
-        )
+        def is_final(successor: Unit) -> bool:
+            if successor.identifier in self._written:
+                return True
+            if successor.created is None or self._latest is None:
+                return False
+            return self._latest - successor.created > LEFT_BEHIND
+
+        return [
+            unit
+            for unit in self.superseded.values()
+            if all(map(is_final, self._hidden.get(unit.identifier, {}).values()))
+        ]
 
     def invalidate(self) -> None:
         """Believe nothing, also not what seemed replaced: units were taken back."""
@@ -234,10 +205,9 @@ class CollectionIndex:
 
     def remove(self, unit: Unit) -> None:
         """Take away a unit that was deleted; what it hid is shown again."""
-        self._changes.pop(unit.identifier, None)
-        self._changes[unit.identifier] = (time.monotonic(), None)
-        if unit.identifier in self.units:
-            self._take_out(self.units[unit.identifier])
+        self.changes.note(unit.identifier, None)
+        self._forget_old()
+        self.lose(unit.identifier)
 
     def _take_out(self, unit: Unit) -> None:
         del self.units[unit.identifier]
@@ -245,22 +215,19 @@ class CollectionIndex:
         self._written.discard(unit.identifier)
         self._hidden.pop(unit.identifier, None)
         for file in unit.files.values():
-            self._displace(file)
+            for segments in (file.segments, file.segments_with_id):
+                there = self.tree.file(segments)
+                if there is not None and there.unit is unit:
+                    self.tree.discard(segments)
+            several = self._several.get(file.segments)
+            if several is not None:
+                several[:] = [other for other in several if other.unit is not unit]
+                self._arrange(several)
+                if len(several) == 1:
+                    del self._several[file.segments]
             if self._by_stem is not None:
                 held = self._by_stem.get(split_suffix(file.name)[0], [])
                 held[:] = [other for other in held if other is not unit]
-
-    def _displace(self, file: UnitFile) -> None:
-        for segments in (file.segments, file.segments_with_id):
-            found = self.tree.file(segments)
-            if found is not None and found.unit is file.unit:
-                self.tree.discard(segments)
-        several = self._several.get(file.segments)
-        if several is not None:
-            several[:] = [other for other in several if other.unit is not file.unit]
-            self._arrange(several)
-            if len(several) == 1:
-                del self._several[file.segments]
 
     def of_path(self, segments: tuple[str, ...]) -> list[UnitFile]:
         """Give all files of a path, those that were replaced too."""
@@ -286,11 +253,19 @@ class CollectionIndex:
         A name with an id, which listings give while a newer file has the plain one, goes on
         standing for that file.
         """
-        found = self.tree.file(segments)
-        if found is not None or not segments or "@" not in segments[-1]:
-            return found
+        return self.tree.file(segments) or self._by_id(segments)
+
+    def item(self, segments: tuple[str, ...]) -> UnitFile | DirectoryNode[UnitFile] | None:
+        """Find what is at a path: a directory, where a file has the same name."""
+        file, node = self.tree.at(segments)
+        return node or file or self._by_id(segments)
+
+    def _by_id(self, segments: tuple[str, ...]) -> UnitFile | None:
+        if not segments or "@" not in segments[-1]:
+            return None
         stem, _, identifier = split_suffix(segments[-1])[0].rpartition("@")
-        unit = self.units.get(int(identifier)) if _is_number(identifier) else None
+        number = int(identifier) if identifier.isdecimal() and len(identifier) < 19 else None
+        unit = None if number is None else self.units.get(number)
         for file in unit.files.values() if unit else ():
             if not stem and file.segments[0] == segments[0]:
                 return file
@@ -307,7 +282,3 @@ class CollectionIndex:
                     self._by_stem.setdefault(split_suffix(file.name)[0], []).append(unit)
         found = {unit.identifier: unit for unit in self._by_stem.get(stem, ())}
         return [found[identifier] for identifier in sorted(found)]
-
-
-def _is_number(text: str) -> bool:
-    return text.isdecimal() and len(text) < 19

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from synapsefs import concurrency
+from synapsefs.concurrency import Locks
 from synapsefs.errors import (
+    ChangedError,
     ConflictError,
     FolderError,
     InvalidRequestError,
@@ -19,109 +20,159 @@ from synapsefs.errors import (
     NotFoundError,
     SynapseError,
 )
-from synapsefs.location import split_suffix
 from synapsefs.services.base import Entry
-from synapsefs.services.collections.catalog import Collection
+from synapsefs.services.collections.catalog import Collection, CollectionCatalog
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import (
     Draft,
-    NewFile,
-    UnitsWithStem,
+    PlannedFile,
     compose,
     require_complete,
-    require_free,
 )
 from synapsefs.services.collections.editing import ChangedMetadata, UnitEditor, new_edit
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.index_cache import Indexes
-from synapsefs.services.collections.making import UnitMaker, made_for
+from synapsefs.services.collections.paths import require_free, validate_path
 from synapsefs.services.collections.removing import UnitRemover
 from synapsefs.services.collections.schema import NAMING_KEYS
-from synapsefs.services.collections.unit import MARK, Unit, UnitFile, segments_of
+from synapsefs.services.collections.unit import MARK, Unit
+from synapsefs.services.collections.unit_store import UnitStore, fresh
+from synapsefs.services.shared import SharedChanges
 
+L = TypeVar("L", PlannedFile, Entry)
+Groups = Sequence[tuple[Collection, list[L]]]
 logger = logging.getLogger("synapsefs")
-MOST_TOLD = 20
+MAX_PROBLEMS = 20
 REBASES = 10
 """How often a unit is made anew because others replace it in the same moment."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Plan:
-    """The units that files make in one collection."""
+    """The units that files make in one collection.
+
+    Attributes
+    ----------
+    path
+        The path that errors name.
+    units
+        Those units, once they are created.
+    """
 
     collection: Collection
-    files: Sequence[NewFile]
+    path: str
     drafts: Sequence[Draft]
-
-    @property
-    def about(self) -> str:
-        """The path that an error names."""
-        return self.files[0].location.path
-
-    @property
-    def bases(self) -> dict[int, Unit]:
-        """The units, by id, of which something is taken over."""
-        return {
-            unit.identifier: unit
-            for draft in self.drafts
-            for unit in (*draft.sources, *([draft.base] if draft.base else ()))
-        }
+    units: Sequence[Unit] = ()
 
 
 class UnitPublisher:
-    """Binds files into units and takes them out again.
+    """Binds files into units, changes these, and takes files out of them.
 
     Parameters
     ----------
-    api
-        The service.
-    indexes
-        What is there.
-    at_a_time
+    changes
+        Tells the other instances of this process.
+    max_deletions
         Deletions in flight at a time.
     """
 
-    def __init__(self, api: CollectionsClient, indexes: Indexes, at_a_time: int) -> None:
+    def __init__(
+        self,
+        api: CollectionsClient,
+        catalog: CollectionCatalog,
+        indexes: Indexes,
+        changes: SharedChanges,
+        max_deletions: int,
+    ) -> None:
         self._api = api
+        self._catalog = catalog
         self._indexes = indexes
-        self._writing: concurrency.Locks[int] = concurrency.Locks()
-        self._maker = UnitMaker(api, indexes, at_a_time)
-        self._remover = UnitRemover(indexes, self._maker)
-        self._editor = UnitEditor(api, indexes, self._maker, self._writing)
-        self.delete_superseded = self._maker.delete_superseded
+        self._changes = changes
+        self._writing: Locks[int] = Locks()
+        self._store = UnitStore(api, indexes, max_deletions)
+        self._remover = UnitRemover(indexes, self._store)
+        self._editor = UnitEditor(api, indexes, self._store, self._writing)
+        self.delete_superseded = self._store.delete_superseded
+        self.set_metadata = self._editor.change
 
-    async def check(self, collection: Collection, files: Sequence[NewFile]) -> None:
-        """Refuse files that make no whole units, or lie where others are in their way.
+    async def by_collection(self, items: Iterable[L]) -> list[tuple[Collection, list[L]]]:
+        """Find the collections that items lie in, each with its items."""
+        by_container: dict[str, list[L]] = {}
+        for item in items:
+            by_container.setdefault(item.location.container, []).append(item)
+        grouped: dict[int, tuple[Collection, list[L]]] = {}
+        for container, inside in by_container.items():
+            if not container:
+                raise FolderError("a file needs a collection", inside[0].location.path)
+            collection = await self._catalog.for_writing(inside[0].location)
+            grouped.setdefault(collection.identifier, (collection, []))[1].extend(inside)
+        return list(grouped.values())
+
+    async def in_collections(
+        self, items: Sequence[L], work: Callable[[Groups[L]], Awaitable[None]]
+    ) -> None:
+        """Do something in collections, and once more when one was made anew meanwhile."""
+        groups = await self.by_collection(items)
+        touched = {collection.identifier for collection, _ in groups}
+        try:
+            try:
+                await work(groups)
+            except (InvalidRequestError, NotFoundError):
+                self._catalog.invalidate()
+                groups = await self.by_collection(items)
+                now = {collection.identifier for collection, _ in groups}
+                if now == touched:
+                    raise
+                touched |= now
+                await work(groups)
+        finally:
+            for identifier in touched:
+                self._changes.note(identifier)
+
+    async def check(self, files: Sequence[PlannedFile], *, complete: bool) -> None:
+        """Refuse paths where no file can be, and with ``complete`` files that make no whole units.
 
         What was listed before suffices where it shows nothing wrong: it is looked up again before
-        they are published.
+        the files are published.
         """
-        index = self._indexes.held(collection.identifier)
-        if index.loaded_at is None and not joins_nothing(collection):
-            index = await self._indexes.get(collection)
-        try:
-            self._check(collection, files, index)
-        except (InvalidRequestError, FolderError, NotAFolderError):
-            index = await self._latest(collection)
-            self._check(collection, files, index)
 
-    def _check(
-        self, collection: Collection, files: Sequence[NewFile], index: CollectionIndex
-    ) -> None:
-        require_free(files, index)
-        drafts = compose(files, _to_join(collection, index))
-        require_publishable(drafts, collection, files[0].location.path)
+        async def check(groups: Groups[PlannedFile]) -> None:
+            for collection, group in groups:
+                for file in group:
+                    validate_path(file.location, collection.specifications)
+                require_free([file.location for file in group])
+                if complete:
+                    await self._check_whole(collection, group)
+
+        await self.in_collections(list({f.location: f for f in files}.values()), check)
+
+    async def _check_whole(self, collection: Collection, files: Sequence[PlannedFile]) -> None:
+        joins = not joins_nothing(collection)
+        index = self._indexes.held(collection.identifier)
+        if joins and index.loaded_at is None:
+            index = await self._indexes.get(collection)
+        for is_latest in (False, True):
+            try:
+                require_free([file.location for file in files], index)
+                drafts = compose(files, index.with_stem) if joins else []
+                _require_publishable(drafts, collection, files[0].location.path)
+            except (InvalidRequestError, FolderError, NotAFolderError):
+                if is_latest:
+                    raise
+                index = await self._latest(collection)
+            else:
+                return
 
     async def _latest(self, collection: Collection, since: float | None = None) -> CollectionIndex:
         """Ask what is there now; where files join nothing, no more than one request's answer."""
         if joins_nothing(collection):
             return await self._indexes.glimpse(collection, since)
-        return await self._indexes.get(collection, newest=True, since=since)
+        return await self._indexes.latest(collection, newer_than=since)
 
-    async def bind(
+    async def publish(
         self,
-        groups: Sequence[tuple[Collection, Sequence[NewFile]]],
+        files: Sequence[PlannedFile],
         then: Callable[[], Awaitable[None]] | None = None,
         since: float | None = None,
     ) -> None:
@@ -129,171 +180,188 @@ class UnitPublisher:
 
         Parameters
         ----------
-        groups
-            Collections and the files for each.
+        files
+            The files; of several for one path the last.
         then
             What else must succeed before anything is replaced; when it fails, the units go.
         since
             When the call began (monotonic seconds): what was read since then is new enough.
         """
-        locks = [self._writing.get(collection.identifier) for collection, _ in groups]
-        async with contextlib.AsyncExitStack() as held:
-            for lock in sorted(locks, key=id):
-                await held.enter_async_context(lock)
-            plans = [await self._planned(collection, files, since) for collection, files in groups]
-            made: list[list[Unit]] = []
-            try:
+
+        async def publish(groups: Groups[PlannedFile]) -> None:
+            async with contextlib.AsyncExitStack() as held:
+                locks = [self._writing.get(collection.identifier) for collection, _ in groups]
+                for lock in sorted(locks, key=id):
+                    await held.enter_async_context(lock)
+                plans = [await self._plan(*group, since) for group in groups]
+                try:
+                    for plan in plans:
+                        plan.units = await self._store.create(
+                            plan.collection, plan.drafts, plan.path
+                        )
+                    if then is not None:
+                        await then()
+                except BaseException as error:
+                    for plan in plans:
+                        units = fresh(plan.units, plan.drafts)
+                        await asyncio.shield(
+                            self._store.take_back(plan.collection, units, plan.path, error)
+                        )
+                    raise
                 for plan in plans:
-                    units = await self._maker.create(plan.collection, plan.drafts, plan.about)
-                    made.append(units)
-                if then is not None:
-                    await then()
-            except BaseException as error:
-                for plan, units in zip(plans, made, strict=False):
-                    await asyncio.shield(self._take_back(plan, units, error))
-                raise
-            for plan, units in zip(plans, made, strict=True):
-                await self._settle(plan, units)
+                    await self._settle(plan)
 
-    async def _take_back(self, plan: _Plan, units: Sequence[Unit], error: BaseException) -> None:
-        fresh = made_for(units, plan.drafts)
-        await self._maker.take_back(plan.collection, fresh, plan.about, error)
+        await self.in_collections(list({f.location: f for f in files}.values()), publish)
 
-    async def _planned(
-        self, collection: Collection, files: Sequence[NewFile], since: float | None
+    async def _plan(
+        self, collection: Collection, files: Sequence[PlannedFile], since: float | None
     ) -> _Plan:
         """Compose units of what the service has now."""
+        path = files[0].location.path
         began = time.monotonic() if since is None else since
         for _ in range(REBASES):
             index = await self._latest(collection, since)
             since = None
-            plan = _Plan(collection, files, compose(files, _to_join(collection, index)))
-            held = [unit for draft in plan.drafts for unit in draft.held]
+            joins = not joins_nothing(collection)
+            drafts = compose(files, index.with_stem if joins else None)
+            held = [unit for draft in drafts for unit in (*draft.bases, *draft.replaced)]
             if not held or not await self._indexes.refreshed(collection, held, began):
                 break
         else:
-            raise ConflictError("others keep replacing the units", files[0].location.path)
-        require_free(files, index)
-        await self._keep_groups(collection, plan.drafts)
-        _follow(plan.drafts, index)
-        require_publishable(plan.drafts, collection, plan.about)
-        return plan
+            raise ConflictError("others keep replacing the units", path)
+        require_free([file.location for file in files], index)
+        await self._prepare(collection, drafts, index)
+        _require_publishable(drafts, collection, path)
+        return _Plan(collection, path, drafts)
 
-    async def _keep_groups(self, collection: Collection, drafts: Sequence[Draft]) -> None:
-        """Leave units that are replaced in the groups that others put them in."""
-        open_ones = [(draft, draft.base) for draft in drafts if draft.base and draft.groups is None]
-        found = await own_groups(self._api, collection, [base for _, base in open_ones])
-        for draft, base in open_ones:
-            draft.groups = found.get(base.identifier)
+    async def _prepare(
+        self, collection: Collection, drafts: Sequence[Draft], index: CollectionIndex
+    ) -> None:
+        """Leave units in the groups that others put them in, and note whose place they take."""
+        joined = [(draft, draft.base) for draft in drafts if draft.base and draft.groups is None]
+        if joined:
+            groups = await own_groups(self._api, collection, [base for _, base in joined])
+            for draft, base in joined:
+                draft.groups = groups.get(base.identifier)
+        for draft in drafts:
+            at_paths = [held for file in draft.new for held in index.of_path(file.location.inner)]
+            units = [*draft.bases, *draft.replaced, *(held.unit for held in at_paths)]
+            draft.follow({unit.identifier: unit for unit in units}.values())
 
-    async def _settle(self, plan: _Plan, made: Sequence[Unit]) -> None:
+    async def _settle(self, plan: _Plan) -> None:
         """Let new units take the place of what they replace.
 
         A unit of which something was taken over may have been replaced, removed or changed
         meanwhile. Then the new files are bound once more, to what the others made.
         """
-        mine: set[int] = set()
+        own: set[int] = set()
         for _ in range(REBASES):
-            mine.update(unit.identifier for unit in made)
-            lost = await self._lost(plan, made)
-            replaced = await self._take_place(plan, made)
-            outdated = [draft for draft in plan.drafts if draft.taken_from & (replaced | lost)]
+            created = {unit.identifier for unit in plan.units}
+            own |= created
+            removed = await self._merge_changes(plan)
+            index = self._indexes.held(plan.collection.identifier)
+            for unit in plan.units:
+                index.insert(unit)
+            for draft in plan.drafts:
+                for old in (draft.base, *draft.replaced):
+                    if old is not None and old.identifier not in created:
+                        index.supersede(old)
+            gone = await self._store.delete_superseded(plan.collection, plan.path)
+            gone |= removed
+            outdated = [
+                draft
+                for draft in plan.drafts
+                if draft.kept and any(unit.identifier in gone for unit in draft.bases)
+            ]
             if not outdated:
                 return
-            plan = await self._rebased(plan, outdated, mine, lost)
-            made = await self._maker.create(plan.collection, plan.drafts, plan.about)
-        raise ConflictError("somebody else keeps replacing the unit's other files", plan.about)
+            plan = await self._rebased(plan, outdated, own, removed)
+            plan.units = await self._store.create(plan.collection, plan.drafts, plan.path)
+        raise ConflictError("somebody else keeps replacing the unit's other files", plan.path)
 
-    async def _lost(self, plan: _Plan, made: Sequence[Unit]) -> set[int]:
-        """Find units that others deleted after something was taken over from them.
+    async def _merge_changes(self, plan: _Plan) -> set[int]:
+        """Find units that others removed after something was taken over from them.
 
         Metadata that they changed there is changed in the new units too.
         """
-        if not plan.bases:
+        bases = {unit.identifier: unit for draft in plan.drafts for unit in draft.bases}
+        if not bases:
             return set()
         began = time.monotonic()
-        before = {unit.identifier: unit.meta for unit in plan.bases.values()}
+        before = {identifier: unit.meta for identifier, unit in bases.items()}
         try:
-            index = await self._indexes.get(plan.collection, newest=True)
-            await self._indexes.refreshed(plan.collection, plan.bases.values(), began)
+            index = await self._indexes.latest(plan.collection)
+            await self._indexes.refreshed(plan.collection, bases.values(), began)
         except SynapseError as error:
-            logger.warning("%s: written, but not compared with others: %s", plan.about, error)
+            logger.warning("%s: written, but not compared with others: %s", plan.path, error)
             return set()
-        for unit, draft in zip(made, plan.drafts, strict=True):
+        for unit, draft in zip(plan.units, plan.drafts, strict=True):
             base = index.units.get(draft.base.identifier) if draft.base else None
             if base is not None and base.meta != before[base.identifier]:
                 changed = _merging(before[base.identifier], base.meta, draft.meta)
                 with contextlib.suppress(NotFoundError):
-                    await self._editor.write(plan.collection, unit, changed, new_edit(), plan.about)
-        return {identifier for identifier in plan.bases if identifier not in index.units}
+                    await self._editor.write(plan.collection, unit, changed, new_edit(), plan.path)
+        return {identifier for identifier in bases if identifier not in index.units}
 
     async def _rebased(
-        self, plan: _Plan, outdated: Sequence[Draft], mine: set[int], lost: set[int]
+        self, plan: _Plan, outdated: Sequence[Draft], own: set[int], removed: set[int]
     ) -> _Plan:
-        """Compose again what took over files of units that others replaced or deleted.
+        """Compose again what took over files of units that others replaced or removed.
 
         Raises
         ------
         InvalidRequestError
             When the files that remain make no whole unit; what was made of them is deleted then.
         """
-        logger.info("%s: somebody else replaced the unit as well", plan.about)
+        logger.info("%s: somebody else replaced the unit as well", plan.path)
         collection = plan.collection
-        index = await self._indexes.get(collection, newest=True)
+        index = await self._indexes.latest(collection)
 
         def others(stem: str) -> list[Unit]:
-            return [unit for unit in index.with_stem(stem) if unit.identifier not in mine]
+            return [unit for unit in index.with_stem(stem) if unit.identifier not in own]
 
         began = time.monotonic()
-        files = [file for file in plan.files if any(draft.binds(file) for draft in outdated)]
-        taken = {unit.identifier for draft in outdated for unit in draft.held}
-        found = [unit for file in files for unit in others(_stem(file))]
-        await self._indexes.refreshed(collection, found, began)
-        removed = bool(lost & taken)
-        composed = compose(files, others, index.with_stem if not removed else others)
-        drafts = [draft for draft in composed if draft.base is not None or removed]
-        await self._keep_groups(collection, drafts)
-        own: list[Unit] = []
+        files = [file for draft in outdated for file in draft.new]
+        await self._indexes.refreshed(
+            collection, [unit for file in files for unit in others(file.stem)], began
+        )
+        held = {unit for draft in outdated for unit in (*draft.bases, *draft.replaced)}
+        alone = any(unit.identifier in removed for unit in held)
+        drafts = compose(files, others, others if alone else index.with_stem)
+        drafts = [draft for draft in drafts if draft.base is not None or alone]
+        replaced: list[Unit] = []
         for draft in drafts:
-            replaced = [unit for unit in index.with_stem(draft.key) if unit.identifier in mine]
-            draft.replaced = [*draft.replaced, *replaced]
-            own += replaced
-        _follow(drafts, index)
+            mine = [unit for unit in index.with_stem(draft.key) if unit.identifier in own]
+            draft.replaced = [*draft.replaced, *mine]
+            replaced += mine
+        await self._prepare(collection, drafts, index)
         try:
-            require_publishable(drafts, collection, plan.about)
+            _require_publishable(drafts, collection, plan.path)
         except InvalidRequestError as error:
-            await asyncio.shield(self._maker.take_back(collection, own, plan.about, error))
+            await asyncio.shield(self._store.take_back(collection, replaced, plan.path, error))
             raise
-        return _Plan(collection, plan.files, drafts)
+        return _Plan(collection, plan.path, drafts)
 
-    async def _take_place(self, plan: _Plan, made: Sequence[Unit]) -> set[int]:
-        """Note new units in the index, delete what they replaced; give what was gone before."""
-        index = self._indexes.held(plan.collection.identifier)
-        sizes = {(file.specification, file.name): file.size for file in plan.files}
-        for unit in made:
-            for bound in unit.files.values():
-                if bound.size is None:
-                    bound.size = sizes.get((bound.specification, bound.name))
-            index.insert(unit)
-        kept = {unit.identifier for unit in made}
-        for draft in plan.drafts:
-            for unit in (*draft.replaced, *([draft.base] if draft.base else ())):
-                if unit.identifier not in kept:
-                    index.supersede(unit)
-        return await self.delete_superseded(plan.collection, plan.about)
+    async def remove(self, entries: Iterable[Entry], *, unchanged: bool) -> None:
+        """Take files out of their units; see :meth:`UnitRemover.remove`.
 
-    async def set_metadata(
-        self, collection: Collection, file: UnitFile, changed: ChangedMetadata, about: str
-    ) -> None:
-        """Change the metadata of the unit that holds a file."""
-        await self._editor.change(collection, file, changed, about)
+        Files that others changed are left alone with ``unchanged``; the first of them is named when
+        all others are removed.
+        """
 
-    async def unbind(
-        self, collection: Collection, entries: Sequence[Entry], *, unchanged: bool
-    ) -> None:
-        """Take files out of their units; see :class:`UnitRemover`."""
-        async with self._writing.get(collection.identifier):
-            await self._remover.remove(collection, entries, unchanged=unchanged)
+        async def remove(groups: Groups[Entry]) -> None:
+            for collection, group in groups:
+                async with self._writing.get(collection.identifier):
+                    await self._remover.remove(collection, group, unchanged=unchanged)
+
+        changed: ChangedError | None = None
+        for _, group in await self.by_collection(entries):
+            try:
+                await self.in_collections(group, remove)
+            except ChangedError as error:
+                changed = changed or error
+        if changed is not None:
+            raise changed
 
 
 def joins_nothing(collection: Collection) -> bool:
@@ -306,34 +374,12 @@ def joins_nothing(collection: Collection) -> bool:
     return len(collection.specifications) == 1 and schema is None
 
 
-def _to_join(collection: Collection, index: CollectionIndex) -> UnitsWithStem:
-    """Give the function that finds the units which new files join or replace."""
-    if joins_nothing(collection):
-        return lambda stem: ()  # noqa: ARG005 - whatever the stem
-    return index.with_stem
-
-
-def _follow(drafts: Sequence[Draft], index: CollectionIndex) -> None:
-    """Let units name the writes whose place they take."""
-    for draft in drafts:
-        at_paths = [
-            held.unit
-            for specification in draft.bound
-            for held in index.of_path(segments_of(specification, draft.names[specification]))
-        ]
-        draft.follow({unit.identifier: unit for unit in (*draft.held, *at_paths)}.values())
-
-
-def _stem(file: NewFile) -> str:
-    return split_suffix(file.name)[0]
-
-
 def _merging(
-    before: Mapping[str, Any], now: Mapping[str, Any], wished: Mapping[str, Any]
+    before: Mapping[str, Any], now: Mapping[str, Any], asked: Mapping[str, Any]
 ) -> ChangedMetadata:
-    """Give what does to metadata what somebody else did, where nothing else was wished for."""
+    """Give what does to metadata what somebody else did, where nothing else was asked for."""
     names = {name for name in (*before, *now) if before.get(name) != now.get(name)}
-    names -= {MARK, *NAMING_KEYS, *wished}
+    names -= {MARK, *NAMING_KEYS, *asked}
 
     def changed(meta: Mapping[str, Any]) -> dict[str, Any]:
         kept = {name: value for name, value in meta.items() if name not in names}
@@ -342,7 +388,7 @@ def _merging(
     return changed
 
 
-def require_publishable(drafts: Sequence[Draft], collection: Collection, about: str) -> None:
+def _require_publishable(drafts: Sequence[Draft], collection: Collection, path: str) -> None:
     """Refuse units that lack a required file, or whose metadata breaks the collection's schema.
 
     Raises
@@ -350,14 +396,15 @@ def require_publishable(drafts: Sequence[Draft], collection: Collection, about: 
     InvalidRequestError
         Naming the units and every problem.
     """
-    require_complete(drafts, collection.specifications, about)
-    if collection.rule is None:
+    require_complete(drafts, collection.specifications, path)
+    rule = collection.rule
+    if rule is None or rule.schema is None:
         return
-    broken = [
+    problems = [
         f"unit {draft.key!r}: {problem}"
         for draft in drafts
-        for problem in collection.rule.problems(draft.metadata())
+        for problem in rule.problems(draft.metadata())
     ]
-    if broken:
-        more = f"; and {len(broken) - MOST_TOLD} more" if len(broken) > MOST_TOLD else ""
-        raise InvalidRequestError("; ".join(broken[:MOST_TOLD]) + more, about)
+    if problems:
+        more = f"; and {len(problems) - MAX_PROBLEMS} more" if len(problems) > MAX_PROBLEMS else ""
+        raise InvalidRequestError("; ".join(problems[:MAX_PROBLEMS]) + more, path)

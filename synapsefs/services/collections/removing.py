@@ -19,8 +19,8 @@ from synapsefs.services.collections.catalog import Collection
 from synapsefs.services.collections.composition import Draft
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.index_cache import Indexes
-from synapsefs.services.collections.making import UnitMaker
 from synapsefs.services.collections.unit import Unit, UnitFile
+from synapsefs.services.collections.unit_store import UnitStore
 
 logger = logging.getLogger("synapsefs")
 ATTEMPTS = 10
@@ -30,22 +30,16 @@ PAUSE = 0.02
 
 
 class UnitRemover:
-    """Removes files: units left empty are deleted, others made anew.
+    """Removes files: units left empty are deleted, others made anew."""
 
-    Parameters
-    ----------
-    indexes, maker
-        What is there, and what creates and deletes units.
-    """
-
-    def __init__(self, indexes: Indexes, maker: UnitMaker) -> None:
+    def __init__(self, indexes: Indexes, store: UnitStore) -> None:
         self._indexes = indexes
-        self._maker = maker
+        self._store = store
 
     async def remove(
         self, collection: Collection, entries: Sequence[Entry], *, unchanged: bool
     ) -> None:
-        """Remove what the service has at these entries' places, and all that it replaced.
+        """Remove what the service has at these entries' paths, and all that it replaced.
 
         Raises
         ------
@@ -56,141 +50,112 @@ class UnitRemover:
         ChangedError
             With ``unchanged``, when something else is there by now, which is left alone.
         """
-        about = entries[0].location.path
+        path = entries[0].location.path
         changed: list[Entry] = []
-        done: list[UnitFile] = []
+        removed: list[UnitFile] = []
         refused: NotEmptyError | None = None
         for attempt in range(ATTEMPTS):
             began = time.monotonic()
-            if done:
-                files = await self._carried_along(done, collection, about)
+            if removed:
+                files = await self._taken_over(removed, collection, path)
             else:
-                index = await self._indexes.get(collection, newest=True)
-                files, changed = _there(entries, index, unchanged=unchanged)
+                index = await self._indexes.latest(collection)
+                files, changed = _current(entries, index, unchanged=unchanged)
             if not files:
                 break
             index = self._indexes.held(collection.identifier)
-            holders = _holders(files, index)
-            units = {file.unit.identifier: file.unit for file in holders}
+            files = list(dict.fromkeys(held for f in files for held in (f, *index.replaced_by(f))))
+            units = {file.unit.identifier: file.unit for file in files}
             if await self._indexes.refreshed(collection, units.values(), began):
                 continue
             try:
-                await self._take_out(collection, holders, index, about)
+                await self._take_out(collection, files, index, path)
             except NotEmptyError as error:
-                if not done:
+                if not removed:
                     raise
                 refused = error
                 await asyncio.sleep(PAUSE * attempt)
                 continue
-            done += holders
+            removed += files
             if len(collection.specifications) == 1:
                 break
         else:
-            raise refused or ConflictError("others keep writing these files", about)
+            raise refused or ConflictError("others keep writing these files", path)
         if changed:
             raise ChangedError("somebody else has changed the file", changed[0].location.path)
-        if not done and not unchanged:
-            raise NotFoundError("no such file or directory", about)
+        if not removed and not unchanged:
+            raise NotFoundError("no such file or directory", path)
 
-    async def _carried_along(
-        self, files: Sequence[UnitFile], collection: Collection, about: str
+    async def _taken_over(
+        self, removed: Sequence[UnitFile], collection: Collection, path: str
     ) -> list[UnitFile]:
         """Give the files that others took over into new units while they were being removed."""
         try:
-            index = await self._indexes.get(collection, newest=True)
+            index = await self._indexes.latest(collection)
         except SynapseError as error:
-            logger.warning("%s: removed, but not looked for again: %s", about, error)
+            logger.warning("%s: removed, but not looked for again: %s", path, error)
             return []
-        removed = {(file.segments, file.unit.since(file.specification)) for file in files}
-        return [
-            held
-            for segments in {file.segments for file in files}
-            for held in index.of_path(segments)
-            if (segments, held.unit.since(held.specification)) in removed
-        ]
+        gone = {(file.segments, file.since) for file in removed}
+        paths = {file.segments for file in removed}
+        held = [file for segments in paths for file in index.of_path(segments)]
+        return [file for file in held if (file.segments, file.since) in gone]
 
     async def _take_out(
-        self,
-        collection: Collection,
-        files: Sequence[UnitFile],
-        index: CollectionIndex,
-        about: str,
+        self, collection: Collection, files: Sequence[UnitFile], index: CollectionIndex, path: str
     ) -> None:
-        doomed, drafts = without(files, index, collection, about)
-        made = await self._maker.create(collection, drafts, about)
-        hidden = [unit for unit in doomed if unit.identifier in index.superseded]
-        shown = [unit for unit in doomed if unit.identifier not in index.superseded]
-        for units in (hidden, shown):
-            (await self._maker.delete(units, about, index)).require_done()
-        for unit in made:
+        units, drafts = _without(files, index, collection, path)
+        created = await self._store.create(collection, drafts, path)
+        hidden = [unit for unit in units if unit.identifier in index.superseded]
+        shown = [unit for unit in units if unit.identifier not in index.superseded]
+        for doomed in (hidden, shown):
+            (await self._store.delete(collection, doomed, path)).require_done()
+        for unit in created:
             index.insert(unit)
 
 
-def _there(
+def _current(
     entries: Sequence[Entry], index: CollectionIndex, *, unchanged: bool
 ) -> tuple[list[UnitFile], list[Entry]]:
-    """Give the files that are at the places of entries, and the entries that have changed."""
+    """Give the files that are at the paths of entries, and the entries that have changed."""
     files: list[UnitFile] = []
     changed: list[Entry] = []
     for entry in entries:
         before: UnitFile = entry.record
         now = index.at(entry.location.inner)
         if now is None and before.unit.identifier in index.units:
-            now = before.unit.files.get(before.specification)
+            now = index.units[before.unit.identifier].files.get(before.specification)
         if now is None:
             continue
-        if unchanged and not _is_same(before, entry, now):
+        same_unit = before.unit.identifier == now.unit.identifier
+        taken_over = bool(entry.checksum) and before.since == now.since
+        if unchanged and not (before.checksum == now.checksum and (same_unit or taken_over)):
             changed.append(entry)
         else:
             files.append(now)
     return files, changed
 
 
-def _is_same(before: UnitFile, entry: Entry, now: UnitFile) -> bool:
-    """Say whether a file is the one that an entry describes, also in a unit that took it over."""
-    if before.unit.identifier == now.unit.identifier:
-        return before.checksum == now.checksum
-    origin = before.unit.since(before.specification)
-    copy_options = now.unit.since(now.specification) == origin
-    return copy_options and bool(entry.checksum) and before.checksum == now.checksum
-
-
-def _holders(files: Sequence[UnitFile], index: CollectionIndex) -> list[UnitFile]:
-    """Give files, and those of their paths that would be seen once they are gone."""
-    found = {}
-    for file in files:
-        for held in (file, *index.replaced_by(file)):
-            found[held.unit.identifier, held.specification] = held
-    return list(found.values())
-
-
-def without(
-    files: Sequence[UnitFile],
-    index: CollectionIndex,
-    collection: Collection,
-    about: str,
+def _without(
+    files: Sequence[UnitFile], index: CollectionIndex, collection: Collection, path: str
 ) -> tuple[list[Unit], list[Draft]]:
     """Decide which units go, and which are made anew without some of their files."""
-    leaving: dict[int, set[str]] = {}
-    units: dict[int, Unit] = {}
+    leaving: dict[Unit, set[str]] = {}
     for file in files:
-        units[file.unit.identifier] = file.unit
-        leaving.setdefault(file.unit.identifier, set()).add(file.specification)
+        leaving.setdefault(file.unit, set()).add(file.specification)
     required = {spec.name for spec in collection.specifications if spec.is_required}
     drafts: list[Draft] = []
-    for identifier, unit in units.items():
-        staying = unit.files.keys() - leaving[identifier]
-        if not staying or identifier in index.superseded:
+    for unit, specifications in leaving.items():
+        staying = sorted(unit.files.keys() - specifications)
+        if not staying or unit.identifier in index.superseded:
             continue
-        if required & leaving[identifier]:
+        if missing := sorted(required & specifications):
             raise NotEmptyError(
-                f"{', '.join(sorted(required & leaving[identifier]))} is required by unit "
-                f"{identifier}, which also holds {', '.join(sorted(staying))}: "
-                "remove them together",
-                about,
+                f"{', '.join(missing)} is required by unit {unit.identifier}, which also holds "
+                f"{', '.join(staying)}: remove them together",
+                path,
             )
         draft = Draft.of(unit)
-        for specification in leaving[identifier]:
-            del draft.names[specification], draft.checksums[specification]
+        for specification in specifications:
+            del draft.files[specification]
         drafts.append(draft)
-    return list(units.values()), drafts
+    return list(leaving), drafts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 from synapsefs.config import Endpoint
 from synapsefs.errors import (
@@ -13,42 +13,37 @@ from synapsefs.errors import (
     ChangedError,
     FolderError,
     InvalidRequestError,
+    MissingContentError,
     NotFoundError,
     SynapseError,
     UnsupportedError,
 )
+from synapsefs.http import Transport
 from synapsefs.location import Location, Root, id_of, unescape
-from synapsefs.remote_object import Content
-from synapsefs.services.base import ARCHIVE, Entry, LocalSource, Staged, measured_as
-from synapsefs.services.collections.attributes import UnitAnnotations
+from synapsefs.remote_object import RemoteObject
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
+from synapsefs.services.collections.attributes import UnitAttributes
+from synapsefs.services.collections.bulk import BulkUploader
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
     CollectionCatalog,
 )
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import (
-    NewFile,
-    StagedFile,
-    UnitOptions,
-    check_place,
-    require_free,
-    specification_of,
-)
-from synapsefs.services.collections.dedup import ContentLookup, LocalContent
+from synapsefs.services.collections.composition import UNIT, PlannedFile, StagedFile, UnitOptions
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
-from synapsefs.services.collections.listing import PathResolver, version_of
-from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
-from synapsefs.services.collections.publish import UnitPublisher
+from synapsefs.services.collections.listing import UnitResolver, version_of
+from synapsefs.services.collections.paths import require_free, specification_of
+from synapsefs.services.collections.presigned import PresignedUploader
+from synapsefs.services.collections.publish import Groups, UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.unit import UnitFile, record_of
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
-from synapsefs.services.shared import SharedChanges
-from synapsefs.transport import Transport
+from synapsefs.services.shared import Expiry, SharedChanges
 
 logger = logging.getLogger("synapsefs")
 
@@ -66,11 +61,8 @@ class CollectionsService:
         Sends the requests.
     endpoint
         The service.
-    expiry
-        Seconds for which a listing is believed; longer where it took long, unless the
-        caller chose the expiry.
-    chosen_expiry
-        True when the caller chose it.
+    expiry, chosen_expiry
+        Seconds for which a listing is used; longer where it took long, unless the caller chose.
     """
 
     root = Root.COLLECTIONS
@@ -80,25 +72,32 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsClient(transport, endpoint)
-        self.history = self.references = self.searching = None
-        self._changes = changes = SharedChanges(self.root, endpoint)
-        self._directory = CollectionCatalog(
-            self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
-        )
-        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
-        self._listing = PathResolver(self._directory, self._indexes)
-        self.entry, self.children = self._listing.entry, self._listing.children
-        self.entries, self.descendants = self._listing.entries, self._listing.descendants
+        self._changes = SharedChanges(self.root, endpoint)
+        rule = Expiry(expiry, chosen_expiry, self._changes)
+        self._directory = CollectionCatalog(self.api, rule)
+        self._indexes = Indexes(self.api, rule)
+        self._listing = UnitResolver(self._directory, self._indexes)
+        self.resolve, self.list = self._listing.resolve, self._listing.list
+        self.resolve_many = self._listing.resolve_many
         self._sizes = Sizes(transport, self.api, self._directory)
-        self._direct = PresignedUploader(self.api, transport)
-        self._known = ContentLookup(self.api)
-        self.units = Units(self.api, self._directory, self._indexes)
-        self._publisher = UnitPublisher(self.api, self._indexes, transport.options.max_concurrency)
-        self.annotations = UnitAnnotations(self._directory, self._publisher, changes)
+        self._presigned = PresignedUploader(self.api, transport)
+        self._bulk = BulkUploader(self.api, transport, self._presigned)
+        units = Units(self.api, self._directory, self._indexes)
+        self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
+        self._publisher = UnitPublisher(
+            self.api,
+            self._directory,
+            self._indexes,
+            self._changes,
+            transport.options.max_concurrency,
+        )
+        attributes = UnitAttributes(self._directory, self._publisher, self._changes)
+        self.attributes, self.set_attributes = attributes.read, attributes.change
+        self.copy_options = attributes.copy_options
 
     # --- reading ---------------------------------------------------------------------------
 
-    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
+    async def with_sizes(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes: from the service's list of stored files, else from a one-byte read."""
         await self._sizes.learn(entries, self.content)
         return [
@@ -106,7 +105,7 @@ class CollectionsService:
             for entry in entries
         ]
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open a data file: its URL comes from the unit, and again from it when refused."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -117,7 +116,8 @@ class CollectionsService:
                 file.url = await self._fresh_url(file, entry.location.path)
             return file.url
 
-        return Content(
+        return RemoteObject(
+            http=self._transport,
             path=entry.location.path,
             version=version_of(file),
             size=self._sizes.of(file),
@@ -134,163 +134,84 @@ class CollectionsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(
-        self,
-        locations: Sequence[Location],
-        *,
-        complete: bool,
-        options: Mapping[Location, Mapping[str, Any]] | None = None,
-    ) -> None:
-        """Check paths, and with ``complete`` that they make whole units, before any byte goes."""
-        wishes = {place: _wish(given) for place, given in (options or {}).items()}
-        files = [NewFile(location, wish=wishes.get(location)) for location in locations]
-        await self._with_known_collections(locations, lambda: self._check(files, complete=complete))
-
-    async def _check(self, files: Sequence[NewFile], *, complete: bool) -> None:
-        by_place = {file.location: file for file in files}
-        for collection, group in await self._by_collection(list(by_place)):
-            for location in group:
-                check_place(location, collection.specifications)
-            wanted = [by_place[location] for location in group]
-            require_free(wanted)
-            if complete:
-                await self._publisher.check(collection, wanted)
+    async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
+        """Check options and paths, and with ``complete`` that the files make whole units."""
+        for file in {id(file.options): file for file in files if file.options}.values():
+            self.check_options(file.location, file.options)
+        planned = [PlannedFile(file.location, options=_wish(file.options)) for file in files]
+        await self._publisher.check(planned, complete=complete)
+        await self._check_absent([file.location for file in files if file.exclusive])
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
-        taken = {ARCHIVE, METADATA}
+        taken = {ARCHIVE, METADATA, UNIT}
         wrong = [f"{name} is not taken by collections" for name in options if name not in taken]
         given = options.get(METADATA, {})
         wrong += settable_problems(given) if isinstance(given, Mapping) else ["metadata: a mapping"]
         if wrong:
             raise InvalidRequestError("; ".join(wrong), location.path)
 
-    async def upload(
-        self, location: Location, *, size: int | None, exclusive: bool, options: Mapping[str, Any]
-    ) -> CollectionUpload:
+    async def start_upload(self, file: NewFile) -> CollectionUpload:
         """Begin to write a data file."""
-        self.check_options(location, options)
-        collection = await self._directory.find(location)
-        check_place(location, collection.specifications)
-        if exclusive:
-            await self.check_absent([location])
-        return CollectionUpload(
-            self.api,
-            location,
-            part_size=self._transport.options.block_size,
-            size=size,
-            exclusive=exclusive,
-            wish=_wish(options),
-            direct=self._direct,
-        )
-
-    async def present(self, sources: Sequence[LocalSource]) -> dict[Location, Staged]:
-        """Give the files whose content the service has under whichever name, ready to publish.
-
-        A lone file is sent without asking.
-        """
-        if len(sources) < 2:
-            return {}
-        return await self._known.staged(
-            [
-                LocalContent(
-                    source.path,
-                    source.location,
-                    source.size,
-                    source.exclusive,
-                    _wish(source.options),
-                )
-                for source in sources
-            ]
-        )
+        size = self._transport.options.block_size
+        return CollectionUpload(self.api, self._presigned, file, size, _wish(file.options))
 
     async def upload_many(
-        self,
-        sources: Sequence[LocalSource],
-        progress: Callable[[int], None],
-        counter: Callable[[int], None],
+        self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Send files straight to the storage where they are more than go at a time otherwise.
+        """Bring local files to the service with few requests; a lone file goes by itself.
 
-        A file that is larger than a part, or empty, goes alone.
+        What the service has under whichever name is not sent, unless publishing is deferred.
         """
-        options = self._transport.options
-        if len(sources) <= options.max_concurrency:
+        local = [file for file in files if isinstance(file.source, str) and file.size >= 0]
+        if len(local) < 2:
             return {}
-        chosen = [source for source in sources if 0 < source.size <= options.block_size]
-        await self.check_absent([source.location for source in chosen if source.exclusive])
-        files = [
-            Outgoing(
-                item.path, item.size, item.location.name, item.location.path, progress, counter
-            )
-            for item in chosen
-        ]
-        sent = await self._direct.send(files) if files else []
-        return {
-            item.location: Staged(
-                item.location,
-                item.size,
-                item.exclusive,
-                StagedFile(file.checksum, _wish(item.options)),
-            )
-            for item, file in zip(chosen, sent, strict=True)
-            if file is not None
-        }
+        staged = {}
+        arrived = await self._bulk.upload(local, report, deferred=deferred)
+        for file, checksum, origin in arrived:
+            handle = StagedFile(checksum, _wish(file.options), origin)
+            staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
+        return staged
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        """Make units of data files, of all or of none; what they replace is deleted afterwards."""
-        await self._publish(staged, then, time.monotonic())
+        """Make units of data files, of all or of none; what they replace is deleted afterwards.
+
+        Raises
+        ------
+        MissingContentError
+            Where content is gone that was not sent, as the service had it.
+        """
+        try:
+            await self._publish(staged, time.monotonic(), then)
+        except InvalidRequestError as error:
+            unsent = [item for item in staged if item.handle.origin != "sent"]
+            missing = await self._bulk.missing(unsent, error) if unsent else []
+            if not missing:
+                raise
+            lost = MissingContentError(error.strerror or "", error.filename, status=error.status)
+            lost.locations = frozenset(missing)
+            raise lost from error
 
     async def _publish(
         self,
         staged: Sequence[Staged],
-        then: Callable[[], Awaitable[None]] | None,
         began: float,
+        then: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
-        await self.check_absent([item.location for item in staged if item.exclusive])
-        files = {
-            item.location: NewFile(item.location, item.handle.checksum, item.size, item.handle.wish)
+        await self._check_absent([item.location for item in staged if item.exclusive])
+        files = [
+            PlannedFile(item.location, item.handle.checksum, item.size, item.handle.options)
             for item in staged
-        }
+        ]
+        await self._publisher.publish(files, then, began)
 
-        async def bind() -> None:
-            groups = await self._by_collection(list(files))
-            wanted = [
-                (collection, [files[place] for place in group]) for collection, group in groups
-            ]
-            await self._publisher.bind(wanted, then, began)
-
-        await self._with_known_collections(list(files), bind)
-
-    async def _with_known_collections(
-        self, locations: Sequence[Location], work: Callable[[], Awaitable[None]]
-    ) -> None:
-        """Do something, and once more when it failed for a collection that was made anew."""
-        changed = await self._identifiers(locations)
-        try:
-            try:
-                await work()
-            except (InvalidRequestError, NotFoundError):
-                self._directory.forget()
-                now = await self._identifiers(locations)
-                if now == changed:
-                    raise
-                changed = [*changed, *now]
-                await work()
-        finally:
-            for identifier in changed:
-                self._changes.note(identifier)
-
-    async def _identifiers(self, locations: Sequence[Location]) -> list[int]:
-        return [collection.identifier for collection, _ in await self._by_collection(locations)]
-
-    async def check_absent(self, locations: Sequence[Location]) -> None:
-        """Raise an error where a file is already."""
-        for collection, group in await self._by_collection(locations):
-            index = await self._indexes.get(collection, newest=True)
-            for location in group:
+    async def _check_absent(self, locations: Sequence[Location]) -> None:
+        """Refuse files that may replace nothing where something is."""
+        for collection, files in await self._publisher.by_collection(map(PlannedFile, locations)):
+            index = await self._indexes.latest(collection)
+            for location in [file.location for file in files]:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
 
@@ -299,35 +220,40 @@ class CollectionsService:
         began = time.monotonic()
         pairs = [(source, target) for source, target in pairs if source.location != target]
         now: dict[Location, Entry] = {}
-        sources = list({source.location: None for source, _ in pairs if _is_own(source)})
+        sources = {source.location: source for source, _ in pairs if _is_own(source)}
 
-        async def look() -> None:
-            for collection, places in await self._by_collection(sources):
+        async def look(groups: Groups[Entry]) -> None:
+            for collection, entries in groups:
+                places = [entry.location for entry in entries]
                 now.update(await self._listing.current(collection, places, began))
 
-        await self._with_known_collections(sources, look)
+        await self._publisher.in_collections(list(sources.values()), look)
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
-        wishes = {target: copy.wish for target, copy in copies.items()}
-        planned = [NewFile(target, wish=wishes.get(target)) for _, target in pairs]
-        await self._check(planned, complete=True)
+        asked = {target: copy.options for target, copy in copies.items()}
+        planned = [PlannedFile(target, options=asked.get(target)) for _, target in pairs]
+        await self._publisher.check(planned, complete=True)
         staged = [
             Staged(target, source.record.size, exclusive=False, handle=copies[target])
             for source, target in pairs
             if target in copies and copies[target].checksum
         ]
-        await self._publish(staged, None, began)
+        await self._publish(staged, began)
         bound = {item.location for item in staged}
         return [(source, target) for source, target in pairs if target not in bound]
 
     async def _copies(self, pairs: Sequence[tuple[Entry, Location]]) -> dict[Location, StagedFile]:
         """Give files of this service again, with their units' metadata and groups."""
         own = [pair for pair in pairs if _is_own(pair[0])]
-        units = {source.location: source.record.unit for source, _ in own}
         groups: dict[int, tuple[str, ...]] = {}
-        for collection, places in await self._by_collection(list(units)):
-            groups |= await own_groups(self.api, collection, [units[place] for place in places])
+        for collection, entries in await self._publisher.by_collection([one for one, _ in own]):
+            units = [entry.record.unit for entry in entries]
+            groups |= await own_groups(self.api, collection, units)
         return {target: _copy_of(source.record, groups) for source, target in own}
+
+    async def with_details(self, entry: Entry) -> Entry:
+        """Give the entry: listings lack nothing."""
+        return entry
 
     async def make_directory(
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
@@ -367,7 +293,7 @@ class CollectionsService:
             index = await self._indexes.glimpse(collection, lately)
             there = self._listing.at(index, place)
             if there is None:
-                require_free([NewFile(place)], index)
+                require_free([place], index)
                 return
         if there is not None and there.kind == "file":
             raise AlreadyExistsError("there is a file already", location.path)
@@ -410,21 +336,7 @@ class CollectionsService:
         for entry in entries:
             if entry.kind == "directory" and len(entry.location.inner) > 1:
                 files |= await self._listing.file_named_as(entry)
-        changed: ChangedError | None = None
-        for _, group in await self._by_collection(list(files)):
-            try:
-                await self._unbind([files[location] for location in group], unchanged=unchanged)
-            except ChangedError as error:
-                changed = changed or error
-        if changed is not None:
-            raise changed
-
-    async def _unbind(self, entries: Sequence[Entry], *, unchanged: bool) -> None:
-        async def unbind() -> None:
-            collection = await self._directory.for_writing(entries[0].location)
-            await self._publisher.unbind(collection, entries, unchanged=unchanged)
-
-        await self._with_known_collections([entry.location for entry in entries], unbind)
+        await self._publisher.remove(files.values(), unchanged=unchanged)
 
     async def _remove_collection(self, entry: Entry) -> None:
         if not entry.location.container:
@@ -444,42 +356,19 @@ class CollectionsService:
             except SynapseError as error:
                 logger.warning("%s: replaced units could not be deleted yet: %s", about, error)
 
-    async def renewed(self, location: Location, since: float) -> bool:
+    async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the collections."""
-        if not location.container:
-            if self._directory.as_of < since:
-                await self._directory.all(refresh=True)
-                return True
-            return False
-        collection = self._directory.known(location.container)
-        if collection is None or self._indexes.as_of(collection.identifier) >= since:
-            return False
-        await self._indexes.get(collection, refresh=True)
-        return True
+        return await self._listing.refresh(location, newer_than)
 
-    def expire(self) -> None:
-        """Let what is known be listed anew at its next use."""
-        self._changes.expire()
-
-    def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
-        """Forget listings; what was written here and not yet listed is kept."""
-        self._directory.forget()
-        self._indexes.forget()
-
-    async def _by_collection(
-        self, locations: Sequence[Location]
-    ) -> list[tuple[Collection, list[Location]]]:
-        grouped: dict[int, tuple[Collection, list[Location]]] = {}
-        for location in locations:
-            if not location.container:
-                raise FolderError("a file needs a collection", location.path)
-            collection = await self._directory.for_writing(location)
-            grouped.setdefault(collection.identifier, (collection, []))[1].append(location)
-        return list(grouped.values())
+    def invalidate(self) -> None:
+        """List everything anew at its next use; what was written and is not listed yet is kept."""
+        self._changes.invalidate()
 
 
 def _wish(options: Mapping[str, Any]) -> UnitOptions | None:
     """Read what the options of a write ask of the unit."""
+    if UNIT in options:
+        return cast("UnitOptions", options[UNIT])
     given = options.get(METADATA)
     if not given:
         return None

@@ -22,8 +22,7 @@ MARK = "synapsefs"
 units that the files were bound in first which were taken over from them; ``replaces``, the last
 writes whose units it took the place of; ``edits``, ids of the last changes of its metadata."""
 
-
-OF_NOTHING = frozenset(hashlib.new(name).hexdigest() for name in ALGORITHMS.values())
+EMPTY_CHECKSUMS = frozenset(hashlib.new(name).hexdigest() for name in ALGORITHMS.values())
 """Checksums of files without a byte, of which storages answer no range."""
 
 
@@ -36,9 +35,7 @@ class Unit:
     identifier
         The unit's id; a greater one is newer.
     meta
-        Its metadata.
-    created
-        When it was made.
+        Its metadata. It may change, but for what the mark in it says of the unit's files.
     checksum
         The service's checksum of its composition.
     group
@@ -47,6 +44,14 @@ class Unit:
         Its files by specification name.
     seen
         When the service was asked that told of it (monotonic seconds).
+    marked
+        Whether this package wrote it.
+    write
+        The id of the write that made it; empty for foreign units.
+    replaces
+        The ids of the writes that it replaced.
+    first_bound
+        By specification, the ids of units that files were bound in first which were taken over.
     """
 
     identifier: int
@@ -56,45 +61,36 @@ class Unit:
     group: Any = None
     files: dict[str, UnitFile] = field(default_factory=dict)
     seen: float = float("-inf")
+    marked: bool = field(init=False, default=False)
+    write: str = field(init=False, default="")
+    replaces: tuple[str, ...] = field(init=False, default=())
+    first_bound: Mapping[str, Any] | None = field(init=False, default=None)
+
+    def __post_init__(self) -> None:
+        mark = self.meta.get(MARK)
+        if isinstance(mark, dict) and mark:
+            self.marked = True
+            write, since = mark.get("write"), mark.get("since")
+            self.write = write if isinstance(write, str) else ""
+            self.replaces = _texts(mark, "replaces") or ()
+            self.first_bound = since if isinstance(since, dict) else None
 
     @property
     def mark(self) -> dict[str, Any]:
         """What this package noted when it wrote the unit; empty for foreign units."""
-        found = self.meta.get(MARK)
-        return found if isinstance(found, dict) else {}
-
-    @property
-    def write(self) -> str:
-        """The id of the write that made it; empty for foreign units."""
-        noted = self.mark.get("write")
-        return noted if isinstance(noted, str) else ""
-
-    @property
-    def replaces(self) -> tuple[str, ...]:
-        """The ids of the writes that it replaced."""
-        noted = self.mark.get("replaces")
-        return tuple(map(str, noted)) if isinstance(noted, list) else ()
+        mark = self.meta.get(MARK)
+        return mark if isinstance(mark, dict) else {}
 
     @property
     def edits(self) -> tuple[str, ...]:
         """The ids of the last changes of its metadata."""
-        noted = self.mark.get("edits")
-        return tuple(map(str, noted)) if isinstance(noted, list) else ()
+        return _texts(self.mark, "edits") or ()
 
     @property
-    def composition(self) -> dict[str, tuple[str, str]]:
-        """Name and checksum of each of its files."""
-        return {spec: (file.name, file.checksum) for spec, file in self.files.items()}
-
-    def since(self, specification: str) -> int:
-        """Give the id of the unit in which one of its files was bound first.
-
-        A file is newer than another of its path when that is greater: it may have been taken over
-        into a newer unit by somebody who did not see the other.
-        """
-        noted = self.mark.get("since")
-        first = noted.get(specification) if isinstance(noted, dict) else None
-        return first if isinstance(first, int) and first < self.identifier else self.identifier
+    def composition(self) -> Any:
+        """What it is made of: its files, and what orders them among others of their paths."""
+        files = {spec: (file.name, file.checksum, file.since) for spec, file in self.files.items()}
+        return files, self.marked, self.write, self.replaces
 
     @property
     def own_meta(self) -> dict[str, Any]:
@@ -104,15 +100,14 @@ class Unit:
     @property
     def own_groups(self) -> tuple[str, ...] | None:
         """The groups it was given apart from the folders of its key; None where it was not."""
-        noted = self.mark.get("groups")
-        return tuple(map(str, noted)) if isinstance(noted, list) else None
+        return _texts(self.mark, "groups")
 
     @property
     def key(self) -> str:
         """Its key: what its metadata says, else the name of its first file without suffix."""
-        noted = self.meta.get(constants.META_KEY)
-        if isinstance(noted, str) and noted.strip("/"):
-            return noted
+        key = self.meta.get(constants.META_KEY)
+        if isinstance(key, str) and key.strip("/"):
+            return key
         names = [file.name for file in self.files.values()]
         return split_suffix(names[0])[0] if names else f"unit-{self.identifier}"
 
@@ -129,11 +124,16 @@ class Unit:
         """
         if self.own_groups is not None:
             return self.own_groups
-        if self.mark:
+        if self.marked:
             return self.folders
         group = self.group.get("name") if isinstance(self.group, dict) else self.group
-        found = (names or {}).get(group) if isinstance(group, int) else group
-        return (found,) if isinstance(found, str) and found else ()
+        name = (names or {}).get(group) if isinstance(group, int) else group
+        return (name,) if isinstance(name, str) and name else ()
+
+
+def _texts(mark: Mapping[str, Any], name: str) -> tuple[str, ...] | None:
+    value = mark.get(name)
+    return tuple(map(str, value)) if isinstance(value, list) else None
 
 
 def folders_of(key: str) -> tuple[str, ...]:
@@ -143,7 +143,15 @@ def folders_of(key: str) -> tuple[str, ...]:
 
 @dataclass(slots=True, eq=False)
 class UnitFile:
-    """A data file as one unit binds it under one specification."""
+    """A data file as one unit binds it under one specification.
+
+    Attributes
+    ----------
+    name
+        Key and suffix.
+    segments
+        Its path below the collection, as written when no newer file has the same.
+    """
 
     unit: Unit
     specification: str
@@ -151,18 +159,27 @@ class UnitFile:
     checksum: str
     url: str
     size: int | None
+    segments: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.segments = segments_of(self.specification, self.name)
+
+    @property
+    def since(self) -> int:
+        """The id of the unit in which it was bound first.
+
+        A file is newer than another of its path when that is greater: it may have been taken over
+        into a newer unit by somebody who did not see the other.
+        """
+        unit = self.unit
+        first = unit.first_bound.get(self.specification) if unit.first_bound else None
+        return first if isinstance(first, int) and first < unit.identifier else unit.identifier
 
     @property
     def version(self) -> Version:
         """Orders it among the files of its path."""
         unit = self.unit
-        since = unit.since(self.specification)
-        return Version(since, unit.identifier, bool(unit.mark), unit.write, unit.replaces)
-
-    @property
-    def segments(self) -> tuple[str, ...]:
-        """Its path below the collection, as written when no newer file has the same."""
-        return segments_of(self.specification, self.name)
+        return Version(self.since, unit.identifier, unit.marked, unit.write, unit.replaces)
 
     @property
     def segments_with_id(self) -> tuple[str, ...]:
@@ -174,36 +191,32 @@ class UnitFile:
 def record_of(unit: v1.Unit, seen: float = float("-inf")) -> Unit:
     """Read a unit off the wire; ``seen`` says when it was asked for."""
     meta = unit.meta if isinstance(unit.meta, dict) else {}
-    record = Unit(unit.id, meta, aware(unit.created_at), unit.checksum, unit.group)
-    record.seen = seen
+    record = Unit(unit.id, meta, aware(unit.created_at), unit.checksum, unit.group, seen=seen)
     for specification, file in unit.unit_files().items():
-        if file.url or file.checksum:
-            record.files[specification] = UnitFile(
-                unit=record,
-                specification=specification,
-                name=_name_of(record, specification, file),
-                checksum=(file.checksum or "").lower(),
-                url=file.url or "",
-                size=0 if (file.checksum or "").lower() in OF_NOTHING else file.size,
-            )
+        checksum = (file.checksum or "").lower()
+        name = _name_of(record, specification, file)
+        size = 0 if checksum in EMPTY_CHECKSUMS else file.size
+        record.files[specification] = UnitFile(
+            record, specification, name, checksum, file.url or "", size
+        )
     return record
 
 
 def _name_of(record: Unit, specification: str, file: v1.UnitFile) -> str:
     """Find a file's path: our own note, the unit's key, the uploader's name, or the unit's id."""
     key = record.meta.get(constants.META_KEY) or record.meta.get(constants.META_STEM)
-    noted = record.mark.get("names")
-    own = noted.get(specification) if isinstance(noted, dict) else None
+    names = record.mark.get("names")
+    own = names.get(specification) if isinstance(names, dict) else None
     if isinstance(own, str) and own and (not key or split_suffix(own)[0] == key):
         return own
     original = (file.original_name or "").replace("\\", "/").rsplit("/", 1)[-1]
-    suffix = split_suffix(original)[1] or split_suffix(_last_of(file.url))[1]
+    suffix = split_suffix(original)[1] or split_suffix(_basename(file.url))[1]
     if isinstance(key, str) and key.strip("/"):
         return key + suffix
     return original or f"unit-{record.identifier}{suffix}"
 
 
-def _last_of(url: str | None) -> str:
+def _basename(url: str | None) -> str:
     return os.path.basename(unquote(urlsplit(url).path)) if url else ""
 
 

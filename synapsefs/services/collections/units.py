@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from synapsefs.errors import InvalidPathError, InvalidRequestError, SynapseError
 from synapsefs.location import Location, Root, escape, escape_key, split_suffix
-from synapsefs.services.base import Staged
 from synapsefs.services.collections.catalog import Collection, CollectionCatalog
 from synapsefs.services.collections.client import CollectionsClient
-from synapsefs.services.collections.composition import StagedFile, UnitOptions, check_place
+from synapsefs.services.collections.composition import UNIT, UnitOptions
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.index_cache import Indexes
+from synapsefs.services.collections.paths import validate_path
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.table import unit_batches
 from synapsefs.services.collections.unit import Unit
@@ -30,11 +30,10 @@ class UnitPlan:
     places: Mapping[str, Location]
     wish: UnitOptions
 
-    def bind(self, staged: Sequence[Staged]) -> list[Staged]:
-        """Tie files that have arrived to this unit."""
-        return [
-            replace(item, handle=StagedFile(item.handle.checksum, self.wish)) for item in staged
-        ]
+    @property
+    def write_options(self) -> dict[str, Any]:
+        """What is said of each of its files at the write."""
+        return {UNIT: self.wish}
 
     def info(self, index: CollectionIndex) -> dict[str, Any]:
         """Describe the unit; without an id while it is not there yet."""
@@ -191,7 +190,7 @@ def _metadata_problems(meta: Any, collection: Collection) -> Iterable[str]:
 
 def _place_problems(place: Location, collection: Collection) -> Iterator[str]:
     try:
-        check_place(place, collection.specifications)
+        validate_path(place, collection.specifications)
     except (InvalidPathError, SynapseError) as error:
         yield f"{place.path}: {error.strerror}"
 

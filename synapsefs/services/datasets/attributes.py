@@ -18,7 +18,7 @@ from synapsefs.wire.datasets import constants
 DESCRIPTION = "description"
 
 
-class EntryAnnotations:
+class EntryAttributeStore:
     """What the service keeps of an entry besides its content.
 
     Metadata and descriptions come with the content: a new one is a new revision. Tags are changed
@@ -121,7 +121,7 @@ class EntryAnnotations:
             raise UnsupportedError("datasets have no tags and are not shared", entry.location.path)
         raise UnsupportedError("this has no entry of its own", entry.location.path)
 
-    async def described(self, entry: Entry) -> Entry:
+    async def with_details(self, entry: Entry) -> Entry:
         """Look closer where the listing tells no types and no metadata."""
         if not isinstance(entry.record, StoredEntry):
             return entry

@@ -7,9 +7,17 @@ import time
 from dataclasses import dataclass, replace
 from typing import Any
 
+from synapsefs.integrity import PartDigests
 from synapsefs.location import Location
 from synapsefs.services.base import Entry, aware
-from synapsefs.services.datasets.metadata import EntryAttributes, claimed, is_size, unmarked
+from synapsefs.services.datasets.metadata import (
+    ContentClaim,
+    EntryAttributes,
+    checksum_of,
+    claim,
+    is_size,
+    unmarked,
+)
 from synapsefs.services.datasets.sources import (
     EXTERNAL,
     SourceObject,
@@ -44,6 +52,8 @@ class StoredEntry:
         False when the size is only what the writer claimed.
     md5
         Hexadecimal MD5 where known for this version.
+    parts
+        Digest of the parts in its place, where the content was hashed in parts.
     revision
         Id of the revision that the rest describes.
     url
@@ -76,6 +86,7 @@ class StoredEntry:
     size: int | None = None
     size_certain: bool = True
     md5: str | None = None
+    parts: PartDigests | None = None
     revision: str | None = None
     url: str | None = None
     text: str | None = None
@@ -119,6 +130,11 @@ class StoredEntry:
         inside = self.storage_type not in {*EXTERNAL, constants.StorageType.PG_TABLE} and own_object
         return self.looked or (self.metadata is not None and inside)
 
+    @property
+    def checksum(self) -> str | None:
+        """The checksum that ``info`` tells."""
+        return checksum_of(self.size, self.md5, self.parts)
+
     def part(self, piece: SourceObject) -> StoredEntry:
         """Give the record of one object of a registered collection."""
         return replace(
@@ -127,6 +143,7 @@ class StoredEntry:
             size=piece.size,
             size_certain=False,
             md5=None,
+            parts=None,
             url=piece.url,
             text=None,
             content_type=constants.ContentType.FILE.value,
@@ -164,7 +181,7 @@ class StoredEntry:
             location=place,
             kind="file" if is_file else "directory",
             size=self.size if is_file else 0,
-            checksum=self.md5 if is_file else None,
+            checksum=self.checksum if is_file else None,
             version=self.version if is_file else None,
             created=aware(self.entry.created_at),
             modified=aware(self.entry.modified_at),
@@ -183,6 +200,8 @@ class StoredEntry:
                 more.update(islink=True, destination=self.connection.get("location"))
         if self.number is not None:
             more["revision"] = self.number
+        if self.md5 is None and self.parts is not None:
+            more["part_size"] = self.parts.part_size
         return {
             **more,
             "id": entry.id,
@@ -267,15 +286,16 @@ def from_response(response: answers.EntryResponse) -> StoredEntry:
     registered = first is not None and is_registered(first)
     metadata = {**(entry.metadata or {}), **_own_metadata(first)}
     tells = first is not None or "metadata" in entry.model_fields_set
-    noted = claimed(metadata, response)
+    noted = claim(metadata, version=response.version, revision=response.revision_id)
     if first is not None and registered and is_size(told_by(first).get("size")):
-        noted = {"size": told_by(first)["size"]}
+        noted = ContentClaim(told_by(first)["size"])
     return StoredEntry(
         entry=entry,
         kind="directory" if folder else "file",
-        size=len(text.encode()) if inline and text is not None else noted.get("size"),
-        size_certain=inline or "md5" in noted,
-        md5=noted.get("md5"),
+        size=len(text.encode()) if inline and text is not None else noted.size,
+        size_certain=inline or noted.certain,
+        md5=noted.md5 or (None if registered else entry.md5),
+        parts=noted.parts,
         revision=response.revision_id or response.current_revision_id,
         url=first.signed_url if first and pieces is None else None,
         text=text if inline else None,
@@ -316,6 +336,7 @@ def keep_known(record: StoredEntry, known: StoredEntry) -> None:
     if record.size is None:
         record.size, record.size_certain = known.size, known.size_certain
     record.md5 = record.md5 or known.md5
+    record.parts = record.parts or known.parts
     record.revision = record.revision or known.revision
     record.url = record.url or known.url
     if record.metadata is None:

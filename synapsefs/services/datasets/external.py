@@ -16,14 +16,14 @@ from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.metadata import EntryAttributes
-from synapsefs.services.datasets.paths import checked_place
+from synapsefs.services.datasets.paths import validate_path
 from synapsefs.services.tree import DirectoryNode
 from synapsefs.wire.datasets import constants, requests, sources
 
 GS = "gs://"
 
 
-class EntryReferences:
+class ExternalSources:
     """Links and registered sources.
 
     Parameters
@@ -133,7 +133,7 @@ class EntryReferences:
         since: float | None = None,
     ) -> None:
         about = location.path
-        checked_place(location)
+        validate_path(location)
         since = time.monotonic() if since is None else since
         dataset, index = await self._folders.index(location, since)
         if index.at(location.inner) is not None:
@@ -153,7 +153,7 @@ class EntryReferences:
             return (await self._api.create_entry(entry, about, replay=False)).data_storage.id
 
         async def look() -> str | None:
-            found = (await self._indexes.get(dataset, refresh=True)).at(location.inner)
+            found = (await self._indexes.latest(dataset)).at(location.inner)
             record = found.record if isinstance(found, DirectoryNode) else found
             return record.identifier if record else None
 

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from synapsefs.errors import InvalidRequestError
+from synapsefs.integrity import PartDigests
 from synapsefs.services.base import ARCHIVE
-from synapsefs.wire.datasets import answers
 
 HIDDEN_TAG = "synapsefs-internal"
 """Tag of entries that this package keeps for itself: the catalogue, and sources of revisions."""
@@ -188,19 +188,55 @@ def marks_in(metadata: Any) -> dict[str, Any]:
     return dict(found) if isinstance(found, Mapping) else {}
 
 
-def claimed(metadata: Any, response: answers.EntryResponse) -> dict[str, Any]:
-    """Give ``size`` and ``md5`` of the content, as far as a writer noted them of this revision.
+@dataclass(frozen=True, slots=True)
+class ContentClaim:
+    """What a writer noted of the content.
 
-    A size without an MD5 is another client's claim.
+    A size without a digest is another client's claim.
     """
+
+    size: int | None = None
+    md5: str | None = None
+    parts: PartDigests | None = None
+
+    @property
+    def certain(self) -> bool:
+        """Whether the size is more than a claim."""
+        return self.md5 is not None or self.parts is not None
+
+
+def digest_marks(size: int, digest: str | PartDigests) -> dict[str, Any]:
+    """Give the marks that note the content's size (bytes) and digest."""
+    if isinstance(digest, PartDigests):
+        return {_SIZE: size, "parts": {"part_size": digest.part_size, "md5": digest.md5}}
+    return {_SIZE: size, "md5": digest}
+
+
+def claim(metadata: Any, *, version: int, revision: str | None) -> ContentClaim:
+    """Read what a writer noted of a revision's content, as far as it is about this revision."""
     marks = marks_in(metadata)
-    if response.version != 0 and marks.get("revision") != response.revision_id:
-        return {}
-    size, md5 = marks.get(_SIZE), marks.get("md5")
-    if is_size(size) and isinstance(md5, str) and len(md5) == 32:
-        return {_SIZE: size, "md5": md5}
+    if version != 0 and marks.get("revision") != revision:
+        return ContentClaim()
+    size, parts = marks.get(_SIZE), marks.get("parts")
+    if is_size(size) and _is_md5(marks.get("md5")):
+        return ContentClaim(size, md5=marks["md5"])
+    if is_size(size) and isinstance(parts, Mapping) and _is_md5(parts.get("md5")):
+        part_size = parts.get("part_size")
+        if is_size(part_size) and part_size:
+            return ContentClaim(size, parts=PartDigests(part_size, parts["md5"]))
     size = metadata.get(_SIZE) if isinstance(metadata, Mapping) else None
-    return {_SIZE: size} if is_size(size) else {}
+    return ContentClaim(size if is_size(size) else None)
+
+
+def _is_md5(value: Any) -> bool:
+    return isinstance(value, str) and len(value) == 32
+
+
+def checksum_of(size: int | None, md5: str | None, parts: PartDigests | None) -> str | None:
+    """Give the checksum that ``info`` tells: of several parts as S3's ETag is written."""
+    if md5 is not None or parts is None or not size:
+        return md5
+    return f"{parts.md5}-{-(-size // parts.part_size)}"
 
 
 def is_size(value: Any) -> bool:

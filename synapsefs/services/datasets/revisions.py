@@ -10,14 +10,14 @@ from synapsefs.services.base import Entry, aware
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.index_cache import Indexes
-from synapsefs.services.datasets.metadata import is_size, marks_in, unmarked
+from synapsefs.services.datasets.metadata import checksum_of, claim, is_size, unmarked
 from synapsefs.services.datasets.sources import told_by
 from synapsefs.wire.datasets import answers, constants
 
 PAGE = constants.REVISIONS_LIMIT_MAX
 
 
-class EntryHistory:
+class Revisions:
     """The revisions of entries.
 
     Parameters
@@ -86,8 +86,7 @@ def _filed(entry: Entry) -> StoredEntry:
 def _described(entry: Entry, revision: answers.Revision, current: bool) -> dict[str, Any]:
     snapshot, config = revision.snapshot, revision.snapshot.storage_location
     kept = {**(snapshot.metadata or {}), **(told_by(config) if config else {})}
-    marks = marks_in(kept)
-    own = marks.get("revision") == revision.id or revision.version == 0
+    noted = claim(kept, version=revision.version, revision=revision.id)
     inline = snapshot.content is not None
     size: Any = len(snapshot.content.encode()) if snapshot.content is not None else kept.get("size")
     return {
@@ -101,6 +100,6 @@ def _described(entry: Entry, revision: answers.Revision, current: bool) -> dict[
         "created": aware(revision.created_at),
         "published": aware(revision.published_at),
         "created_by": revision.created_by,
-        "checksum": marks.get("md5") if own and not inline else None,
+        "checksum": None if inline else checksum_of(noted.size, noted.md5, noted.parts),
         "metadata": unmarked(kept, stored=not inline),
     }

@@ -32,7 +32,7 @@ _LOGIC = {"all": constants.FilterLogic.AND, "any": constants.FilterLogic.OR}
 _HIGHLIGHTING = ("fields", "fragment_size", "num_fragments")
 
 
-class EntrySearch:
+class Search:
     """Search over entries.
 
     Parameters
@@ -126,7 +126,7 @@ class EntrySearch:
         indexes = {one: await self._indexes.get(known[one]) for one in known}
         for identifier in {h.dataset_id for h in hits if _missing(h, indexes)}:
             if identifier is not None:
-                indexes[identifier] = await self._indexes.get(known[identifier], refresh=True)
+                indexes[identifier] = await self._indexes.latest(known[identifier])
         found = []
         for hit in hits:
             dataset = known.get(hit.dataset_id or "")

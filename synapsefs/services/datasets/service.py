@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from synapsefs import concurrency
@@ -20,34 +21,35 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, unescape
-from synapsefs.remote_object import Content, object_size
+from synapsefs.http import Transport
+from synapsefs.location import Location, Root
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import (
     Entry,
+    NewFile,
+    Report,
     Staged,
-    measured_as,
-    none_of_them,
     write_options,
 )
-from synapsefs.services.datasets.attributes import EntryAnnotations
+from synapsefs.services.datasets.attributes import EntryAttributeStore
+from synapsefs.services.datasets.bulk import upload_many
 from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
-from synapsefs.services.datasets.external import EntryReferences
+from synapsefs.services.datasets.external import ExternalSources
 from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.index_cache import Indexes
-from synapsefs.services.datasets.listing import PathResolver
+from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
-from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
-from synapsefs.services.datasets.pending import PendingEntries
+from synapsefs.services.datasets.paths import TOP, validate_name, validate_path
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
-from synapsefs.services.datasets.revisions import EntryHistory
-from synapsefs.services.datasets.search import EntrySearch
+from synapsefs.services.datasets.revisions import Revisions
+from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
-from synapsefs.services.datasets.upload import DatasetUpload
-from synapsefs.services.shared import SharedChanges
-from synapsefs.transport import Transport
+from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
+from synapsefs.services.paths import require_distinct
+from synapsefs.services.shared import Expiry, SharedChanges
 
 logger = logging.getLogger("synapsefs")
 ANY = float("-inf")
@@ -85,21 +87,17 @@ class DatasetsService:
         *,
         chosen_expiry: bool,
     ) -> None:
-        self.present = self.upload_many = none_of_them
         self._transport = transport
         self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
-        self._registry = DatasetCatalog(
-            self.api, named, expiry, chosen_expiry=chosen_expiry, changes=self._changes
-        )
-        self._indexes = Indexes(
-            self.api, expiry, chosen_expiry=chosen_expiry, changes=self._changes
-        )
-        self._listing = PathResolver(
+        rule = Expiry(expiry, chosen_expiry, self._changes)
+        self._registry = DatasetCatalog(self.api, named, rule)
+        self._indexes = Indexes(self.api, rule)
+        self._listing = EntryResolver(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
-        self.entry, self.children = self._listing.entry, self._listing.children
-        self.entries, self.descendants = self._listing.entries, self._listing.descendants
+        self.resolve, self.list = self._listing.resolve, self._listing.list
+        self.resolve_many = self._listing.resolve_many
         self._folders = Folders(self.api, self._registry, self._indexes)
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
@@ -111,30 +109,40 @@ class DatasetsService:
             self._indexes,
             transport.options.max_concurrency,
         )
-        self.annotations = EntryAnnotations(self.api, self._indexes)
-        self.history = EntryHistory(self.api, self._indexes)
-        self.searching = EntrySearch(self.api, self._registry, self._indexes)
-        self.references = EntryReferences(self.api, self._indexes, self._folders)
+        attributes = EntryAttributeStore(self.api, self._indexes)
+        self.attributes, self.set_attributes = attributes.read, attributes.change
+        self.with_details, self.copy_options = attributes.with_details, attributes.copy_options
+        self.tags, self.set_tags, self.share = (
+            attributes.tags,
+            attributes.set_tags,
+            attributes.share,
+        )
+        revisions = Revisions(self.api, self._indexes)
+        self.revisions, self.at_version = revisions.revisions, revisions.at
+        search = Search(self.api, self._registry, self._indexes)
+        self.search, self.similar = search.search, search.similar
+        self._sources = ExternalSources(self.api, self._indexes, self._folders)
+        self.link, self.register = self._sources.link, self._sources.register
 
     # --- reading ---------------------------------------------------------------------------
 
-    async def measured(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Fill in sizes, one look per entry where the dataset's list has none."""
+    async def with_sizes(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Fill in sizes and checksums, one look per entry where the dataset's list has none."""
         unknown = [e for e in entries if e.kind == "file" and e.size is None]
         work = (self._measure(entry) for entry in unknown)
-        sizes = await concurrency.gather(work, self._transport.options.max_concurrency)
-        known = dict(zip((entry.location for entry in unknown), sizes, strict=True))
-        return [measured_as(e, known.get(e.location, e.size)) for e in entries]
+        measured = await concurrency.gather(work, self._transport.options.max_concurrency)
+        known = {entry.location: entry for entry in measured}
+        return [known.get(entry.location, entry) for entry in entries]
 
-    async def _measure(self, entry: Entry) -> int | None:
+    async def _measure(self, entry: Entry) -> Entry:
         record: StoredEntry = entry.record
         if record.size is None and not record.looked:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
-            record.size = await object_size(self._transport, _content(entry, record, self))
-        return record.size
+            record.size = await _remote(self, self._transport, entry, record).learn_size()
+        return replace(entry, size=record.size, checksum=record.checksum, details=record.details())
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -145,7 +153,7 @@ class DatasetsService:
             entry, record = await self._fetched(entry)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
-        return _content(entry, record, self)
+        return _remote(self, self._transport, entry, record)
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
@@ -159,7 +167,7 @@ class DatasetsService:
         else:
             if record.pinned or (fresh.is_active and fresh.entry.name == record.entry.name):
                 return entry, fresh
-        now = await self.entry(entry.location, refresh=True)
+        now = await self.resolve(entry.location, refresh=True)
         if now.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
         again: StoredEntry = now.record
@@ -175,74 +183,89 @@ class DatasetsService:
 
     # --- writing ---------------------------------------------------------------------------
 
-    async def validate(
+    async def check(
         self,
-        locations: Sequence[Location],
+        files: Sequence[NewFile],
         *,
         complete: bool,  # noqa: ARG002 - each file is whole by itself
-        options: Mapping[Location, Mapping[str, Any]] | None = None,  # noqa: ARG002 - asked apart
     ) -> None:
-        """Check the paths, that their datasets are there, and that no directory has their names.
+        """Check options and paths, that datasets are there, and what lies at the paths.
 
         What a remembered listing allows is checked again before it is published; what it forbids
         is listed anew.
         """
-        for location in locations:
-            checked_place(location)
-        require_distinct(locations)
-        for location in locations:
-            _, index = await self._folders.index(location, ANY)
-            try:
-                await self._folders.require_free(index, location)
-            except (FolderError, NotAFolderError):
-                _, index = await self._folders.index(location, time.monotonic())
-                await self._folders.require_free(index, location)
+        attributes = {id(file.options): _attributes(file) for file in files}
+        for file in files:
+            validate_path(file.location)
+        locations = [file.location for file in files]
+        require_distinct(locations, TOP)
+        began = time.monotonic()
+        try:
+            datasets = await self._folders.check(locations, ANY)
+        except (FolderError, NotAFolderError):
+            datasets = await self._folders.check(locations, began)
+        replaced: list[tuple[StoredEntry, Location, EntryAttributes]] = []
+        for file in files:
+            location = file.location
+            _, index = datasets[location.container]
+            there = index.at(location.inner)
+            if there is not None and file.exclusive:
+                _, now = await self._folders.index(location, began)
+                if now.at(location.inner) is not None:
+                    raise AlreadyExistsError("there is a file already", location.path)
+            if isinstance(there, StoredEntry):
+                replaced.append((there, location, attributes[id(file.options)]))
+        work = (self._require_own(*one) for one in replaced)
+        await concurrency.gather(work, self._transport.options.max_concurrency)
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
         EntryAttributes.of(options, location.path)
 
-    async def upload(
+    async def start_upload(self, file: NewFile) -> DatasetUpload:
+        """Begin to write a file; every part is hashed before the first is sent."""
+        return self._started(file)
+
+    async def upload_many(
         self,
-        location: Location,
+        files: Sequence[NewFile],
+        report: Report,
         *,
-        size: int | None,  # noqa: ARG002 - every part is hashed before the first is sent
-        exclusive: bool,
-        options: Mapping[str, Any],
-    ) -> DatasetUpload:
-        """Begin to write a file."""
-        checked_place(location)
-        notes = EntryAttributes.of(options, location.path)
-        await self._require_own(location, notes)
-        if exclusive:
-            await self._refuse_existing(location)
-        base = options.get("base_version")
-        return self._started(location, notes, exclusive=exclusive, base=base)
+        deferred: bool = False,  # noqa: ARG002 - nothing relies on content that is there
+    ) -> dict[Location, Staged]:
+        """Send small files, decided on one listing."""
+        if len(files) < 2:
+            return {}
+        for container in {file.location.container: file.location for file in files}.values():
+            await self._folders.index(container)
+        start = partial(self._started, since=ANY)
+        return await upload_many(files, start, report, self._transport.options.max_concurrency)
 
     def _started(
         self,
-        location: Location,
-        notes: EntryAttributes,
+        file: NewFile,
+        notes: EntryAttributes | None = None,
         *,
         new: bool = False,
-        exclusive: bool = False,
-        base: str | int | None = None,
+        since: float | None = None,
     ) -> DatasetUpload:
+        location = file.location
+        notes = _attributes(file) if notes is None else notes
         pending = PendingEntries(
-            self.api, self._folders, self._registry, self._indexes, location, notes, new=new
-        )
-        return DatasetUpload(
             self.api,
-            self._transport,
+            self._folders,
+            self._registry,
+            self._indexes,
             location,
-            part_size=self._transport.options.block_size,
-            exclusive=exclusive,
-            notes=notes,
-            base=base,
-            pending=pending,
+            notes,
+            new=new,
+            since=since,
         )
+        return DatasetUpload(self.api, self._transport, pending, file, notes)
 
-    async def _require_own(self, location: Location, notes: EntryAttributes) -> None:
+    async def _require_own(
+        self, entry: StoredEntry, location: Location, notes: EntryAttributes
+    ) -> None:
         """Refuse to write where the service would not show what was written.
 
         Raises
@@ -250,14 +273,10 @@ class DatasetsService:
         UnsupportedError
             When a link or registered source is there, or an embedding is given to a file that is.
         """
-        _, index = await self._folders.index(location, ANY)
-        found = index.at(location.inner)
-        if not isinstance(found, StoredEntry):
-            return
         try:
-            record = await self._indexes.told(found, location.path)
+            record = await self._indexes.told(entry, location.path)
         except NotFoundError:
-            self._indexes.removed([found])
+            self._indexes.removed([entry])
             return
         if notes.embedding is not None:
             rule = "an embedding is taken only when a file is made: remove the old one first"
@@ -265,14 +284,6 @@ class DatasetsService:
         if record.connection is not None:
             rule = "nothing is written to a link or registered source: remove the entry first"
             raise UnsupportedError(rule, location.path)
-
-    async def _refuse_existing(self, location: Location) -> None:
-        """Refuse to replace a file before any byte is sent; publishing looks once more."""
-        _, index = await self._folders.index(location, ANY)
-        if index.at(location.inner) is not None:
-            _, index = await self._folders.index(location, time.monotonic())
-        if index.at(location.inner) is not None:
-            raise AlreadyExistsError("there is a file already", location.path)
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
@@ -303,7 +314,7 @@ class DatasetsService:
             record = source.record
             external = isinstance(record, StoredEntry) and record.storage_type in EXTERNAL
             if external and record.connection is not None:
-                await self.references.repeat(record, target, since=began)
+                await self._sources.repeat(record, target, since=began)
             else:
                 left.append((source, target))
         return [(source, target) for source, target in left if source.location != target]
@@ -325,7 +336,7 @@ class DatasetsService:
         """
         if not location.container:
             raise AlreadyExistsError("the root is always there", location.path)
-        checked_name(unescape(location.container), location.path)
+        validate_name(location.container, location.path)
         patient = exist_ok or bool(location.inner)
         try:
             await self._registry.find(location, patient=patient)
@@ -340,7 +351,7 @@ class DatasetsService:
             if not exist_ok:
                 raise AlreadyExistsError("the dataset is there already", location.path)
             return
-        checked_place(location)
+        validate_path(location)
         notes = EntryAttributes.of(write_options(options), location.path)
         try:
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
@@ -355,7 +366,7 @@ class DatasetsService:
     async def _is_there(self, location: Location) -> bool:
         """Say whether the dataset that a path lies in is there at this moment."""
         try:
-            await self._registry.find(location, refresh=True)
+            await self._registry.find(location, newer_than=time.monotonic())
         except NotFoundError:
             return False
         return True
@@ -364,9 +375,9 @@ class DatasetsService:
         self, location: Location, notes: EntryAttributes, *, exist_ok: bool, parents: bool
     ) -> None:
         try:
-            found = await self.entry(location)
+            found = await self.resolve(location)
             if not exist_ok:
-                found = await self.entry(location, refresh=True)
+                found = await self.resolve(location, refresh=True)
         except NotFoundError:
             found = None
         if found is not None and (found.kind == "file" or not exist_ok):
@@ -374,10 +385,10 @@ class DatasetsService:
         if found is not None:
             return
         if not parents and len(location.inner) > 1:
-            await self.entry(location.parent)
+            await self.resolve(location.parent)
 
         async def make(dataset: Dataset) -> None:
-            await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
+            await self._folders.ensure(dataset, location.inner, location.path, attributes=notes)
 
         await self._folders.in_dataset(location, make)
 
@@ -395,37 +406,26 @@ class DatasetsService:
     async def aclose(self) -> None:
         """Do nothing: no work is deferred."""
 
-    async def renewed(self, location: Location, since: float) -> bool:
+    async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the datasets."""
-        if not location.container:
-            if self._registry.as_of < since:
-                await self._registry.all(refresh=True)
-                return True
-            return False
-        dataset = self._registry.known(location.container)
-        if dataset is None or self._indexes.as_of(dataset.identifier) >= since:
-            return False
-        try:
-            await self._indexes.get(dataset, refresh=True)
-        except NotFoundError as error:
-            return error.status == 404
-        return True
+        return await self._listing.refresh(location, newer_than)
 
-    def expire(self) -> None:
-        """Let what is known be listed anew at its next use."""
-        self._changes.expire()
+    def invalidate(self) -> None:
+        """List everything anew at its next use; what was written and is not listed yet is kept."""
+        self._changes.invalidate()
 
-    def invalidate(self, location: Location | None) -> None:  # noqa: ARG002 - listings are whole
-        """Forget listings."""
-        self._registry.forget()
-        self._indexes.forget()
+
+def _attributes(file: NewFile) -> EntryAttributes:
+    return EntryAttributes.of(file.options, file.location.path)
 
 
 def _is_recent(record: StoredEntry) -> bool:
     return time.monotonic() - record.seen < RECENT_SECONDS
 
 
-def _content(entry: Entry, record: StoredEntry, service: DatasetsService) -> Content:
+def _remote(
+    service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
+) -> RemoteObject:
     about = entry.location.path
 
     async def locate(renew: bool) -> str:
@@ -439,13 +439,16 @@ def _content(entry: Entry, record: StoredEntry, service: DatasetsService) -> Con
         return record.url
 
     inline = record.text.encode() if record.text is not None and not record.url else None
-    return Content(
+    size = record.size if record.size_certain else None
+    return RemoteObject(
+        http=transport,
         path=about,
         version=record.version,
-        size=len(inline) if inline is not None else record.size if record.size_certain else None,
-        checksum=None if inline is not None else record.md5,
+        size=size if inline is None else len(inline),
+        checksum=record.md5 if inline is None else None,
         locate=locate,
         inline=inline,
+        parts=None if inline is not None else record.parts,
     )
 
 
