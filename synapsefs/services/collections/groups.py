@@ -15,11 +15,11 @@ logger = logging.getLogger("synapsefs")
 
 async def group_names(api: CollectionsClient, collection: Collection) -> dict[int, str]:
     """Give the names of a collection's groups by id; none where the service does not list them."""
-    about = collection.location.path
+    path = collection.location.path
     try:
-        return await api.group_names(collection.identifier, about)
+        return await api.group_names(collection.identifier, path)
     except SynapseError as error:
-        logger.info("%s: no list of groups: %s", about, error)
+        logger.info("%s: no list of groups: %s", path, error)
         return {}
 
 
