@@ -140,8 +140,9 @@ class UnitPublisher:
         for is_latest in (False, True):
             try:
                 require_free([file.location for file in files], index)
-                drafts = compose(files, index.with_stem) if joins else []
-                _require_publishable(drafts, collection, files[0].location.path)
+                if joins:
+                    drafts = compose(files, index.with_stem)
+                    _require_publishable(drafts, collection, files[0].location.path)
             except (InvalidRequestError, FolderError, NotAFolderError):
                 if is_latest:
                     raise
@@ -198,11 +199,11 @@ class UnitPublisher:
     ) -> _Plan:
         """Compose units of what the service has now."""
         path = files[0].location.path
+        joins = not joins_nothing(collection)
         began = time.monotonic() if since is None else since
         for _ in range(REBASES):
             index = await self._latest(collection, since)
             since = None
-            joins = not joins_nothing(collection)
             drafts = compose(files, index.with_stem if joins else None)
             held = [unit for draft in drafts for unit in (*draft.bases, *draft.replaced)]
             if not held or not await self._indexes.refreshed(collection, held, began):
@@ -211,7 +212,8 @@ class UnitPublisher:
             raise ConflictError("others keep replacing the units", path)
         require_free([file.location for file in files], index)
         await self._prepare(collection, drafts, index)
-        _require_publishable(drafts, collection, path)
+        if joins:
+            _require_publishable(drafts, collection, path)
         return _Plan(collection, path, drafts)
 
     async def _prepare(
@@ -238,7 +240,8 @@ class UnitPublisher:
         for _ in range(REBASES):
             created = {unit.identifier for unit in plan.units}
             own |= created
-            removed = await self._merge_changes(plan)
+            bases = {unit.identifier: unit for draft in plan.drafts for unit in draft.bases}
+            removed = await self._merge_changes(plan, bases) if bases else set()
             index = self._indexes.held(plan.collection.identifier)
             for unit in plan.units:
                 index.insert(unit)
@@ -251,7 +254,7 @@ class UnitPublisher:
             outdated = [
                 draft
                 for draft in plan.drafts
-                if draft.kept and any(unit.identifier in gone for unit in draft.bases)
+                if gone and draft.kept and any(unit.identifier in gone for unit in draft.bases)
             ]
             if not outdated:
                 return
@@ -259,14 +262,11 @@ class UnitPublisher:
             plan.units = await self._store.create(plan.collection, plan.drafts, plan.path)
         raise ConflictError("somebody else keeps replacing the unit's other files", plan.path)
 
-    async def _merge_changes(self, plan: _Plan) -> set[int]:
+    async def _merge_changes(self, plan: _Plan, bases: Mapping[int, Unit]) -> set[int]:
         """Find units that others removed after something was taken over from them.
 
         Metadata that they changed there is changed in the new units too.
         """
-        bases = {unit.identifier: unit for draft in plan.drafts for unit in draft.bases}
-        if not bases:
-            return set()
         began = time.monotonic()
         before = {identifier: unit.meta for identifier, unit in bases.items()}
         try:
