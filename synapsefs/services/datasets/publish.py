@@ -147,7 +147,7 @@ class EntryPublisher:
         if record is None:
             made = await self._create(dataset, index, staged, parent)
             return self._note(_Publication(dataset, staged, parent, made, new=True))
-        others = [*index.namesakes(record), *index.doubles(record)]
+        _, *others = _of_same_name(index, record)
         revised = await self._revise(dataset, record, staged)
         if revised is not None:
             await self._delete(others, path)
@@ -160,8 +160,8 @@ class EntryPublisher:
             await self._revisions.base(record, staged.base, path)
         staged.handle.notes = staged.handle.notes.over(record.said())
         made = await self._create(dataset, index, staged, parent)
-        others = [record, *index.namesakes(record), *index.doubles(record)]
-        await self._delete([one for one in others if one.identifier != made.identifier], path)
+        same = _of_same_name(index, record)
+        await self._delete([one for one in same if one.identifier != made.identifier], path)
         return self._note(_Publication(dataset, staged, parent, made, new=True))
 
     async def _replaced(self, index: DatasetIndex, staged: Staged) -> StoredEntry | None:
@@ -247,7 +247,9 @@ class EntryPublisher:
             active = {"status": constants.Status.ACTIVE.value}
             return from_response(await self._api.patch_entry(identifier, active, path))
         entry = text_entry(dataset, staged, parent)
-        known = set(index.records)
+        before = index.at(staged.location.inner)
+        same = _of_same_name(index, before) if isinstance(before, StoredEntry) else ()
+        known = {one.identifier for one in same}
 
         async def create() -> StoredEntry:
             return from_response(await self._api.create_entry(entry, path, replay=False))
@@ -354,6 +356,11 @@ class EntryPublisher:
         item.record = await self._create(item.dataset, index, item.staged, item.parent)
         await self._delete([old], location.path)
         self._note(item)
+
+
+def _of_same_name(index: DatasetIndex, record: StoredEntry) -> list[StoredEntry]:
+    """Give an entry, its namesakes, and those that are shown as one with it."""
+    return [record, *index.namesakes(record), *index.doubles(record)]
 
 
 def _same_object(staged: Staged, digest: str | PartDigests) -> StagedObject:
