@@ -110,8 +110,9 @@ class Draft:
     @property
     def bases(self) -> list[Unit]:
         """The units that anything is taken over from."""
-        base = [self.base] if self.base is not None else []
-        return list(dict.fromkeys([*base, *(file.unit for file in self.kept.values())]))
+        if self.base is None:
+            return []
+        return list(dict.fromkeys([self.base, *(file.unit for file in self.kept.values())]))
 
     @property
     def key(self) -> str:

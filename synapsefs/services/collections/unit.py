@@ -149,6 +149,7 @@ class UnitFile:
     url: str
     size: int | None
     segments: tuple[str, ...] = field(init=False)
+    _version: Version | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         key = escape_key(self.name, Root.COLLECTIONS)
@@ -161,15 +162,18 @@ class UnitFile:
         A file is newer than another of its path when that is greater: it may have been taken over
         into a newer unit by somebody who did not see the other.
         """
-        unit = self.unit
-        first = unit.first_bound.get(self.specification) if unit.first_bound else None
-        return first if isinstance(first, int) and first < unit.identifier else unit.identifier
+        return self.version.since
 
     @property
     def version(self) -> Version:
         """Orders it among the files of its path."""
-        unit = self.unit
-        return Version(self.since, unit.identifier, unit.marked, unit.write, unit.replaces)
+        if self._version is None:
+            unit = self.unit
+            first: Any = unit.first_bound.get(self.specification) if unit.first_bound else None
+            taken_over = isinstance(first, int) and first < unit.identifier
+            since: int = first if taken_over else unit.identifier
+            self._version = Version(since, unit.identifier, unit.marked, unit.write, unit.replaces)
+        return self._version
 
     @property
     def segments_with_id(self) -> tuple[str, ...]:
