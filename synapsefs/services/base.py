@@ -235,9 +235,9 @@ class Service(Protocol):
     async def list(
         self, location: Location, *, recursive: bool = False, refresh: bool = False
     ) -> Sequence[Entry]:
-        """List a directory, with ``recursive`` at any depth; names begin as it was asked for.
+        """List a directory, with ``recursive`` at any depth; a file lists as itself.
 
-        A file lists as itself, and holds nothing.
+        Names begin as the path was asked for.
         """
 
     async def with_sizes(self, entries: Sequence[Entry]) -> Sequence[Entry]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -11,7 +12,7 @@ from fsspec.utils import tokenize
 
 from synapsefs.errors import NotFoundError, UnsupportedError, error_path
 from synapsefs.location import Location
-from synapsefs.services.base import Entry, directory, rebase
+from synapsefs.services.base import Entry, directory
 from synapsefs.verbs.base import Core
 from synapsefs.verbs.calls import mirrored
 
@@ -190,14 +191,11 @@ class ListingVerbs(Core):
     ) -> Sequence[Entry]:
         if location.root is None:
             return await self._entries_below(location, refresh=refresh)
+        entries = await self._entries_below(location, refresh=refresh)
+        if not withdirs or any(entry.location == location for entry in entries[:1]):
+            return entries
         above = await self._entry(location.path)
-        if refresh and above.kind == "file":
-            above = await self._entry(location.path, refresh=True)
-        above = rebase(location, above.location, [above])[0]
-        if above.kind == "file":
-            return [above]
-        below = await self._entries_below(location, refresh=refresh)
-        return [above, *below] if withdirs else below
+        return [replace(above, location=location), *entries]
 
     async def _walk(
         self,

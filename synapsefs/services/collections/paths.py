@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapsefs.errors import FolderError, InvalidPathError, NotAFolderError
-from synapsefs.location import Location, Root, escape_key, id_of, split_suffix, unescape
+from synapsefs.location import (
+    Location,
+    Root,
+    escape_key,
+    id_of,
+    split_suffix,
+    unescape,
+    unescape_key,
+)
 from synapsefs.services.collections.index import CollectionIndex
-from synapsefs.services.collections.unit import name_below
 from synapsefs.services.paths import directories_of, name_problems, require_distinct
 from synapsefs.wire.collections import constants, v1
 
@@ -22,16 +29,15 @@ def require_free(locations: Sequence[Location], index: CollectionIndex | None = 
     index
         What is there.
     """
-    require_distinct(locations, top=2)
+    require_distinct(locations, top=4)
     if index is None:
         return
     for location in locations:
         if index.tree.folder(location.inner) is not None:
             raise FolderError("this is a directory", location.path)
-    for above, location in directories_of(locations, top=2).items():
-        if index.of_path(above):
-            path = Location((*location.segments[:2], *above)).path
-            raise NotAFolderError(f"{path} is a file, not a directory", location.path)
+    for above, location in directories_of(locations, top=4).items():
+        if index.of_path(above[2:]):
+            raise NotAFolderError(f"{'/'.join(above)} is a file, not a directory", location.path)
 
 
 def validate_path(location: Location, specifications: Sequence[v1.FileSpecification]) -> None:
@@ -50,7 +56,7 @@ def validate_path(location: Location, specifications: Sequence[v1.FileSpecificat
     spec = specification_of(location, specifications)
     if len(segments) < 2:
         raise FolderError("a file needs a name below its file specification", location.path)
-    name = name_below(segments)
+    name = unescape_key(segments[1:])
     problems = name_problems(segments[1:], Root.COLLECTIONS, constants.GROUP_NAME_MAX)
     if len(name) > constants.PATH_MAX:
         limit = f"at most {constants.PATH_MAX} characters"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -22,7 +22,7 @@ from synapsefs.errors import (
     UnsupportedError,
 )
 from synapsefs.http import Transport
-from synapsefs.location import Location, Root, unescape
+from synapsefs.location import Location, Root
 from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import (
     Entry,
@@ -38,17 +38,17 @@ from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.external import ExternalSources
 from synapsefs.services.datasets.folders import Folders
-from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
-from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
+from synapsefs.services.datasets.paths import TOP, validate_name, validate_path
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
 from synapsefs.services.datasets.revisions import Revisions
 from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
+from synapsefs.services.paths import require_distinct
 from synapsefs.services.shared import Expiry, SharedChanges
 
 logger = logging.getLogger("synapsefs")
@@ -196,31 +196,27 @@ class DatasetsService:
         """
         attributes = {id(file.options): _attributes(file) for file in files}
         for file in files:
-            checked_place(file.location)
+            validate_path(file.location)
         locations = [file.location for file in files]
-        require_distinct(locations)
-        indexes: dict[str, DatasetIndex] = {}
-        replaced: list[Coroutine[Any, Any, None]] = []
+        require_distinct(locations, TOP)
+        began = time.monotonic()
+        try:
+            datasets = await self._folders.check(locations, ANY)
+        except (FolderError, NotAFolderError):
+            datasets = await self._folders.check(locations, began)
+        replaced: list[tuple[StoredEntry, Location, EntryAttributes]] = []
         for file in files:
             location = file.location
-            held = indexes.get(location.container)
-            if held is None:
-                _, held = await self._folders.index(location, ANY)
-                indexes[location.container] = held
-            try:
-                await self._folders.require_free(held, location)
-            except (FolderError, NotAFolderError):
-                _, now = await self._folders.index(location, time.monotonic())
-                await self._folders.require_free(now, location)
-            there = held.at(location.inner)
+            _, index = datasets[location.container]
+            there = index.at(location.inner)
             if there is not None and file.exclusive:
-                _, now = await self._folders.index(location, time.monotonic())
+                _, now = await self._folders.index(location, began)
                 if now.at(location.inner) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
             if isinstance(there, StoredEntry):
-                said = attributes[id(file.options)]
-                replaced.append(self._require_own(there, location, said))
-        await concurrency.gather(replaced, self._transport.options.max_concurrency)
+                replaced.append((there, location, attributes[id(file.options)]))
+        work = (self._require_own(*one) for one in replaced)
+        await concurrency.gather(work, self._transport.options.max_concurrency)
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
@@ -340,7 +336,7 @@ class DatasetsService:
         """
         if not location.container:
             raise AlreadyExistsError("the root is always there", location.path)
-        checked_name(unescape(location.container), location.path)
+        validate_name(location.container, location.path)
         patient = exist_ok or bool(location.inner)
         try:
             await self._registry.find(location, patient=patient)
@@ -355,7 +351,7 @@ class DatasetsService:
             if not exist_ok:
                 raise AlreadyExistsError("the dataset is there already", location.path)
             return
-        checked_place(location)
+        validate_path(location)
         notes = EntryAttributes.of(write_options(options), location.path)
         try:
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
@@ -392,7 +388,7 @@ class DatasetsService:
             await self.resolve(location.parent)
 
         async def make(dataset: Dataset) -> None:
-            await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
+            await self._folders.ensure(dataset, location.inner, location.path, attributes=notes)
 
         await self._folders.in_dataset(location, make)
 
