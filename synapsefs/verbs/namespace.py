@@ -340,7 +340,7 @@ class NamespaceVerbs(Writes):
         service = await self._service(source.location)
         if source.location.root is file.location.root:
             file = replace(file, options=await service.copy_options(source))
-        content, target = await service.content(source), await self._service(file.location)
+        content, target = await service.open(source), await self._service(file.location)
         return await copy_bytes(content, target, file)
 
     async def _make_like(self, source: Entry, target: Location) -> None:
@@ -400,14 +400,17 @@ class NamespaceVerbs(Writes):
             return False
         source, target = Location.parse(path1), Location.parse(path2)
         containers = source.container and target.container and not source.inner + target.inner
-        if source.root is not target.root or not containers or await self._exists(path2):
+        if source.root is not target.root or not containers:
             return False
         try:
+            service = await self._collections(source)
+            if await self._exists(path2):
+                return False
             entry = await self._entry(path1, refresh=True)
-        except NotFoundError:
+        except (NotFoundError, UnsupportedError):
             return False
         with error_path(target.path):
-            return await (await self._service(source)).rename(entry, target)
+            return await service.rename(entry, target)
 
     async def _mv_file(self, path1: str, path2: str) -> None:
         """Move one file."""
