@@ -186,13 +186,13 @@ class Writes(Transactions, Plans):
         if groups:
             await publish(0)
         for item in staged:
-            if item.journal is not None:
-                await asyncio.to_thread(item.journal.discard)
+            if item.checkpoint is not None:
+                await asyncio.to_thread(item.checkpoint.discard)
 
     async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
         """Clear away finished files that are not published, but what ``error`` lets continue."""
         for item in staged:
-            journal, kept = item.journal, False
+            journal, kept = item.checkpoint, False
             if journal is not None:
                 kept = await asyncio.to_thread(keep_or_discard, journal, error)
             if item.abandon is not None and not kept:
