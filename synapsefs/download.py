@@ -105,8 +105,8 @@ async def _save_small(remote: RemoteObject, data: bytes, target: str, report: Pr
         verify()
         return place(data, target)
 
-    through = await concurrency.shared().files.run(verify_and_place)
     report(len(data))
+    through = await concurrency.shared().files.run(verify_and_place)
     if through is not None:
         await _hand_on([data], through)
 
