@@ -32,8 +32,11 @@ LARGE = 32 * 2**20
 RANGE = 8 * 2**20
 """Bytes of one range."""
 
-RANGE_MEMORY = 4 * 2**20
+RANGE_MEMORY = 8 * 2**20
 """Bytes that a range on its way may hold in memory."""
+
+BATCH = 4 * 2**20
+"""Bytes that are written in one visit to a thread."""
 
 WINDOW = 0.2
 """Seconds over which the rate is measured."""
@@ -288,7 +291,7 @@ class _Ranges:
         self._received += len(first)
         pieces, held = [first], len(first)
         while span.position < span.end:
-            if held < integrity.BATCH and span.position + held < span.end:
+            if held < BATCH and span.position + held < span.end:
                 chunk = await anext(chunks, b"")
                 if chunk:
                     self._received += len(chunk)

@@ -173,6 +173,22 @@ def test_what_has_arrived_is_not_fetched_again(
     assert os.listdir(target.parent) == [target.name]
 
 
+def test_a_checksum_of_no_known_kind_is_not_compared(
+    server: ObservedServer, fs: SynapseFileSystem, target: Path
+) -> None:
+    async def fetch() -> None:
+        transport = Transport(NetworkOptions())
+        try:
+            one = remote(transport, f"{server.url}/_blob/x", "", "no checksum")
+            one.parts = None
+            await download.download(one, str(target), lambda _: None)
+        finally:
+            await transport.aclose()
+
+    sync.run(fs.loop, fetch())
+    assert target.read_bytes() == DATA
+
+
 def remote(transport: Transport, url: str, md5: str, checksum: str | None = None) -> RemoteObject:
     async def locate(renew: bool) -> str:
         return url
