@@ -41,8 +41,11 @@ BATCH = 4 * 2**20
 WINDOW = 0.2
 """Seconds over which the rate is measured."""
 
-GAIN = 1.2
+GAIN = 1.15
 """How much faster more ranges must be, so that still more are tried."""
+
+TRIES = 3
+"""How often the rate is measured before more ranges are given up."""
 
 FAST = 256 * 2**20
 """Bytes per second of one connection beyond which more of them bring nothing."""
@@ -356,19 +359,20 @@ class _Pace:
         self.growing = True
         self._most = most
         self._best = 0.0
+        self._tries = 0
         self._since: tuple[float, int] | None = None
 
     def more(self, count: int, received: int) -> int:
-        """Say how many ranges to add to those that are on their way."""
+        """Say how many ranges to add to ``count``, when ``received`` bytes have come in all."""
         now = time.monotonic()
-        if self._since is None:
-            self._since = now, received
+        began, before = self._since = self._since or (now, received)
+        if now - began < WINDOW:
             return 0
-        seconds = now - self._since[0]
-        if seconds < WINDOW:
-            return 0
-        rate = (received - self._since[1]) / seconds
-        self._since = None
-        self.growing = GAIN * self._best < rate < FAST * count and count < self._most
-        self._best = rate
-        return min(count, self._most - count) if self.growing else 0
+        rate = (received - before) / (now - began)
+        self._since = now, received
+        self._tries += 1
+        if rate > GAIN * self._best and rate < FAST * count and count < self._most:
+            self._best, self._tries, self._since = rate, 0, None
+            return min(count, self._most - count)
+        self.growing = self._tries < TRIES
+        return 0
