@@ -148,10 +148,10 @@ _limits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Limits] = weakref.
 def shared() -> Limits:
     """Give the budgets of the running loop."""
     loop = asyncio.get_running_loop()
-    found = _limits.get(loop)
-    if found is None:
-        found = _limits[loop] = Limits()
-    return found
+    limits = _limits.get(loop)
+    if limits is None:
+        limits = _limits[loop] = Limits()
+    return limits
 
 
 os.register_at_fork(after_in_child=_limits.clear)
@@ -244,15 +244,15 @@ def batched(
     count
         Items of a parcel.
     """
-    found: list[list[T]] = []
+    batches: list[list[T]] = []
     room = 0
     for item in items:
         room -= size(item)
-        if not found or room < 0 or len(found[-1]) == count:
-            found.append([])
+        if not batches or room < 0 or len(batches[-1]) == count:
+            batches.append([])
             room = most - size(item)
-        found[-1].append(item)
-    return found
+        batches[-1].append(item)
+    return batches
 
 
 class Locks(Generic[K]):
