@@ -74,6 +74,10 @@ class SequentialCache(BaseCache):
         self._streak = STREAK
         self._coming: _Coming | None = None
 
+    def hold(self, head: bytes) -> None:
+        """Take the file's first bytes, which are known."""
+        self._start, self._block = 0, head
+
     def close(self) -> None:
         """Give up what is on its way."""
         coming, self._coming = self._coming, None

@@ -69,6 +69,7 @@ class SynapseReader(AbstractBufferedFile):
         )
         if isinstance(self.cache, SequentialCache):
             self.cache.submit = self._submit
+            self.cache.hold(remote.head)
 
     def _submit(self, start: int, end: int) -> concurrent.futures.Future[bytes]:
         return sync.submit(self.fs.loop, self._remote.read_range(start, end))
