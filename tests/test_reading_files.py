@@ -200,18 +200,3 @@ def test_many_copies_between_services_do_not_wait_for_each_other(
     fs.pipe({f"{source}/{number}.bin": content for number in range(count)})
     fs.cp(f"{source}/", f"{target}/data_1/", recursive=True)
     assert len(fs.find(target)) == count
-
-
-def test_copies_that_take_every_connection_do_not_wait_for_each_other(
-    options: dict[str, Any], tmp_path: Path
-) -> None:
-    """A file of several parts is still being read while the first of them are written."""
-    content = os.urandom(12 * 2**20)
-    few = {"max_connections": 1, "block_size": PART, "skip_instance_cache": True}
-    fs = SynapseFileSystem(**options, **few)
-    source, target = f"collections/s-{tmp_path.name}", f"datasets/t-{tmp_path.name}"
-    fs.mkdir(source)
-    fs.mkdir(target)
-    fs.pipe({f"{source}/data_1/{number}.bin": content for number in range(2)})
-    fs.cp(f"{source}/data_1/", f"{target}/", recursive=True)
-    assert [fs.size(path) for path in fs.find(target)] == [len(content)] * 2
