@@ -116,8 +116,9 @@ class SynapseReader(AbstractBufferedFile):
 
     def close(self) -> None:
         """Close it, and give up what was being read ahead."""
-        if isinstance(self.cache, SequentialCache):
-            self.cache.close()
+        cache = getattr(self, "cache", None)
+        if isinstance(cache, SequentialCache):
+            cache.close()
         super().close()
 
     def __reduce__(self) -> Any:
