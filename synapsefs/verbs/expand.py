@@ -174,7 +174,7 @@ def _sizes(paths: Sequence[str], *, lenient: bool) -> dict[str, int | None]:
     sizes: dict[str, int | None] = {}
     for path in paths:
         try:
-            sizes[path] = None if os.path.isdir(path) else size_of(path)
+            sizes[path] = size_of(path)
         except OSError:
             if not lenient:
                 raise
@@ -182,9 +182,11 @@ def _sizes(paths: Sequence[str], *, lenient: bool) -> dict[str, int | None]:
     return sizes
 
 
-def size_of(path: str) -> int:
-    """Give the bytes of a local file, as :class:`NewFile` has them. It blocks."""
+def size_of(path: str) -> int | None:
+    """Give the bytes of a local file, as :class:`NewFile` has them; None for a directory."""
     status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        return None
     return status.st_size if stat.S_ISREG(status.st_mode) else UNKNOWN_SIZE
 
 

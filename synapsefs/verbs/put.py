@@ -220,7 +220,7 @@ class PutVerbs(Writes):
             When the local file cannot be read.
         """
         source, location = os.fspath(lpath), Location.parse(rpath)
-        size = await asyncio.to_thread(lambda: None if os.path.isdir(source) else size_of(source))
+        size = await asyncio.to_thread(size_of, source)
         if size is None:
             await self._makedirs(location.path, exist_ok=True)
             return
