@@ -271,7 +271,8 @@ class FileDigest:
         self, checksum: str | None, parts: PartDigests | None = None, step: int = BATCH
     ) -> None:
         self.hashed = 0
-        self._checksum = parts.md5 if parts else checksum
+        checksum = parts.md5 if parts else checksum
+        self._checksum = checksum if hasher(checksum) else None
         self._part_size = parts.part_size if parts else math.inf
         self._step = step
         self._joined = hashlib.md5(usedforsecurity=False) if parts else None
