@@ -59,7 +59,8 @@ def escape(name: str, root: Root | None = None) -> str:
     >>> escape("@types"), escape("@7", Root.COLLECTIONS), escape("@7", Root.DATASETS)
     ('@types', '%407', '@7')
     """
-    segment = _AMBIGUOUS_PERCENT.sub("%25", name).replace("/", "%2F").replace("\0", "%00")
+    segment = _AMBIGUOUS_PERCENT.sub("%25", name) if "%" in name else name
+    segment = segment.replace("/", "%2F").replace("\0", "%00")
     if segment in {".", ".."}:
         return segment.replace(".", "%2E")
     return "%40" + segment[1:] if id_of(segment, root) is not None else segment
@@ -67,6 +68,8 @@ def escape(name: str, root: Root | None = None) -> str:
 
 def unescape(segment: str) -> str:
     """Read the name that a path segment stands for."""
+    if "%" not in segment:
+        return segment
     return _ESCAPE.sub(lambda found: _ESCAPED[found[1].upper()], segment)
 
 

@@ -25,21 +25,16 @@ def name_problems(segments: Sequence[str], root: Root, max_length: int) -> list[
 
 
 def directories_of(locations: Iterable[Location], top: int) -> dict[tuple[str, ...], Location]:
-    """Give the directories that files lie in, as segments below the container.
+    """Give the directories that files lie in, each with one of the files below it.
 
     Parameters
     ----------
     top
-        Segments of the highest of them.
-
-    Returns
-    -------
-    dict
-        Each with one of the files that are to lie below it.
+        Segments of the highest of them, root and container included.
     """
     directories: dict[tuple[str, ...], Location] = {}
     for location in locations:
-        segments = location.inner
+        segments = location.segments
         for depth in range(len(segments) - 1, top - 1, -1):
             if segments[:depth] in directories:
                 break
@@ -47,15 +42,9 @@ def directories_of(locations: Iterable[Location], top: int) -> dict[tuple[str, .
     return directories
 
 
-def require_distinct(locations: Iterable[Location], top: int = 1) -> None:
-    """Refuse files of one container that are to lie below other files of the same call.
-
-    Raises
-    ------
-    NotAFolderError
-        Naming both.
-    """
-    files = {location.inner: location for location in locations}
+def require_distinct(locations: Iterable[Location], top: int) -> None:
+    """Refuse files that are to lie below other files of the same call; the error names both."""
+    files = {location.segments: location for location in locations}
     for segments, below in directories_of(files.values(), top).items():
         if segments in files:
             rule = f"a file is in the way of a directory: {files[segments].path!r} is written, too"

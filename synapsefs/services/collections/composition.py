@@ -133,11 +133,6 @@ class Draft:
         return list(dict.fromkeys([*base, *(file.unit for file in self.kept.values())]))
 
     @property
-    def held(self) -> list[Unit]:
-        """The units that anything is taken over from, and those it replaces."""
-        return [*self.bases, *self.replaced]
-
-    @property
     def key(self) -> str:
         """The unit's key, after the first of its files."""
         return split_suffix(next(iter(self.files.values())).name)[0]
@@ -156,7 +151,7 @@ class Draft:
     def take_newest(self, units: Iterable[Unit]) -> None:
         """Take over the newest of each file: a unit may hold one that another has replaced."""
         for unit in units:
-            for specification, kept in self.kept.items() if unit.mark else ():
+            for specification, kept in self.kept.items() if unit.marked else ():
                 file = unit.files.get(specification)
                 if file is not None and file.name == kept.name and file.since > kept.since:
                     self.files[specification] = file
@@ -202,7 +197,9 @@ class Draft:
 
 
 def compose(
-    files: Iterable[PlannedFile], units_with_stem: UnitsWithStem, known: UnitsWithStem | None = None
+    files: Iterable[PlannedFile],
+    units_with_stem: UnitsWithStem | None,
+    known: UnitsWithStem | None = None,
 ) -> list[Draft]:
     """Arrange files into units, joining and replacing those that are there.
 
@@ -211,7 +208,7 @@ def compose(
     files
         The files to bind.
     units_with_stem
-        Gives the units to join.
+        Gives the units to join; None where files join no units.
     known
         Gives the units that files may be taken over from; the same where left out.
     """
@@ -224,18 +221,17 @@ def compose(
             by_stem.setdefault(file.stem, []).append(file)
     composed = [_whole_unit(group, units_with_stem) for group in whole.values()]
     for stem, group in by_stem.items():
-        drafts = [Draft.of(unit) for unit in units_with_stem(stem)]
+        drafts = [Draft.of(unit) for unit in units_with_stem(stem)] if units_with_stem else []
         for file in group:
             _draft_for(file, drafts).bind(file)
-        changed = [draft for draft in drafts if draft.new]
-        for draft in changed:
-            if draft.base is not None:
+        for draft in drafts:
+            if units_with_stem is not None and draft.base is not None and draft.new:
                 draft.take_newest((known or units_with_stem)(stem))
-        composed += changed
+        composed += [draft for draft in drafts if draft.new]
     return composed
 
 
-def _whole_unit(files: Sequence[PlannedFile], units_with_stem: UnitsWithStem) -> Draft:
+def _whole_unit(files: Sequence[PlannedFile], units_with_stem: UnitsWithStem | None) -> Draft:
     """Make a unit of just these files, in place of those that hold one of their paths."""
     draft = Draft()
     for file in files:
@@ -243,7 +239,7 @@ def _whole_unit(files: Sequence[PlannedFile], units_with_stem: UnitsWithStem) ->
     names = {(file.specification, file.name) for file in files}
     draft.replaced = [
         unit
-        for unit in units_with_stem(draft.key)
+        for unit in (units_with_stem(draft.key) if units_with_stem else ())
         if any((held.specification, held.name) in names for held in unit.files.values())
     ]
     return draft

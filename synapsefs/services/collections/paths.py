@@ -22,16 +22,15 @@ def require_free(locations: Sequence[Location], index: CollectionIndex | None = 
     index
         What is there.
     """
-    require_distinct(locations, top=2)
+    require_distinct(locations, top=4)
     if index is None:
         return
     for location in locations:
         if index.tree.folder(location.inner) is not None:
             raise FolderError("this is a directory", location.path)
-    for above, location in directories_of(locations, top=2).items():
-        if index.of_path(above):
-            path = Location((*location.segments[:2], *above)).path
-            raise NotAFolderError(f"{path} is a file, not a directory", location.path)
+    for above, location in directories_of(locations, top=4).items():
+        if index.of_path(above[2:]):
+            raise NotAFolderError(f"{'/'.join(above)} is a file, not a directory", location.path)
 
 
 def validate_path(location: Location, specifications: Sequence[v1.FileSpecification]) -> None:

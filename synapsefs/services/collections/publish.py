@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from synapsefs.concurrency import Locks
 from synapsefs.errors import (
@@ -27,7 +27,6 @@ from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import (
     Draft,
     PlannedFile,
-    UnitsWithStem,
     compose,
     require_complete,
 )
@@ -42,7 +41,17 @@ from synapsefs.services.collections.unit import MARK, Unit
 from synapsefs.services.collections.unit_store import UnitStore, fresh
 from synapsefs.services.shared import SharedChanges
 
-T = TypeVar("T")
+
+class Located(Protocol):
+    """What lies in a collection."""
+
+    @property
+    def location(self) -> Location:
+        """Where."""
+
+
+L = TypeVar("L", bound=Located)
+Groups = Sequence[tuple[Collection, list[L]]]
 logger = logging.getLogger("synapsefs")
 MAX_PROBLEMS = 20
 REBASES = 10
@@ -55,19 +64,17 @@ class _Plan:
 
     Attributes
     ----------
+    path
+        The path that errors name.
     units
         Those units, once they are created.
     """
 
     collection: Collection
+    path: str
     files: Sequence[PlannedFile]
     drafts: Sequence[Draft]
     units: Sequence[Unit] = ()
-
-    @property
-    def path(self) -> str:
-        """The path that an error names."""
-        return self.files[0].location.path
 
 
 class UnitPublisher:
@@ -100,63 +107,58 @@ class UnitPublisher:
         self.delete_superseded = self._store.delete_superseded
         self.set_metadata = self._editor.change
 
-    async def by_collection(
-        self, locations: Iterable[Location]
-    ) -> list[tuple[Collection, list[Location]]]:
-        """Find the collections that paths lie in, each with its paths."""
-        by_container: dict[str, list[Location]] = {}
-        for location in locations:
-            by_container.setdefault(location.container, []).append(location)
-        grouped: dict[int, tuple[Collection, list[Location]]] = {}
-        for container, group in by_container.items():
+    async def by_collection(self, items: Iterable[L]) -> list[tuple[Collection, list[L]]]:
+        """Find the collections that items lie in, each with its items."""
+        by_container: dict[str, list[L]] = {}
+        for item in items:
+            by_container.setdefault(item.location.container, []).append(item)
+        grouped: dict[int, tuple[Collection, list[L]]] = {}
+        for container, inside in by_container.items():
             if not container:
-                raise FolderError("a file needs a collection", group[0].path)
-            collection = await self._catalog.for_writing(group[0])
-            grouped.setdefault(collection.identifier, (collection, []))[1].extend(group)
+                raise FolderError("a file needs a collection", inside[0].location.path)
+            collection = await self._catalog.for_writing(inside[0].location)
+            grouped.setdefault(collection.identifier, (collection, []))[1].extend(inside)
         return list(grouped.values())
 
     async def in_collections(
-        self,
-        locations: Sequence[Location],
-        work: Callable[[Sequence[tuple[Collection, list[Location]]]], Awaitable[T]],
-    ) -> T:
+        self, items: Sequence[L], work: Callable[[Groups[L]], Awaitable[None]]
+    ) -> None:
         """Do something in collections, and once more when one was made anew meanwhile."""
-        groups = await self.by_collection(locations)
+        groups = await self.by_collection(items)
         touched = {collection.identifier for collection, _ in groups}
         try:
             try:
-                return await work(groups)
+                await work(groups)
             except (InvalidRequestError, NotFoundError):
                 self._catalog.forget()
-                groups = await self.by_collection(locations)
+                groups = await self.by_collection(items)
                 now = {collection.identifier for collection, _ in groups}
                 if now == touched:
                     raise
                 touched |= now
-                return await work(groups)
+                await work(groups)
         finally:
             for identifier in touched:
                 self._changes.note(identifier)
 
-    async def check(self, files: Iterable[PlannedFile], *, complete: bool) -> None:
+    async def check(self, files: Sequence[PlannedFile], *, complete: bool) -> None:
         """Refuse paths where no file can be, and with ``complete`` files that make no whole units.
 
         What was listed before suffices where it shows nothing wrong: it is looked up again before
         the files are published.
         """
-        planned = {file.location: file for file in files}
 
-        async def check(groups: Sequence[tuple[Collection, list[Location]]]) -> None:
-            for collection, locations in groups:
-                for location in locations:
-                    validate_path(location, collection.specifications)
-                require_free(locations)
+        async def check(groups: Groups[PlannedFile]) -> None:
+            for collection, group in groups:
+                for file in group:
+                    validate_path(file.location, collection.specifications)
+                require_free([file.location for file in group])
                 if complete:
-                    await self._check_complete(collection, [planned[one] for one in locations])
+                    await self._check_whole(collection, group)
 
-        await self.in_collections(list(planned), check)
+        await self.in_collections(_last_of_each(files), check)
 
-    async def _check_complete(self, collection: Collection, files: Sequence[PlannedFile]) -> None:
+    async def _check_whole(self, collection: Collection, files: Sequence[PlannedFile]) -> None:
         index = self._indexes.held(collection.identifier)
         if index.loaded_at is None and not joins_nothing(collection):
             index = await self._indexes.get(collection)
@@ -174,7 +176,7 @@ class UnitPublisher:
 
     async def publish(
         self,
-        files: Iterable[PlannedFile],
+        files: Sequence[PlannedFile],
         then: Callable[[], Awaitable[None]] | None = None,
         since: float | None = None,
     ) -> None:
@@ -183,23 +185,19 @@ class UnitPublisher:
         Parameters
         ----------
         files
-            The files, at most one for each path.
+            The files; of several for one path the last.
         then
             What else must succeed before anything is replaced; when it fails, the units go.
         since
             When the call began (monotonic seconds): what was read since then is new enough.
         """
-        planned = {file.location: file for file in files}
 
-        async def publish(groups: Sequence[tuple[Collection, list[Location]]]) -> None:
+        async def publish(groups: Groups[PlannedFile]) -> None:
             async with contextlib.AsyncExitStack() as held:
                 locks = [self._writing.get(collection.identifier) for collection, _ in groups]
                 for lock in sorted(locks, key=id):
                     await held.enter_async_context(lock)
-                plans = [
-                    await self._plan(collection, [planned[one] for one in locations], since)
-                    for collection, locations in groups
-                ]
+                plans = [await self._plan(*group, since) for group in groups]
                 try:
                     for plan in plans:
                         plan.units = await self._store.create(
@@ -217,26 +215,28 @@ class UnitPublisher:
                 for plan in plans:
                     await self._settle(plan)
 
-        await self.in_collections(list(planned), publish)
+        await self.in_collections(_last_of_each(files), publish)
 
     async def _plan(
         self, collection: Collection, files: Sequence[PlannedFile], since: float | None
     ) -> _Plan:
         """Compose units of what the service has now."""
+        path = files[0].location.path
         began = time.monotonic() if since is None else since
         for _ in range(REBASES):
             index = await self._latest(collection, since)
             since = None
-            drafts = compose(files, _to_join(collection, index))
-            held = [unit for draft in drafts for unit in draft.held]
+            joins = not joins_nothing(collection)
+            drafts = compose(files, index.with_stem if joins else None)
+            held = [unit for draft in drafts for unit in (*draft.bases, *draft.replaced)]
             if not held or not await self._indexes.refreshed(collection, held, began):
                 break
         else:
-            raise ConflictError("others keep replacing the units", files[0].location.path)
+            raise ConflictError("others keep replacing the units", path)
         require_free([file.location for file in files], index)
         await self._prepare(collection, drafts, index)
-        _require_publishable(drafts, collection, files[0].location.path)
-        return _Plan(collection, files, drafts)
+        _require_publishable(drafts, collection, path)
+        return _Plan(collection, path, files, drafts)
 
     async def _prepare(
         self, collection: Collection, drafts: Sequence[Draft], index: CollectionIndex
@@ -249,7 +249,7 @@ class UnitPublisher:
                 draft.groups = groups.get(base.identifier)
         for draft in drafts:
             at_paths = [held for file in draft.new for held in index.of_path(file.location.inner)]
-            units = [*draft.held, *(held.unit for held in at_paths)]
+            units = [*draft.bases, *draft.replaced, *(held.unit for held in at_paths)]
             draft.follow({unit.identifier: unit for unit in units}.values())
 
     async def _settle(self, plan: _Plan) -> None:
@@ -337,7 +337,8 @@ class UnitPublisher:
         await self._indexes.refreshed(
             collection, [unit for file in files for unit in others(file.stem)], began
         )
-        alone = bool(removed & {unit.identifier for draft in outdated for unit in draft.held})
+        held = {unit for draft in outdated for unit in (*draft.bases, *draft.replaced)}
+        alone = any(unit.identifier in removed for unit in held)
         drafts = compose(files, others, others if alone else index.with_stem)
         drafts = [draft for draft in drafts if draft.base is not None or alone]
         replaced: list[Unit] = []
@@ -351,7 +352,7 @@ class UnitPublisher:
         except InvalidRequestError as error:
             await asyncio.shield(self._store.take_back(collection, replaced, plan.path, error))
             raise
-        return _Plan(collection, plan.files, drafts)
+        return _Plan(collection, plan.path, plan.files, drafts)
 
     async def remove(self, entries: Iterable[Entry], *, unchanged: bool) -> None:
         """Take files out of their units; see :meth:`UnitRemover.remove`.
@@ -359,22 +360,25 @@ class UnitPublisher:
         Files that others changed are left alone with ``unchanged``; the first of them is named when
         all others are removed.
         """
-        by_location = {entry.location: entry for entry in entries}
 
-        async def remove(groups: Sequence[tuple[Collection, list[Location]]]) -> None:
-            for collection, locations in groups:
-                files = [by_location[location] for location in locations]
+        async def remove(groups: Groups[Entry]) -> None:
+            for collection, group in groups:
                 async with self._writing.get(collection.identifier):
-                    await self._remover.remove(collection, files, unchanged=unchanged)
+                    await self._remover.remove(collection, group, unchanged=unchanged)
 
         changed: ChangedError | None = None
-        for _, locations in await self.by_collection(by_location):
+        for _, group in await self.by_collection(entries):
             try:
-                await self.in_collections(locations, remove)
+                await self.in_collections(group, remove)
             except ChangedError as error:
                 changed = changed or error
         if changed is not None:
             raise changed
+
+
+def _last_of_each(files: Iterable[PlannedFile]) -> list[PlannedFile]:
+    """Give of several files for one path the last."""
+    return list({file.location: file for file in files}.values())
 
 
 def joins_nothing(collection: Collection) -> bool:
@@ -385,13 +389,6 @@ def joins_nothing(collection: Collection) -> bool:
     """
     schema = collection.rule.schema if collection.rule else None
     return len(collection.specifications) == 1 and schema is None
-
-
-def _to_join(collection: Collection, index: CollectionIndex) -> UnitsWithStem:
-    """Give the function that finds the units which new files join or replace."""
-    if joins_nothing(collection):
-        return lambda stem: ()  # noqa: ARG005 - whatever the stem
-    return index.with_stem
 
 
 def _merging(

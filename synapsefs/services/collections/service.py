@@ -36,7 +36,7 @@ from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
 from synapsefs.services.collections.paths import require_free, specification_of
 from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
-from synapsefs.services.collections.publish import UnitPublisher
+from synapsefs.services.collections.publish import Groups, UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.unit import UnitFile, record_of
@@ -245,10 +245,10 @@ class CollectionsService:
         await self._publisher.publish(files, then, began)
 
     async def _check_absent(self, locations: Sequence[Location]) -> None:
-        """Refuse files that may replace nothing where something is."""
-        for collection, group in await self._publisher.by_collection(locations):
+        """Raise an error where a file is already."""
+        for collection, files in await self._publisher.by_collection(map(PlannedFile, locations)):
             index = await self._indexes.get(collection, newest=True)
-            for location in group:
+            for location in [file.location for file in files]:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
 
@@ -257,13 +257,14 @@ class CollectionsService:
         began = time.monotonic()
         pairs = [(source, target) for source, target in pairs if source.location != target]
         now: dict[Location, Entry] = {}
-        sources = list({source.location: None for source, _ in pairs if _is_own(source)})
+        sources = {source.location: source for source, _ in pairs if _is_own(source)}
 
-        async def look(groups: Sequence[tuple[Collection, list[Location]]]) -> None:
-            for collection, places in groups:
+        async def look(groups: Groups[Entry]) -> None:
+            for collection, entries in groups:
+                places = [entry.location for entry in entries]
                 now.update(await self._listing.current(collection, places, began))
 
-        await self._publisher.in_collections(sources, look)
+        await self._publisher.in_collections(list(sources.values()), look)
         pairs = [(now.get(source.location, source), target) for source, target in pairs]
         copies = await self._copies(pairs)
         asked = {target: copy.options for target, copy in copies.items()}
@@ -281,10 +282,10 @@ class CollectionsService:
     async def _copies(self, pairs: Sequence[tuple[Entry, Location]]) -> dict[Location, StagedFile]:
         """Give files of this service again, with their units' metadata and groups."""
         own = [pair for pair in pairs if _is_own(pair[0])]
-        units = {source.location: source.record.unit for source, _ in own}
         groups: dict[int, tuple[str, ...]] = {}
-        for collection, places in await self._publisher.by_collection(list(units)):
-            groups |= await own_groups(self.api, collection, [units[place] for place in places])
+        for collection, entries in await self._publisher.by_collection([one for one, _ in own]):
+            units = [entry.record.unit for entry in entries]
+            groups |= await own_groups(self.api, collection, units)
         return {target: _copy_of(source.record, groups) for source, target in own}
 
     async def with_details(self, entry: Entry) -> Entry:

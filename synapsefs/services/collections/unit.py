@@ -35,7 +35,7 @@ class Unit:
     identifier
         The unit's id; a greater one is newer.
     meta
-        Its metadata. It may change; what is derived from the mark in it once does not.
+        Its metadata. It may change, but for what the mark in it says of the unit's files.
     checksum
         The service's checksum of its composition.
     group
@@ -44,10 +44,14 @@ class Unit:
         Its files by specification name.
     seen
         When the service was asked that told of it (monotonic seconds).
+    marked
+        Whether this package wrote it.
     write
         The id of the write that made it; empty for foreign units.
     replaces
         The ids of the writes that it replaced.
+    first_bound
+        By specification, the ids of units that files were bound in first which were taken over.
     """
 
     identifier: int
@@ -57,17 +61,19 @@ class Unit:
     group: Any = None
     files: dict[str, UnitFile] = field(default_factory=dict)
     seen: float = float("-inf")
+    marked: bool = field(init=False, default=False)
     write: str = field(init=False, default="")
     replaces: tuple[str, ...] = field(init=False, default=())
-    _since: Mapping[str, Any] | None = field(init=False, default=None)
+    first_bound: Mapping[str, Any] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         mark = self.meta.get(MARK)
-        if isinstance(mark, dict):
+        if isinstance(mark, dict) and mark:
+            self.marked = True
             write, since = mark.get("write"), mark.get("since")
             self.write = write if isinstance(write, str) else ""
             self.replaces = _texts(mark, "replaces") or ()
-            self._since = since if isinstance(since, dict) else None
+            self.first_bound = since if isinstance(since, dict) else None
 
     @property
     def mark(self) -> dict[str, Any]:
@@ -81,18 +87,10 @@ class Unit:
         return _texts(self.mark, "edits") or ()
 
     @property
-    def composition(self) -> dict[str, tuple[str, str]]:
-        """Name and checksum of each of its files."""
-        return {spec: (file.name, file.checksum) for spec, file in self.files.items()}
-
-    def since(self, specification: str) -> int:
-        """Give the id of the unit in which one of its files was bound first.
-
-        A file is newer than another of its path when that is greater: it may have been taken over
-        into a newer unit by somebody who did not see the other.
-        """
-        first = self._since.get(specification) if self._since else None
-        return first if isinstance(first, int) and first < self.identifier else self.identifier
+    def composition(self) -> Any:
+        """What it is made of: its files, and what orders them among others of their paths."""
+        files = {spec: (file.name, file.checksum, file.since) for spec, file in self.files.items()}
+        return files, self.marked, self.write, self.replaces
 
     @property
     def own_meta(self) -> dict[str, Any]:
@@ -126,7 +124,7 @@ class Unit:
         """
         if self.own_groups is not None:
             return self.own_groups
-        if self.mark:
+        if self.marked:
             return self.folders
         group = self.group.get("name") if isinstance(self.group, dict) else self.group
         name = (names or {}).get(group) if isinstance(group, int) else group
@@ -168,15 +166,20 @@ class UnitFile:
 
     @property
     def since(self) -> int:
-        """The id of the unit in which it was bound first."""
-        return self.unit.since(self.specification)
+        """The id of the unit in which it was bound first.
+
+        A file is newer than another of its path when that is greater: it may have been taken over
+        into a newer unit by somebody who did not see the other.
+        """
+        unit = self.unit
+        first = unit.first_bound.get(self.specification) if unit.first_bound else None
+        return first if isinstance(first, int) and first < unit.identifier else unit.identifier
 
     @property
     def version(self) -> Version:
         """Orders it among the files of its path."""
         unit = self.unit
-        since = unit.since(self.specification)
-        return Version(since, unit.identifier, bool(unit.mark), unit.write, unit.replaces)
+        return Version(self.since, unit.identifier, unit.marked, unit.write, unit.replaces)
 
     @property
     def segments_with_id(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.folders import Folders
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.metadata import EntryAttributes
-from synapsefs.services.datasets.paths import checked_place
+from synapsefs.services.datasets.paths import validate_path
 from synapsefs.services.tree import DirectoryNode
 from synapsefs.wire.datasets import constants, requests, sources
 
@@ -133,7 +133,7 @@ class ExternalSources:
         since: float | None = None,
     ) -> None:
         about = location.path
-        checked_place(location)
+        validate_path(location)
         since = time.monotonic() if since is None else since
         dataset, index = await self._folders.index(location, since)
         if index.at(location.inner) is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TypeVar
 
 from synapsefs.concurrency import Locks
@@ -22,6 +22,8 @@ from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.metadata import EntryAttributes
+from synapsefs.services.datasets.paths import TOP
+from synapsefs.services.paths import directories_of
 from synapsefs.services.tree import DirectoryNode
 from synapsefs.wire.datasets import requests
 
@@ -29,34 +31,18 @@ T = TypeVar("T")
 
 
 class Folders:
-    """Datasets and directories that files are written into.
+    """Datasets and directories that files are written into."""
 
-    Parameters
-    ----------
-    api
-        The service.
-    registry, indexes
-        What is there.
-    """
-
-    def __init__(self, api: DatasetsClient, registry: DatasetCatalog, indexes: Indexes) -> None:
+    def __init__(self, api: DatasetsClient, catalog: DatasetCatalog, indexes: Indexes) -> None:
         self._api = api
-        self._registry = registry
+        self._catalog = catalog
         self._indexes = indexes
         self._making: Locks[str] = Locks()
 
     async def index(
         self, location: Location, since: float | None = None
     ) -> tuple[Dataset, DatasetIndex]:
-        """Give the dataset that a path lies in, and what it holds.
-
-        Parameters
-        ----------
-        location
-            The path.
-        since
-            As :meth:`Indexes.get` takes it.
-        """
+        """Give the dataset that a path lies in, and what it holds as of ``since``."""
 
         async def read(dataset: Dataset) -> tuple[Dataset, DatasetIndex]:
             return dataset, await self._indexes.get(dataset, since=since)
@@ -68,16 +54,16 @@ class Folders:
 
         Another process may have deleted the dataset, and made another of its name.
         """
-        dataset = await self._registry.find(location)
+        dataset = await self._catalog.find(location)
         try:
             return await work(dataset)
         except NotFoundError as error:
-            if error.status != 404 or not await self._registry.replaced(dataset, location):
+            if error.status != 404 or not await self._catalog.replaced(dataset, location):
                 raise
-        return await work(await self._registry.find(location))
+        return await work(await self._catalog.find(location))
 
-    async def require_free(self, index: DatasetIndex, location: Location) -> None:
-        """Refuse a place where no file can be written.
+    async def check(self, locations: Iterable[Location], since: float) -> dict[str, Dataset]:
+        """Refuse paths where no file can be written; give the datasets by their segment.
 
         Raises
         ------
@@ -86,33 +72,39 @@ class Folders:
         NotAFolderError
             When a file is in the way.
         """
-        if isinstance(index.at(location.inner), DirectoryNode):
-            raise FolderError("there is a directory already", location.path)
-        for depth in range(1, len(location.inner)):
-            found = index.at(location.inner[:depth])
-            if isinstance(found, StoredEntry):
-                found = await self._indexes.decided(found, location.path)
-                if found.kind == "file":
-                    raise NotAFolderError("a file is in the way of a directory", location.path)
+        by_container: dict[str, list[Location]] = {}
+        for location in locations:
+            by_container.setdefault(location.container, []).append(location)
+        datasets = {}
+        for container, inside in by_container.items():
+            datasets[container], index = await self.index(inside[0], since)
+            for location in inside:
+                if isinstance(index.at(location.inner), DirectoryNode):
+                    raise FolderError("there is a directory already", location.path)
+            for above, location in directories_of(inside, TOP).items():
+                entry = index.at(above[2:])
+                if isinstance(entry, StoredEntry):
+                    entry = await self._indexes.decided(entry, location.path)
+                    if entry.kind == "file":
+                        raise NotAFolderError("a file is in the way of a directory", location.path)
+        return datasets
 
     async def ensure(
         self,
         dataset: Dataset,
         segments: tuple[str, ...],
-        about: str,
+        path: str,
         *,
-        notes: EntryAttributes | None = None,
+        attributes: EntryAttributes | None = None,
         since: float | None = None,
     ) -> str | None:
         """Give the id of a directory, creating what is missing of it; None for the dataset.
 
         Parameters
         ----------
-        dataset, segments
-            Which directory.
-        about
+        path
             The path that errors name.
-        notes
+        attributes
             What the directory shall say, if it is created.
         since
             As :meth:`Indexes.get` takes it.
@@ -125,74 +117,78 @@ class Folders:
         if not segments:
             return None
         try:
-            return await self._ensure(dataset, segments, about, notes, since)
+            return await self._ensure(dataset, segments, path, attributes, since)
         except (NotFoundError, InvalidRequestError, ConflictError) as error:
             if not is_outdated(error):
                 raise
         except NotAFolderError:
             if since is not None:
                 raise
-        return await self._ensure(dataset, segments, about, notes, time.monotonic())
+        return await self._ensure(dataset, segments, path, attributes, time.monotonic())
 
     async def _ensure(
         self,
         dataset: Dataset,
         segments: tuple[str, ...],
-        about: str,
-        notes: EntryAttributes | None,
+        path: str,
+        attributes: EntryAttributes | None,
         since: float | None,
     ) -> str | None:
         began = time.monotonic()
         async with self._making.get(dataset.identifier):
             index = await self._indexes.get(dataset, since=since)
-            if since is None and index.at(segments) is None and index.read_at < began:
+            of_any_age = since is None or since == float("-inf")
+            if of_any_age and index.at(segments) is None and index.read_at < began:
                 index = await self._indexes.get(dataset, since=began)
             parent: str | None = None
             for depth in range(1, len(segments) + 1):
-                place = segments[:depth]
-                found = await self._at(index, place, about)
-                said = notes if notes and place == segments else EntryAttributes()
-                parent = found or await self._create(dataset, place, parent, about, said)
+                above = segments[:depth]
+                given = attributes if attributes and above == segments else EntryAttributes()
+                parent = await self._existing(index, above, path) or await self._create(
+                    dataset, above, parent, path, given
+                )
             return parent
 
-    async def _at(self, index: DatasetIndex, segments: tuple[str, ...], about: str) -> str | None:
+    async def _existing(
+        self, index: DatasetIndex, segments: tuple[str, ...], path: str
+    ) -> str | None:
         """Give the id of a directory that is there."""
-        found = index.at(segments)
-        if isinstance(found, StoredEntry):
-            found = await self._indexes.decided(found, about)
-            if found.kind != "directory":
-                raise NotAFolderError("a file is in the way of a directory", about)
-            return found.identifier
-        if found is None or found.record is None:
+        entry = index.at(segments)
+        if isinstance(entry, StoredEntry):
+            entry = await self._indexes.decided(entry, path)
+            if entry.kind != "directory":
+                raise NotAFolderError("a file is in the way of a directory", path)
+            return entry.identifier
+        if entry is None or entry.record is None:
             return None
-        if found.record.pieces is not None:
-            raise NotAFolderError("a registered source holds no other files", about)
-        return found.record.identifier
+        if entry.record.pieces is not None:
+            raise NotAFolderError("a registered source holds no other files", path)
+        return entry.record.identifier
 
     async def _create(
         self,
         dataset: Dataset,
         segments: tuple[str, ...],
         parent: str | None,
-        about: str,
-        notes: EntryAttributes,
+        path: str,
+        attributes: EntryAttributes,
     ) -> str:
         entry = requests.EntryCreate(
             name=unescape(segments[-1]),
             dataset_id=dataset.identifier,
             parent_id=parent,
-            **notes.sent(),
+            **attributes.sent(),
         )
 
         async def create() -> str:
-            made = from_response(await self._api.create_entry(entry, about, replay=False))
+            made = from_response(await self._api.create_entry(entry, path, replay=False))
             made.kind, made.dataset = "directory", dataset.identifier
             self._indexes.holding(made).put(made)
             return made.identifier
 
         async def look() -> str | None:
             index = await self._indexes.get(dataset, refresh=True)
-            return await self._at(index, segments, about)
+            return await self._existing(index, segments, path)
 
         return await self._api.once(create, look)
 

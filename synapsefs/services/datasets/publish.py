@@ -6,8 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from typing import Protocol
 
 from synapsefs import concurrency
@@ -34,10 +33,15 @@ from synapsefs.services.datasets.folders import Folders, is_outdated
 from synapsefs.services.datasets.index import DatasetIndex, creation_order
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.metadata import EntryAttributes
-from synapsefs.services.datasets.paths import require_distinct
-from synapsefs.services.datasets.revising import REUSABLE, MetadataChangedError, Revisions
-from synapsefs.services.datasets.revising import text_entry as new_text
+from synapsefs.services.datasets.paths import TOP
+from synapsefs.services.datasets.revising import (
+    REUSABLE,
+    MetadataChangedError,
+    Revisions,
+    text_entry,
+)
 from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
+from synapsefs.services.paths import require_distinct
 from synapsefs.transport import Transport
 from synapsefs.wire.datasets import constants
 
@@ -53,23 +57,23 @@ class StartUpload(Protocol):
 
 
 @dataclass(slots=True, eq=False)
-class _Published:
-    """A file that has become visible.
+class _Publication:
+    """A file that becomes visible.
 
     Attributes
     ----------
-    dataset, record, staged
-        Where, as what, and what was sent.
     parent
-        Id of the directory that it was put into.
+        Id of the directory that it is put into.
+    record
+        As what it is visible.
     new
         Whether it is an entry of its own rather than a revision.
     """
 
     dataset: Dataset
-    record: StoredEntry
     staged: Staged
     parent: str | None
+    record: StoredEntry
     new: bool
 
 
@@ -81,10 +85,6 @@ class EntryPublisher:
 
     Parameters
     ----------
-    api, transport
-        The service and the storage.
-    folders, indexes
-        What is there.
     start
         Begins to send a file again.
     """
@@ -114,8 +114,6 @@ class EntryPublisher:
 
         Parameters
         ----------
-        staged
-            The files.
         then
             Is done when all has been checked, and before anything is published.
 
@@ -130,8 +128,12 @@ class EntryPublisher:
         """
         since = time.monotonic()
         last = {item.location: item for item in staged}
-        require_distinct(last)
-        datasets = await self._checked(list(last.values()), since)
+        require_distinct(last, TOP)
+        for location in [location for location, item in last.items() if item.exclusive]:
+            _, index = await self._folders.index(location, since)
+            if index.at(location.inner) is not None:
+                raise AlreadyExistsError("there is a file already", location.path)
+        datasets = await self._folders.check(last, since)
         if then is not None:
             await then()
         work = (
@@ -144,57 +146,106 @@ class EntryPublisher:
                 await item.abandon()
         await self._settle(published)
 
-    async def _checked(self, staged: Sequence[Staged], since: float) -> dict[str, Dataset]:
-        """Check all places against what is there; give the datasets by their segment."""
-        found: dict[str, Dataset] = {}
-        for item in staged:
-            location = item.location
-            dataset, index = await self._folders.index(location, since)
-            found[location.container] = dataset
-            if item.exclusive and index.at(location.inner) is not None:
-                raise AlreadyExistsError("there is a file already", location.path)
-            await self._folders.require_free(index, location)
-        return found
-
-    async def _publish(self, dataset: Dataset, staged: Staged, since: float) -> _Published:
-        location = staged.location
-        above, about = location.inner[:-1], location.path
-        async with self._writing.get((dataset.identifier, location.inner)):
-            parent = await self._folders.ensure(dataset, above, about, since=since)
+    async def _publish(self, dataset: Dataset, staged: Staged, since: float) -> _Publication:
+        """Make a file visible; once more, when its directory was made anew meanwhile."""
+        above, path = staged.location.inner[:-1], staged.location.path
+        async with self._writing.get((dataset.identifier, staged.location.inner)):
+            parent = await self._folders.ensure(dataset, above, path, since=since)
             try:
-                return await self._make_visible(dataset, staged, parent, since)
+                return await self._create_or_replace(dataset, staged, parent, since)
             except (NotFoundError, InvalidRequestError, ConflictError) as error:
                 if not is_outdated(error) or not isinstance(staged.handle, StagedText):
                     raise
                 now = time.monotonic()
-                again = await self._folders.ensure(dataset, above, about, since=now)
+                again = await self._folders.ensure(dataset, above, path, since=now)
                 if again == parent:
                     raise
-                return await self._make_visible(dataset, staged, again, now)
+                return await self._create_or_replace(dataset, staged, again, now)
 
-    async def _make_visible(
+    async def _create_or_replace(
         self, dataset: Dataset, staged: Staged, parent: str | None, since: float
-    ) -> _Published:
-        location = staged.location
+    ) -> _Publication:
+        """Publish a new file, a revision, or a new entry in place of what has no revisions."""
+        path = staged.location.path
         index = await self._indexes.get(dataset, since=since)
-        found = index.at(location.inner)
-        while isinstance(found, StoredEntry):
-            if staged.exclusive:
-                raise AlreadyExistsError("there is a file already", location.path)
-            try:
-                record = await self._indexes.told(found, location.path)
-            except NotFoundError:
-                self._indexes.removed([found])
-                found = index.at(location.inner)
-            else:
-                return await self._replace(dataset, index, record, staged, parent)
+        record = await self._replaced(index, staged)
+        if record is None:
+            made = await self._create(dataset, index, staged, parent)
+            return self._note(_Publication(dataset, staged, parent, made, new=True))
+        others = [*index.namesakes(record), *index.doubles(record)]
+        revised = await self._revise(dataset, record, staged)
+        if revised is not None:
+            await self._delete(others, path)
+            tags = staged.handle.notes.tag_list()
+            if tags is not None:
+                changes = {"tags": tags}
+                revised = from_response(
+                    await self._api.patch_entry(revised.identifier, changes, path)
+                )
+            return self._note(_Publication(dataset, staged, parent, revised, new=False))
         if staged.base is not None:
-            raise ChangedError("the file that was to be replaced is gone", location.path)
-        made = await self._appear(dataset, index, staged, parent)
-        return self._noted(_Published(dataset, made, staged, parent, new=True))
+            await self._revisions.base(record, staged.base, path)
+        staged.handle.notes = staged.handle.notes.over(record.said())
+        made = await self._create(dataset, index, staged, parent)
+        others = [record, *index.namesakes(record), *index.doubles(record)]
+        await self._delete([one for one in others if one.identifier != made.identifier], path)
+        return self._note(_Publication(dataset, staged, parent, made, new=True))
 
-    def _noted(self, published: _Published) -> _Published:
-        record, staged = published.record, published.staged
+    async def _replaced(self, index: DatasetIndex, staged: Staged) -> StoredEntry | None:
+        """Give the entry that a file replaces; None for a new file.
+
+        Raises
+        ------
+        AlreadyExistsError, ChangedError, FolderError, UnsupportedError
+            When there is something that it may not replace, or not what it is to replace.
+        """
+        path = staged.location.path
+        entry = index.at(staged.location.inner)
+        record: StoredEntry | None = None
+        while record is None and isinstance(entry, StoredEntry):
+            if staged.exclusive:
+                raise AlreadyExistsError("there is a file already", path)
+            try:
+                record = await self._indexes.told(entry, path)
+            except NotFoundError:
+                self._indexes.removed([entry])
+                entry = index.at(staged.location.inner)
+        if record is None:
+            if staged.base is not None:
+                raise ChangedError("the file that was to be replaced is gone", path)
+            return None
+        if record.kind == "directory":
+            raise FolderError("there is a directory already", path)
+        if record.connection is not None:
+            rule = "nothing is written to a link or registered source: remove the entry first"
+            raise UnsupportedError(rule, path)
+        return record
+
+    async def _revise(
+        self, dataset: Dataset, record: StoredEntry, staged: Staged
+    ) -> StoredEntry | None:
+        """Publish a revision; None where a new entry has to take the place of the old one."""
+        path = staged.location.path
+        if staged.handle.notes.archive and not record.entry.is_collection:
+            return None
+        for attempt in range(ATTEMPTS):
+            try:
+                return from_response(await self._revisions.publish(dataset, record, staged))
+            except MetadataChangedError:
+                if staged.base is not None or attempt == ATTEMPTS - 1:
+                    raise
+                record = await self._indexes.look(record, path)
+                await self._send_again(staged, new=False)
+            except REUSABLE as error:
+                if staged.base is not None:
+                    raise
+                logger.info("%s: no revision, so a new entry: %s", path, error)
+                break
+        return None
+
+    def _note(self, publication: _Publication) -> _Publication:
+        """Note what is visible now in the index."""
+        record, staged = publication.record, publication.staged
         if _is_of(record, staged):
             record.size, record.size_certain = staged.size, True
             if isinstance(staged.handle, StagedObject):
@@ -203,64 +254,59 @@ class EntryPublisher:
                     record.parts = digest
                 else:
                     record.md5 = digest
-        record.dataset = published.dataset.identifier
+        record.dataset = publication.dataset.identifier
         self._indexes.holding(record).put(record)
-        return published
+        return publication
 
-    async def _appear(
+    async def _create(
         self, dataset: Dataset, index: DatasetIndex, staged: Staged, parent: str | None
     ) -> StoredEntry:
-        about = staged.location.path
-        handle = staged.handle
+        """Make a new entry appear: of text in one request, of an object by its activation."""
+        path, handle = staged.location.path, staged.handle
         if isinstance(handle, StagedObject):
             if handle.purpose.source or handle.purpose.parent != parent:
-                handle = await self._sent_again(staged, new=True)
+                handle = await self._send_again(staged, new=True)
             identifier = handle.response.data_storage.id
             if handle.hidden:
                 tags = handle.notes.tag_list() or []
-                await self._api.patch_entry(identifier, {"tags": tags}, about)
+                await self._api.patch_entry(identifier, {"tags": tags}, path)
                 handle.hidden = False
             active = {"status": constants.Status.ACTIVE.value}
-            return from_response(await self._api.patch_entry(identifier, active, about))
-        entry = new_text(dataset, staged, parent)
+            return from_response(await self._api.patch_entry(identifier, active, path))
+        entry = text_entry(dataset, staged, parent)
         known = set(index.records)
 
         async def create() -> StoredEntry:
-            return from_response(await self._api.create_entry(entry, about, replay=False))
+            return from_response(await self._api.create_entry(entry, path, replay=False))
 
         async def look() -> StoredEntry | None:
-            return await self._appeared_after_all(dataset, known, staged, handle.text)
+            """Look whether the entry exists although the answer to its creation was lost."""
+            found = (await self._indexes.get(dataset, refresh=True)).at(staged.location.inner)
+            if not isinstance(found, StoredEntry) or found.identifier in known:
+                return None
+            fresh = await self._indexes.look(found, path)
+            return fresh if fresh.text == handle.text else None
 
         return await self._api.once(create, look)
 
-    async def _appeared_after_all(
-        self, dataset: Dataset, known: set[str], staged: Staged, text: str
-    ) -> StoredEntry | None:
-        """Look whether an entry exists although the answer to its creation was lost."""
-        found = (await self._indexes.get(dataset, refresh=True)).at(staged.location.inner)
-        if not isinstance(found, StoredEntry) or found.identifier in known:
-            return None
-        fresh = await self._indexes.look(found, staged.location.path)
-        return fresh if fresh.text == text else None
-
-    async def _sent_again(self, staged: Staged, *, new: bool) -> StagedObject:
+    async def _send_again(self, staged: Staged, *, new: bool) -> StagedObject:
         """Send an object again, from the entry where it is to one that serves.
 
         An entry's name, directory and metadata cannot be changed.
         """
-        about, old = staged.location.path, staged.handle
+        path, old = staged.location.path, staged.handle
         identifier = old.response.data_storage.id
-        await self._revisions.hide(old, about)
-        await self._api.patch_entry(identifier, {"status": constants.Status.ACTIVE.value}, about)
-        url = from_response(await self._api.entry(identifier, about)).url
+        await self._revisions.hide(old, path)
+        await self._api.patch_entry(identifier, {"status": constants.Status.ACTIVE.value}, path)
+        url = from_response(await self._api.entry(identifier, path)).url
 
         async def locate(renew: bool) -> str:
-            fresh = from_response(await self._api.entry(identifier, about)).url if renew else url
+            fresh = from_response(await self._api.entry(identifier, path)).url if renew else url
             if not fresh:
-                raise InvalidRequestError("the service gives no URL of what was sent", about)
+                raise InvalidRequestError("the service gives no URL of what was sent", path)
             return fresh
 
-        content = Content(about, old.revision, staged.size, None, locate)
+        content = Content(path, old.revision, staged.size, None, locate)
         file = NewFile(staged.location, memoryview(b""), staged.size)
         upload = self._start(file, old.notes, new=new)
         if isinstance(old.digest, PartDigests):
@@ -274,127 +320,73 @@ class EntryPublisher:
                 await fetch(self._transport, content, 0, None, parts)
                 await parts.end()
                 again = await upload.finish()
-            _require_same_bytes(again, staged)
+            handle = _same_object(again, old.digest)
         except BaseException:
             await upload.abort()
             raise
-        await delete_quietly(self._api, identifier, about)
-        staged.handle, staged.abandon = again.handle, again.abandon
-        handle: StagedObject = again.handle
+        await delete_quietly(self._api, identifier, path)
+        staged.handle, staged.abandon = handle, again.abandon
         return handle
 
-    async def _replace(
-        self,
-        dataset: Dataset,
-        index: DatasetIndex,
-        record: StoredEntry,
-        staged: Staged,
-        parent: str | None,
-    ) -> _Published:
-        """Publish a revision; where the service has none, a new entry in the old one's place."""
-        about = staged.location.path
-        if record.kind == "directory":
-            raise FolderError("there is a directory already", about)
-        if record.connection is not None:
-            rule = "nothing is written to a link or registered source: remove the entry first"
-            raise UnsupportedError(rule, about)
-        others = [*index.namesakes(record), *index.doubles(record)]
-        take_place = partial(self._take_place, dataset, index, record, staged, parent)
-        if staged.handle.notes.archive and not record.entry.is_collection:
-            return await take_place()
-        for attempt in range(ATTEMPTS):
-            try:
-                response = await self._revisions.publish(dataset, record, staged)
-                break
-            except MetadataChangedError:
-                if staged.base is not None or attempt == ATTEMPTS - 1:
-                    raise
-                record = await self._indexes.look(record, about)
-                await self._sent_again(staged, new=False)
-            except REUSABLE as error:
-                if staged.base is not None:
-                    raise
-                logger.info("%s: no revision, so a new entry: %s", about, error)
-                return await take_place()
-        await self._delete(others, about)
-        tags = staged.handle.notes.tag_list()
-        if tags is not None:
-            response = await self._api.patch_entry(record.identifier, {"tags": tags}, about)
-        made = from_response(response)
-        return self._noted(_Published(dataset, made, staged, parent, new=False))
-
-    async def _take_place(
-        self,
-        dataset: Dataset,
-        index: DatasetIndex,
-        record: StoredEntry,
-        staged: Staged,
-        parent: str | None,
-    ) -> _Published:
-        """Make a new entry where others are, saying the same; those are then deleted."""
-        about = staged.location.path
-        if staged.base is not None:
-            await self._revisions.base(record, staged.base, about)
-        staged.handle.notes = staged.handle.notes.over(record.said())
-        made = await self._appear(dataset, index, staged, parent)
-        others = [record, *index.namesakes(record), *index.doubles(record)]
-        await self._delete([one for one in others if one.identifier != made.identifier], about)
-        return self._noted(_Published(dataset, made, staged, parent, new=True))
-
-    async def _delete(self, records: Iterable[StoredEntry], about: str) -> None:
-        gone = {record.identifier: record for record in records}
-        for identifier in gone:
+    async def _delete(self, records: Iterable[StoredEntry], path: str) -> None:
+        doomed = {record.identifier: record for record in records}
+        for identifier in doomed:
             with contextlib.suppress(NotFoundError):
-                await self._api.delete_entry(identifier, about)
-        self._indexes.removed(gone.values())
+                await self._api.delete_entry(identifier, path)
+        self._indexes.removed(doomed.values())
 
-    async def _settle(self, published: Sequence[_Published]) -> None:
+    async def _settle(self, published: Sequence[_Publication]) -> None:
         """Look once more where new entries were made, and clear away what is left of others."""
         since = time.monotonic()
-        by_dataset: dict[str, list[_Published]] = {}
+        by_dataset: dict[str, list[_Publication]] = {}
         for item in published:
             by_dataset.setdefault(item.dataset.identifier, []).append(item)
         for items in by_dataset.values():
             new = [item for item in items if item.new]
             if new:
-                await self._fold(new, since)
+                await self._keep_one_each(new, since)
             index = self._indexes.holding(items[0].record)
             await self._sweeper.sweep(index, items[0].staged.location.path)
 
-    async def _fold(self, items: Sequence[_Published], since: float) -> None:
+    async def _keep_one_each(self, items: Sequence[_Publication], since: float) -> None:
         """Let one entry have each name, of those that were made at the same time.
 
         That is the one created last, which all of their writers find out alike. The files are
         there: that this cannot be looked after is no failure of theirs.
         """
-        about = items[0].staged.location.path
+        path = items[0].staged.location.path
+        orphans = []
         try:
             index = await self._indexes.get(items[0].dataset, since=since)
-            lost = [item for item in items if _lost_its_folder(index, item)]
-            work = (self._keep_newest(index, item) for item in items if item not in lost)
-            await concurrency.gather(work, self._at_a_time)
+            for item in items:
+                record = index.records.get(item.record.identifier)
+                if record is None:
+                    continue
+                if item.parent is not None and item.parent not in index.records:
+                    orphans.append(item)
+                elif same := index.namesakes(record):
+                    newest = max([record, *same], key=creation_order)
+                    await self._delete([one for one in (record, *same) if one is not newest], path)
         except SynapseError as error:
-            logger.warning("%s: others of its name may be left beside it: %s", about, error)
+            logger.warning("%s: others of its name may be left beside it: %s", path, error)
             return
-        await concurrency.gather(
-            (self._move_into_folder(index, one) for one in lost), self._at_a_time
-        )
+        for item in orphans:
+            await self._move_into_directory(index, item)
 
-    async def _keep_newest(self, index: DatasetIndex, item: _Published) -> None:
-        record = index.records.get(item.record.identifier)
-        if record is not None:
-            same = [record, *index.namesakes(record)]
-            newest = max(same, key=creation_order)
-            others = [one for one in same if one is not newest]
-            await self._delete(others, item.staged.location.path)
-
-    async def _move_into_folder(self, index: DatasetIndex, item: _Published) -> None:
+    async def _move_into_directory(self, index: DatasetIndex, item: _Publication) -> None:
         """Make a file again in its directory, which was removed while the file appeared."""
         location, old = item.staged.location, item.record
-        parent = await self._folders.ensure(item.dataset, location.inner[:-1], location.path)
-        made = await self._appear(item.dataset, index, item.staged, parent)
+        item.parent = await self._folders.ensure(item.dataset, location.inner[:-1], location.path)
+        item.record = await self._create(item.dataset, index, item.staged, item.parent)
         await self._delete([old], location.path)
-        self._noted(replace(item, record=made, parent=parent))
+        self._note(item)
+
+
+def _same_object(staged: Staged, digest: str | PartDigests) -> StagedObject:
+    handle = staged.handle
+    if not isinstance(handle, StagedObject) or handle.digest != digest:
+        raise ChecksumError("the service does not hold what was sent", staged.location.path)
+    return handle
 
 
 def _is_of(made: StoredEntry, staged: Staged) -> bool:
@@ -407,14 +399,3 @@ def _is_of(made: StoredEntry, staged: Staged) -> bool:
     if isinstance(staged.handle, StagedObject):
         return bool(made.revision == staged.handle.revision)
     return made.text is None or made.text == staged.handle.text
-
-
-def _lost_its_folder(index: DatasetIndex, item: _Published) -> bool:
-    """Say whether the directory of a file was removed while the file appeared."""
-    there = item.record.identifier in index.records
-    return there and item.parent is not None and item.parent not in index.records
-
-
-def _require_same_bytes(again: Staged, before: Staged) -> None:
-    if not isinstance(again.handle, StagedObject) or again.handle.digest != before.handle.digest:
-        raise ChecksumError("the service does not hold what was sent", before.location.path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from synapsefs import concurrency
@@ -26,27 +26,23 @@ class EntryRemover:
 
     Parameters
     ----------
-    api
-        The service.
-    registry, folders, indexes
-        What is there.
-    at_a_time
-        How many entries are deleted at once.
+    max_deletions
+        Deletions in flight at a time.
     """
 
     def __init__(
         self,
         api: DatasetsClient,
-        registry: DatasetCatalog,
+        catalog: DatasetCatalog,
         folders: Folders,
         indexes: Indexes,
-        at_a_time: int,
+        max_deletions: int,
     ) -> None:
         self._api = api
-        self._registry = registry
+        self._catalog = catalog
         self._folders = folders
         self._indexes = indexes
-        self._at_a_time = at_a_time
+        self._max_deletions = max_deletions
 
     async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Delete entries: what a directory holds goes before the directory.
@@ -55,8 +51,6 @@ class EntryRemover:
 
         Parameters
         ----------
-        entries
-            What to delete.
         unchanged
             Leave files that are no longer the version that the entry says.
 
@@ -68,84 +62,81 @@ class EntryRemover:
         for entry in entries:
             if not entry.location.container:
                 raise UnsupportedError("a service's root cannot be removed", entry.location.path)
-        datasets = [entry for entry in entries if isinstance(entry.record, Dataset)]
-        for entry in datasets:
-            record: Dataset = entry.record
-            await self._registry.delete(record)
-            self._indexes.drop(record.identifier)
-        gone = {entry.location.container for entry in datasets}
-        left = _owned([entry for entry in entries if entry.location.container not in gone])
+        deleted = set()
+        for entry in entries:
+            if isinstance(entry.record, Dataset):
+                await self._catalog.delete(entry.record)
+                self._indexes.drop(entry.record.identifier)
+                deleted.add(entry.location.container)
+        left = _without_parts([e for e in entries if e.location.container not in deleted])
         files = [entry for entry in left if entry.kind == "file"]
-        folders = [entry for entry in left if entry.kind != "file"]
-        work = (self._delete(entry, unchanged=unchanged) for entry in files)
-        done = await concurrency.gather(work, self._at_a_time)
-        await self._remove_folders(folders)
-        for entry, removed in zip(files, done, strict=True):
-            if not removed:
+        removed = await self._delete(files, unchanged=unchanged)
+        await self._remove_directories([entry for entry in left if entry.kind != "file"])
+        for entry, is_removed in zip(files, removed, strict=True):
+            if not is_removed:
                 rule = "somebody else changed the file at the same time: it is left"
                 raise ChangedError(rule, entry.location.path)
 
-    async def _remove_folders(self, entries: Sequence[Entry]) -> None:
+    async def _remove_directories(self, entries: Sequence[Entry]) -> None:
         """Delete directories, deepest first, but those that somebody else put something into.
 
         The service deletes what is in a directory with it, or moves it to the top.
         """
-        going = {one.identifier for entry in entries for one in self._going(entry, older=False)}
+        doomed = {one.identifier for entry in entries for one in self._doomed(entry, older=False)}
         kept: set[str] = set()
-        for location in {_dataset_of(entry) for entry in entries}:
-            if location is None:
-                continue
+        for location in filter(None, {_dataset_of(entry) for entry in entries}):
             _, index = await self._folders.index(location, time.monotonic())
-            kept |= index.holding_others(going)
+            kept |= index.holding_others(doomed)
         by_depth: dict[int, list[Entry]] = {}
         for entry in entries:
             if entry.record.identifier not in kept:
                 by_depth.setdefault(len(entry.location.segments), []).append(entry)
         for depth in sorted(by_depth, reverse=True):
-            work = (self._delete(entry, unchanged=False) for entry in by_depth[depth])
-            await concurrency.gather(work, self._at_a_time)
+            await self._delete(by_depth[depth], unchanged=False)
         for entry in entries:
             if entry.record.identifier in kept:
                 rule = "somebody else put something into the directory: it is left"
                 raise NotEmptyError(rule, entry.location.path)
 
-    async def _delete(self, entry: Entry, *, unchanged: bool) -> bool:
-        """Delete an entry; False when it was to be unchanged and is not."""
-        about = entry.location.path
-        if unchanged and entry.kind == "file" and await self._is_changed(entry):
-            return False
-        going = self._going(entry, older=unchanged)
-        for record in going:
-            try:
-                await self._api.delete_entry(record.identifier, about)
-            except NotFoundError:
-                logger.info("%s: gone already", about)
-        self._indexes.removed(going)
-        return True
+    async def _delete(self, entries: Iterable[Entry], *, unchanged: bool) -> list[bool]:
+        """Delete entries; False for those that were to be unchanged and are not."""
+
+        async def delete(entry: Entry) -> bool:
+            if unchanged and entry.kind == "file" and await self._is_changed(entry):
+                return False
+            doomed = self._doomed(entry, older=unchanged)
+            for record in doomed:
+                try:
+                    await self._api.delete_entry(record.identifier, entry.location.path)
+                except NotFoundError:
+                    logger.info("%s: gone already", entry.location.path)
+            self._indexes.removed(doomed)
+            return True
+
+        return await concurrency.gather(map(delete, entries), self._max_deletions)
 
     async def _is_changed(self, entry: Entry) -> bool:
+        record: StoredEntry = replace(entry.record, pinned=False)
         try:
-            record = replace(entry.record, pinned=False)
-            fresh = await self._indexes.look(record, entry.location.path)
+            now = await self._indexes.look(record, entry.location.path)
         except NotFoundError:
             return False
-        if record.revision is not None and fresh.revision is not None:
-            return bool(record.revision != fresh.revision)
-        return bool(record.moment != fresh.moment)
+        if record.revision is not None and now.revision is not None:
+            return record.revision != now.revision
+        return record.moment != now.moment
 
-    def _going(self, entry: Entry, *, older: bool) -> list[StoredEntry]:
+    def _doomed(self, entry: Entry, *, older: bool) -> list[StoredEntry]:
         """Give the entries to delete for one: itself, those shown as one with it, its namesakes."""
         record: StoredEntry = entry.record
         index = self._indexes.holding(record)
-        found = [record, *index.doubles(record)]
-        place = index.paths.get(record.identifier)
-        plain = place is not None and place[-1] == escape(record.entry.name, Root.DATASETS)
+        doomed = [record, *index.doubles(record)]
+        segments = index.paths.get(record.identifier)
+        plain = segments is not None and segments[-1] == escape(record.entry.name, Root.DATASETS)
         if plain and not record.by_id and entry.kind == "file":
-            found += index.namesakes(record)
+            doomed += index.namesakes(record)
         if older:
-            mine = creation_order(record)
-            found = [one for one in found if creation_order(one) <= mine]
-        return list({one.identifier: one for one in found}.values())
+            doomed = [one for one in doomed if creation_order(one) <= creation_order(record)]
+        return list({one.identifier: one for one in doomed}.values())
 
 
 def _dataset_of(entry: Entry) -> Location | None:
@@ -159,7 +150,7 @@ def _dataset_of(entry: Entry) -> Location | None:
     return Location((Root.DATASETS.value, f"@{dataset}")) if dataset else None
 
 
-def _owned(entries: Sequence[Entry]) -> list[Entry]:
+def _without_parts(entries: Sequence[Entry]) -> list[Entry]:
     """Give what is an entry of its own; objects of a registered source go with its entry.
 
     Raises
@@ -167,12 +158,13 @@ def _owned(entries: Sequence[Entry]) -> list[Entry]:
     UnsupportedError
         For such an object alone.
     """
-    found = [e for e in entries if e.record is not None and e.record.piece is None]
-    going = {entry.record.identifier for entry in found}
+    entries = [entry for entry in entries if entry.record is not None]
+    whole = [entry for entry in entries if entry.record.piece is None]
+    identifiers = {entry.record.identifier for entry in whole}
     for entry in entries:
-        if entry.record is not None and entry.record.identifier not in going:
+        if entry.record.identifier not in identifiers:
             raise UnsupportedError(
                 "this object lies in a registered source: only the whole entry can be removed",
                 entry.location.path,
             )
-    return found
+    return whole

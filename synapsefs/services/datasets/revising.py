@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import logging
 import uuid
+from asyncio import timeout
 from typing import Any
 
 from synapsefs.errors import (
@@ -40,15 +40,7 @@ REUSABLE = (InvalidRequestError, NotFoundError, MetadataChangedError)
 
 
 class Revisions:
-    """Publishes revisions.
-
-    Parameters
-    ----------
-    api
-        The service.
-    indexes
-        What is there.
-    """
+    """Publishes revisions."""
 
     def __init__(self, api: DatasetsClient, indexes: Indexes) -> None:
         self._api = api
@@ -70,31 +62,36 @@ class Revisions:
         InvalidRequestError, NotFoundError
             When the service has no revisions, or no such file; an object stays to be used again.
         """
-        about = staged.location.path
-        changes = _revision(staged)
+        handle, path = staged.handle, staged.location.path
+        changes: dict[str, Any] = {"publish": True, "revision_id": str(uuid.uuid4())}
+        if isinstance(handle, StagedObject):
+            changes["revision_id"] = handle.revision
+        if handle.notes.description is not None:
+            changes["description"] = handle.notes.description
         source: answers.EntryResponse | None = None
+        revised: answers.EntryResponse | None = None
         try:
             source = await self._source(dataset, record, staged)
             if source is None:
-                changes["content"] = staged.handle.text
+                changes["content"] = handle.text
             else:
                 changes["source_entry_id"] = source.data_storage.id
                 changes["name"] = unescape(staged.location.name)
-            response = await finished(self._revise(record, staged, changes))
+            revised = await finished(self._revise(record, staged, changes))
         except BaseException as error:
-            if isinstance(staged.handle, StagedObject):
+            if isinstance(handle, StagedObject):
                 if isinstance(error, REUSABLE) and staged.base is None:
-                    raise
-                if source is None and staged.handle.hidden:
-                    source = staged.handle.response
-            if source is not None:
-                await asyncio.shield(self._undo(record, source, changes["revision_id"], about))
+                    source = None
+                elif source is None and handle.hidden:
+                    source = handle.response
             raise
-        if source is not None:
-            await finished(self._retire(source, response, about))
-        return response
+        finally:
+            if source is not None:
+                revision = changes["revision_id"]
+                await finished(self._clear_away(source, record, revision, revised, path))
+        return revised
 
-    async def base(self, record: StoredEntry, wanted: str | int, about: str) -> str | None:
+    async def base(self, record: StoredEntry, wanted: str | int, path: str) -> str | None:
         """Give the revision that ``wanted`` names, if it is the newest.
 
         Raises
@@ -102,16 +99,16 @@ class Revisions:
         ChangedError
             When it is not.
         """
-        fresh = await self._indexes.look(record, about)
+        fresh = await self._indexes.look(record, path)
         if wanted not in {fresh.revision, fresh.version, fresh.moment, fresh.number}:
-            raise ChangedError(CHANGED, about)
+            raise ChangedError(CHANGED, path)
         return fresh.revision
 
-    async def hide(self, handle: StagedObject, about: str) -> None:
+    async def hide(self, handle: StagedObject, path: str) -> None:
         """Let an entry that becomes active not be shown."""
         if not handle.hidden:
             identifier = handle.response.data_storage.id
-            await self._api.patch_entry(identifier, {"tags": [HIDDEN_TAG]}, about)
+            await self._api.patch_entry(identifier, {"tags": [HIDDEN_TAG]}, path)
             handle.hidden = True
 
     async def _revise(
@@ -121,26 +118,26 @@ class Revisions:
 
         Unless a certain version is to be replaced: then somebody else wins.
         """
-        about = staged.location.path
+        path = staged.location.path
         base = record.revision
         if staged.base is not None:
-            base = await self.base(record, staged.base, about)
+            base = await self.base(record, staged.base, path)
         for attempt in range(ATTEMPTS):
             if base is None or attempt:
-                record = await self._indexes.look(record, about)
+                record = await self._indexes.look(record, path)
                 base = record.revision
             if base is None:
-                raise InvalidRequestError("the entry has no revisions", about)
+                raise InvalidRequestError("the entry has no revisions", path)
             _require_same_metadata(record, staged)
             try:
                 revision = {**changes, "base_revision_id": base}
-                return await self._api.patch_entry(record.identifier, revision, about)
+                return await self._api.patch_entry(record.identifier, revision, path)
             except ConflictError as error:
                 if staged.base is not None:
-                    raise ChangedError(CHANGED, about, status=error.status) from error
+                    raise ChangedError(CHANGED, path, status=error.status) from error
                 if attempt == ATTEMPTS - 1:
                     raise
-        raise ConflictError("somebody else keeps changing the file", about)
+        raise ConflictError("somebody else keeps changing the file", path)
 
     async def _source(
         self, dataset: Dataset, record: StoredEntry, staged: Staged
@@ -149,57 +146,50 @@ class Revisions:
 
         Text goes by an entry of its own where it says other metadata: a revision cannot.
         """
-        handle, about = staged.handle, staged.location.path
+        handle, path = staged.handle, staged.location.path
+
+        async def delete(made: answers.EntryResponse) -> None:
+            await delete_quietly(self._api, made.data_storage.id, path)
+
         if isinstance(handle, StagedText):
             if handle.notes.metadata is None:
                 return None
-            entry = text_entry(dataset, staged, None).model_copy(
-                update={
-                    "name": HELPER_NAME,
-                    "tags": [HIDDEN_TAG],
-                    "metadata": marked(handle.notes.metadata, {TARGET: record.identifier}),
-                }
-            )
-
-            async def undo(made: answers.EntryResponse) -> None:
-                await delete_quietly(self._api, made.data_storage.id, about)
-
-            return await finished(self._api.create_entry(entry, about, replay=True), undo)
+            metadata = marked(handle.notes.metadata, {TARGET: record.identifier})
+            hidden = {"name": HELPER_NAME, "tags": [HIDDEN_TAG], "metadata": metadata}
+            entry = text_entry(dataset, staged, None).model_copy(update=hidden)
+            return await finished(self._api.create_entry(entry, path, replay=True), delete)
         _require_same_metadata(record, staged)
-        await self.hide(handle, about)
+        await self.hide(handle, path)
         identifier = handle.response.data_storage.id
         active = {"status": constants.Status.ACTIVE.value}
+        return await finished(self._api.patch_entry(identifier, active, path), delete)
 
-        async def delete(made: answers.EntryResponse) -> None:
-            await delete_quietly(self._api, made.data_storage.id, about)
-
-        return await finished(self._api.patch_entry(identifier, active, about), delete)
-
-    async def _undo(
-        self, record: StoredEntry, source: answers.EntryResponse, revision: str, about: str
+    async def _clear_away(
+        self,
+        source: answers.EntryResponse,
+        record: StoredEntry,
+        revision: str,
+        revised: answers.EntryResponse | None,
+        path: str,
     ) -> None:
-        """Remove the source of a revision that was not published, or may have been."""
-        with contextlib.suppress(SynapseError, TimeoutError):
-            async with asyncio.timeout(SECONDS):
-                now = await self._api.entry(record.identifier, about)
-                if from_response(now).revision == revision:
-                    await self._retire(source, now, about)
-                    return
-        await delete_quietly(self._api, source.data_storage.id, about)
+        """Delete the source of a revision, or disable what holds the content.
 
-    async def _retire(
-        self, source: answers.EntryResponse, revised: answers.EntryResponse, about: str
-    ) -> None:
-        """Delete the source of a published revision, or disable what holds the content."""
+        Where it is not known whether the revision was published, that is looked up.
+        """
         identifier = source.data_storage.id
-        if not shares_content(source, revised):
-            await delete_quietly(self._api, identifier, about)
+        if revised is None:
+            with contextlib.suppress(SynapseError, TimeoutError):
+                async with timeout(SECONDS):
+                    now = await self._api.entry(record.identifier, path)
+                    revised = now if from_response(now).revision == revision else None
+        if revised is None or not shares_content(source, revised):
+            await delete_quietly(self._api, identifier, path)
             return
         try:
             disabled = {"status": constants.Status.DISABLED.value}
-            await self._api.patch_entry(identifier, disabled, about)
+            await self._api.patch_entry(identifier, disabled, path)
         except SynapseError as error:
-            logger.info("%s: source %s stays: %s", about, identifier, error)
+            logger.info("%s: source %s stays: %s", path, identifier, error)
 
 
 def text_entry(dataset: Dataset, staged: Staged, parent: str | None) -> requests.EntryCreate:
@@ -217,20 +207,7 @@ def text_entry(dataset: Dataset, staged: Staged, parent: str | None) -> requests
 
 def _require_same_metadata(record: StoredEntry, staged: Staged) -> None:
     handle = staged.handle
-    copy_options = handle.purpose.metadata if isinstance(handle, StagedObject) else None
-    if copy_options is not None and dict(copy_options) != (record.metadata or {}):
+    expected = handle.purpose.metadata if isinstance(handle, StagedObject) else None
+    if expected is not None and dict(expected) != (record.metadata or {}):
         words = "somebody else changed the file's metadata while its content was sent"
         raise MetadataChangedError(words, staged.location.path)
-
-
-def _revision(staged: Staged) -> dict[str, Any]:
-    """Give the change that publishes a file's new content, the content apart."""
-    handle = staged.handle
-    changes: dict[str, Any] = {"publish": True}
-    if handle.notes.description is not None:
-        changes["description"] = handle.notes.description
-    if isinstance(handle, StagedObject):
-        changes["revision_id"] = handle.revision
-    else:
-        changes["revision_id"] = str(uuid.uuid4())
-    return changes

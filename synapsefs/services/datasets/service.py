@@ -21,7 +21,7 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
-from synapsefs.location import Location, Root, unescape
+from synapsefs.location import Location, Root
 from synapsefs.remote_object import Content, object_size
 from synapsefs.services.base import (
     Entry,
@@ -41,13 +41,14 @@ from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
-from synapsefs.services.datasets.paths import checked_name, checked_place, require_distinct
+from synapsefs.services.datasets.paths import TOP, validate_name, validate_path
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
 from synapsefs.services.datasets.revisions import Revisions
 from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
+from synapsefs.services.paths import require_distinct
 from synapsefs.services.shared import SharedChanges
 from synapsefs.transport import Transport
 
@@ -198,24 +199,21 @@ class DatasetsService:
         is listed anew.
         """
         attributes = {id(file.options): _attributes(file) for file in files}
-        for file in files:
-            checked_place(file.location)
         locations = [file.location for file in files]
-        require_distinct(locations)
-        indexes: dict[str, DatasetIndex] = {}
+        for location in locations:
+            validate_path(location)
+        require_distinct(locations, TOP)
+        try:
+            await self._folders.check(locations, ANY)
+        except (FolderError, NotAFolderError):
+            await self._folders.check(locations, time.monotonic())
         replaced: list[Coroutine[Any, Any, None]] = []
+        indexes: dict[str, DatasetIndex] = {}
         for file in files:
             location = file.location
-            held = indexes.get(location.container)
-            if held is None:
-                _, held = await self._folders.index(location, ANY)
-                indexes[location.container] = held
-            try:
-                await self._folders.require_free(held, location)
-            except (FolderError, NotAFolderError):
-                _, now = await self._folders.index(location, time.monotonic())
-                await self._folders.require_free(now, location)
-            there = held.at(location.inner)
+            if location.container not in indexes:
+                _, indexes[location.container] = await self._folders.index(location, ANY)
+            there = indexes[location.container].at(location.inner)
             if there is not None and file.exclusive:
                 _, now = await self._folders.index(location, time.monotonic())
                 if now.at(location.inner) is not None:
@@ -343,7 +341,7 @@ class DatasetsService:
         """
         if not location.container:
             raise AlreadyExistsError("the root is always there", location.path)
-        checked_name(unescape(location.container), location.path)
+        validate_name(location.container, location.path)
         patient = exist_ok or bool(location.inner)
         try:
             await self._registry.find(location, patient=patient)
@@ -358,7 +356,7 @@ class DatasetsService:
             if not exist_ok:
                 raise AlreadyExistsError("the dataset is there already", location.path)
             return
-        checked_place(location)
+        validate_path(location)
         notes = EntryAttributes.of(write_options(options), location.path)
         try:
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
@@ -395,7 +393,7 @@ class DatasetsService:
             await self.resolve(location.parent)
 
         async def make(dataset: Dataset) -> None:
-            await self._folders.ensure(dataset, location.inner, location.path, notes=notes)
+            await self._folders.ensure(dataset, location.inner, location.path, attributes=notes)
 
         await self._folders.in_dataset(location, make)
 
