@@ -351,11 +351,17 @@ class UploadCheckpoint:
         self.saved = self.checkpoint.saved if self.checkpoint else {}
         self._written = bool(self.saved)
         if self.saved and self.saved.get("source") != self._source:
-            self._start_over("changed since it was sent in part")
+            self.start_over("the file changed since it was sent in part")
 
-    def _start_over(self, why: object) -> None:
+    def start_over(self, why: object) -> None:
+        """Forget what an earlier process saved, and say why; it blocks."""
         logger.info("%s: starting over: %s", self._local, why)
-        self.saved, self.stale = {}, self.saved
+        self.stale = self.saved
+        self.forget()
+
+    def forget(self) -> None:
+        """Forget what was saved; it blocks."""
+        self.saved, self._written = {}, False
         if self.checkpoint is not None:
             self.checkpoint.clear()
 
@@ -379,7 +385,7 @@ class UploadCheckpoint:
         """Say whether to try once more from the beginning after resuming went wrong."""
         if not self.saved or not isinstance(error, HOPELESS):
             return False
-        self._start_over(error)
+        self.start_over(error)
         return True
 
     def is_resumable(self, error: BaseException) -> bool:

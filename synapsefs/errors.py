@@ -9,7 +9,8 @@
         ├── AlreadyExistsError           FileExistsError
         │   └── ConflictError                                   409
         ├── InvalidRequestError          ValueError             400, 422
-        │   └── InvalidPathError
+        │   ├── InvalidPathError
+        │   └── MissingContentError
         ├── RangeNotSatisfiableError     ValueError             416
         ├── TooLargeError                                       413   EFBIG
         ├── StorageFullError                                    507   ENOSPC

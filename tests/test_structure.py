@@ -36,6 +36,8 @@ LAYERS = [
     {"remote_object"},
     {"partial"},
     {"services.base", "services.paths", "services.shared", "services.tree", "services.wireio"},
+    {"services.catalog"},
+    {"services.index_cache"},
     {"services.resolver"},
     {"services.collections", "services.datasets"},
     {"transfer"},

@@ -47,6 +47,11 @@ def look(path: str) -> tuple[os.stat_result, bytes | None]:
     return found, data
 
 
+def open_binary(path: str) -> IO[bytes]:
+    """Open a file to read its bytes."""
+    return open(path, "rb")
+
+
 def local_size(path: str) -> int | None:
     """Give the bytes of a file; None for devices and FIFOs, which tell only by their end."""
     found = os.stat(path)

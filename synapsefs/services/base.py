@@ -288,7 +288,7 @@ class Service(Protocol):
         Returns
         -------
         dict
-            The files that have arrived; the others are to be sent one by one.
+            The files that are there, ready to be published; the others are to be sent one by one.
         """
 
     async def publish(

@@ -1,4 +1,4 @@
-"""When the instances of one process last changed what they all may list.
+"""How long listings are remembered, and what the instances of a process tell each other of changes.
 
 Instances with the same endpoint and credential keep listings of their own: they may run in other
 threads and event loops. What one of them changes makes the others list again.
@@ -11,10 +11,14 @@ import os
 import threading
 import time
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from synapsefs.config import Endpoint
 from synapsefs.location import Root
+
+K = TypeVar("K", bound=Hashable)
+R = TypeVar("R")
 
 CATALOG = None
 """Stands for the list of collections or datasets, as their ids stand for what they hold."""
@@ -25,31 +29,25 @@ SLOW = 0.5
 """Seconds of loading from which on a listing is slow."""
 
 PER_LOAD, PER_SLOW_LOAD = 2.0, 10.0
-"""For how many times as long as it took a listing is believed, unless the caller chose."""
-
-EXPIRY_WITHIN = 5.0
-"""Seconds for which the name of a collection or dataset is believed in paths that lead into it."""
+"""For how many times as long as it took a listing is remembered, unless the caller chose."""
 
 
-@dataclass(slots=True)
-class _Last:
+MAX_CHANGES = 1000
+CHANGES_LAST = 60.0
+"""How many changes are kept, and at least for how many seconds, while no listing is read."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Change:
     """The last change of a container, and the last that another instance made before."""
 
     moment: float
     instance: object
     earlier: float = NEVER
 
-    def without(self, instance: object) -> float:
+    def by_others(self, instance: object) -> float:
         """Give the last change that another instance than this one made."""
         return self.earlier if instance is self.instance else self.moment
-
-
-@dataclass(slots=True)
-class _Changes:
-    """What was changed at one service by one credential."""
-
-    last: dict[Hashable, _Last] = field(default_factory=dict)
-    deleted: set[Hashable] = field(default_factory=set)
 
 
 class _Lock:
@@ -64,112 +62,112 @@ class _Lock:
 
 
 _lock = _Lock()
-_all: dict[tuple[str, ...], _Changes] = {}
+_changes: dict[tuple[str, ...], dict[Hashable, _Change]] = {}
 
 
 class SharedChanges:
-    """What an instance tells the others of its process, and what they tell it.
+    """When the instances of this process with one endpoint and credential changed what they list.
 
-    Parameters
-    ----------
-    root, endpoint
-        The service, and by which credential.
+    A container is the id of a collection or dataset, or :data:`CATALOG`.
     """
 
     def __init__(self, root: Root, endpoint: Endpoint) -> None:
         secret = hashlib.sha256(endpoint.secret.encode()).hexdigest()
         key = (root.value, endpoint.url, endpoint.tenant, secret)
         with _lock.now:
-            self._changes = _all.setdefault(key, _Changes())
-        self._expired_at = NEVER
+            self._last = _changes.setdefault(key, {})
+        self._invalidated_at = NEVER
 
     def note(self, container: Hashable) -> None:
-        """Note that this instance changed a container just now, or may have.
-
-        Parameters
-        ----------
-        container
-            Id of a collection or dataset, or :data:`CATALOG`.
-        """
+        """Note that this instance changed a container just now, or may have."""
         with _lock.now:
-            known = self._changes.last.get(container)
-            earlier = NEVER if known is None else known.without(self)
-            self._changes.last[container] = _Last(time.monotonic(), self, earlier)
+            last = self._last.get(container)
+            earlier = NEVER if last is None else last.by_others(self)
+            self._last[container] = _Change(time.monotonic(), self, earlier)
 
-    def created(self, container: Hashable) -> None:
-        """Note that a collection or dataset was made."""
+    def note_deletion(self, container: Hashable) -> None:
+        """Note that a collection or dataset is gone, or may be."""
         with _lock.now:
-            self._changes.deleted.discard(container)
+            self._last.pop(container, None)
         self.note(CATALOG)
 
-    def deleted(self, container: Hashable) -> None:
-        """Note that a collection or dataset is gone."""
-        with _lock.now:
-            self._changes.deleted.add(container)
-            self._changes.last.pop(container, None)
-        self.note(CATALOG)
-
-    def is_deleted(self, container: Hashable) -> bool:
-        """Say whether a collection or dataset was deleted by this process."""
-        return container in self._changes.deleted
-
-    def is_newest(self, moment: float) -> bool:
-        """Say whether no other instance changed the catalog since a moment."""
-        return self.since(CATALOG) < moment
-
-    def expire(self) -> None:
+    def invalidate(self) -> None:
         """Let everything be listed anew: other processes may have changed it."""
-        self._expired_at = time.monotonic()
+        self._invalidated_at = time.monotonic()
 
     def since(self, container: Hashable) -> float:
         """Give the moment (monotonic seconds) of the last change that another instance made."""
-        known = self._changes.last.get(container)
-        return max(self._expired_at, NEVER if known is None else known.without(self))
+        last = self._last.get(container)
+        return max(self._invalidated_at, NEVER if last is None else last.by_others(self))
 
 
-def expiry_of(load_seconds: float, shortest: float) -> float:
-    """Give the seconds for which a listing is believed that took so long to load.
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """For how long this instance remembers listings.
 
-    Whoever writes needs several requests, and a listing of usual size one. So what is written after
-    a listing was read is seen by who looks when it is done, however far away the service is.
-    """
-    factor = PER_LOAD if load_seconds < SLOW else PER_SLOW_LOAD
-    return max(shortest, factor * load_seconds)
-
-
-class CatalogAge:
-    """How old the list of collections or datasets is that an instance has.
-
-    Parameters
+    Attributes
     ----------
-    expiry, chosen_expiry
-        Seconds for which it is believed, and whether the caller chose them. Otherwise it is
-        believed longer where it took long, and in paths that lead into a container: whether that
-        is still there is seen from what it holds.
+    seconds
+        Since the listing was asked for.
+    chosen
+        Whether the caller chose them. Otherwise a listing that took long is remembered for longer:
+        whoever writes needs several requests, and a listing of usual size one, so what is written
+        after a listing was read is seen by who looks when it is done, however far the service is.
     changes
         What other instances of this process changed.
     """
 
-    def __init__(self, expiry: float, changes: SharedChanges, *, chosen_expiry: bool) -> None:
-        self._expiry = expiry
-        self._chosen = chosen_expiry
-        self._changes = changes
-        self._expires_at: dict[bool, float] = {}
-        self.as_of = NEVER
+    seconds: float
+    chosen: bool
+    changes: SharedChanges
 
-    def read(self, began: float) -> None:
-        """Note that a listing which was begun at ``began`` (monotonic seconds) is there."""
-        self.as_of = began
-        now = time.monotonic()
-        outside = self._expiry if self._chosen else expiry_of(now - began, self._expiry)
-        inside = outside if self._chosen else max(outside, EXPIRY_WITHIN)
-        self._expires_at = {False: now + outside, True: now + inside}
+    def is_current(
+        self, container: Hashable, as_of: float, load_seconds: float, shortest: float = 0.0
+    ) -> bool:
+        """Say whether a listing that was asked for at ``as_of`` need not be asked for anew."""
+        age = time.monotonic() - as_of
+        limit = self.seconds
+        if not self.chosen:
+            factor = PER_LOAD if load_seconds < SLOW else PER_SLOW_LOAD
+            limit = max(limit, shortest, factor * load_seconds)
+        return as_of > NEVER and age <= limit and self.changes.since(container) < as_of
 
-    def is_expired(self, *, within: bool = False) -> bool:
-        """Say whether to list anew; ``within`` for a path that leads into a container."""
-        expires_at = self._expires_at.get(within, NEVER)
-        return time.monotonic() > expires_at or self._changes.since(CATALOG) >= self.as_of
 
-    def forget(self) -> None:
-        """Let it be listed anew."""
-        self._expires_at = {}
+class RecentChanges(Generic[K, R]):
+    """What was written (its record) or removed (None) here of late, by id.
+
+    A listing that was begun before does not tell it, whether it saw it or not.
+    """
+
+    def __init__(self) -> None:
+        self._by_id: dict[K, tuple[float, R | None]] = {}
+        self.reading_since = float("inf")
+        """When the listing was begun that is being read."""
+
+    def note(self, identifier: K, record: R | None) -> None:
+        """Note a change that was made just now."""
+        self._by_id.pop(identifier, None)
+        self._by_id[identifier] = (time.monotonic(), record)
+
+    def moment(self, identifier: K) -> float:
+        """Give when something was changed (monotonic seconds)."""
+        change = self._by_id.get(identifier)
+        return NEVER if change is None else change[0]
+
+    def since(self, moment: float) -> dict[K, R | None]:
+        """Give what was changed since a listing was begun, and forget what was before."""
+        self._by_id = {i: change for i, change in self._by_id.items() if change[0] >= moment}
+        return {identifier: record for identifier, (_, record) in self._by_id.items()}
+
+    def pop_excess(self) -> list[R]:
+        """Forget old changes beyond the number that is kept; give what had been written."""
+        written: list[R] = []
+        while len(self._by_id) > MAX_CHANGES:
+            identifier = next(iter(self._by_id))
+            moment, record = self._by_id[identifier]
+            if moment >= self.reading_since or time.monotonic() - moment < CHANGES_LAST:
+                break
+            del self._by_id[identifier]
+            if record is not None:
+                written.append(record)
+        return written

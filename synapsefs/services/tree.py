@@ -30,8 +30,16 @@ class DirectoryNode(Generic[R]):
 
     def file(self, segments: tuple[str, ...]) -> R | None:
         """Find a file's record below this directory."""
-        parent = self.folder(segments[:-1]) if segments else None
-        return parent.files.get(segments[-1]) if parent else None
+        return self.at(segments)[0]
+
+    def at(self, segments: tuple[str, ...]) -> tuple[R | None, DirectoryNode[R] | None]:
+        """Find the file and the directory of a path below this directory."""
+        if not segments:
+            return None, self
+        parent = self.folder(segments[:-1])
+        if parent is None:
+            return None, None
+        return parent.files.get(segments[-1]), parent.folders.get(segments[-1])
 
     def make(self, segments: tuple[str, ...]) -> DirectoryNode[R]:
         """Find or create a directory and those above it."""
@@ -65,16 +73,21 @@ class DirectoryNode(Generic[R]):
         """Go through everything below: path segments, and either a folder or a record."""
         waiting: list[tuple[tuple[str, ...], DirectoryNode[R]]] = [(above, self)]
         while waiting:
-            place, here = waiting.pop()
+            path, here = waiting.pop()
             if here is not self:
-                yield place, here, None
+                yield path, here, None
             for name, record in here.files.items():
-                yield (*place, name), None, record
-            waiting += [((*place, name), here.folders[name]) for name in reversed(here.folders)]
+                yield (*path, name), None, record
+            waiting += [((*path, name), here.folders[name]) for name in reversed(here.folders)]
+
+    def children(self) -> Iterator[tuple[tuple[str, ...], DirectoryNode[R] | None, R | None]]:
+        """Go through what lies directly in this directory, as :meth:`walk` does."""
+        for name, node in self.folders.items():
+            yield (name,), node, None
+        for name, record in self.files.items():
+            yield (name,), None, record
 
 
-def is_empty(found: object) -> bool:
-    """Say whether what was found is a directory that holds nothing, or nothing at all."""
-    return found is None or (
-        isinstance(found, DirectoryNode) and not found.files and not found.folders
-    )
+def is_empty(item: object) -> bool:
+    """Say whether something is a directory that holds nothing, or nothing at all."""
+    return item is None or (isinstance(item, DirectoryNode) and not item.files and not item.folders)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import TypeVar
 
 from pydantic import TypeAdapter, ValidationError
@@ -14,7 +14,6 @@ from synapsefs.sessions import SLICE
 from synapsefs.transport import Body, Reply
 
 T = TypeVar("T")
-READ = 4 * SLICE
 
 
 def parsed(adapter: TypeAdapter[T], reply: Reply, about: str | None) -> T:
@@ -34,8 +33,19 @@ def parsed(adapter: TypeAdapter[T], reply: Reply, about: str | None) -> T:
         raise IntegrityError(words, about, status=reply.status) from None
 
 
-def slice_of(descriptor: int, start: int, size: int, about: str) -> Body:
+def slice_of(
+    descriptor: int,
+    start: int,
+    size: int,
+    path: str,
+    sent: Callable[[int], None] = lambda _: None,
+) -> Body:
     """Make a body of a part of an open local file, read as it is sent.
+
+    Parameters
+    ----------
+    sent
+        Is told the bytes of each piece once the connection has taken it.
 
     Raises
     ------
@@ -46,12 +56,12 @@ def slice_of(descriptor: int, start: int, size: int, about: str) -> Body:
     async def chunks() -> AsyncIterator[bytes]:
         position, end = start, start + size
         while position < end:
-            data = await asyncio.to_thread(
-                os.pread, descriptor, min(READ, end - position), position
-            )
+            length = min(SLICE, end - position)
+            data = await asyncio.to_thread(os.pread, descriptor, length, position)
             if not data:
-                raise ChecksumError("the file became shorter", about)
+                raise ChecksumError("the file became shorter", path)
             position += len(data)
             yield data
+            sent(len(data))
 
     return Body(size, chunks)

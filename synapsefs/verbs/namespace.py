@@ -33,7 +33,7 @@ from synapsefs.verbs.expand import (
     require_separate,
     warn_left_out,
 )
-from synapsefs.verbs.put import Writes
+from synapsefs.verbs.write import Writes
 
 logger = logging.getLogger("synapsefs")
 

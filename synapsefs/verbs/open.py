@@ -9,7 +9,7 @@ from synapsefs.errors import UnsupportedError
 from synapsefs.files import AsyncWriter, SynapseWriter
 from synapsefs.readers import AsyncReader, SynapseReader
 from synapsefs.verbs.calls import checked, opening
-from synapsefs.verbs.put import Writes
+from synapsefs.verbs.write import Writes
 from synapsefs.wrappers import TextFile, byte_order_mark, compressed
 
 _TEXT_OPTIONS = ("encoding", "errors", "newline")

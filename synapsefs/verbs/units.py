@@ -16,7 +16,7 @@ from synapsefs.location import PROTOCOL, Location, Root
 from synapsefs.services.base import NewFile
 from synapsefs.verbs.calls import as_text, mirrored
 from synapsefs.verbs.expand import size_of
-from synapsefs.verbs.put import Writes, is_exclusive
+from synapsefs.verbs.write import Writes, is_exclusive
 
 
 @mirrored("put_unit", "units")

@@ -12,7 +12,7 @@ from synapsefs.errors import ChangedError, InvalidRequestError, NotFoundError, e
 from synapsefs.services.base import UNKNOWN_SIZE, Entry, NewFile
 from synapsefs.transfer import copy_bytes
 from synapsefs.verbs.calls import mirrored
-from synapsefs.verbs.put import Writes
+from synapsefs.verbs.write import Writes
 
 NO_TAGS = "collections have no tags"
 ATTEMPTS = 5

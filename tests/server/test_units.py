@@ -8,7 +8,6 @@ import hashlib
 import pytest
 
 from synapsefs.wire.collections.v1 import CollectionPage, DataFile, Unit, UnitPage
-from synapsefs.wire.collections.v2 import ErrorEnvelope
 
 
 def binding(checksum, path=None):
@@ -157,7 +156,7 @@ async def test_specifications_in_use_stay(client):
     path = f"/v2/data-collections/{collection}/"
     other = {"file_specifications": [{"name": "json_meta_1", "file_type": "data"}]}
     refused = await client.call("PATCH", path, json=other, status=409)
-    assert ErrorEnvelope.model_validate(refused).error.code == "CONFLICT"
+    assert refused["error"]["code"] == "CONFLICT"
     kept = {"file_specifications": [{"name": "data_1", "file_type": "image"}]}
     changed = await client.call("PATCH", path, json=kept)
     assert [s["name"] for s in changed["data"]["file_specifications"]] == ["data_1"]

@@ -1,6 +1,8 @@
-"""A server as from far away: every byte arrives half a round trip later, in both directions.
+"""A server as from far away: later by half a round trip each way, and slow per connection.
 
-Run as ``python -m tests.support.distant PORT SECONDS``, it prints the port that it listens on.
+Run as ``python -m tests.support.distant PORT SECONDS BYTES``, it prints the port it listens on.
+``BYTES`` is what one connection moves per second and direction, 0 for as much as it can: object
+stores cap each connection, so that several at a time are faster than one.
 """
 
 from __future__ import annotations
@@ -8,46 +10,143 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from urllib.parse import urlsplit
 
 from tests.support.running import environment
 
-PIECE = 2**18
+PIECE = 2**17
+TICK = 0.002
+"""Seconds that pieces leave too early or late, so that few timers do for many of them."""
+
+IN_FLIGHT = 2**22
+"""Bytes on their way in one direction of a connection, as a TCP window has them."""
 
 
-async def _pass_on(
-    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, delay: float
-) -> None:
+class _Pipe(asyncio.Protocol):
+    """One side of a connection: what comes in here goes out of the other side, later."""
+
+    def __init__(self, delay: float, rate: float) -> None:
+        self._delay, self._rate = delay, rate
+        self._loop = asyncio.get_running_loop()
+        self._flying: deque[tuple[float, bytes | None]] = deque()
+        self._bytes = 0
+        self._free = 0.0
+        self._timer = False
+        self._paused = False
+        self._blocked = False
+        self.transport: Any = None
+        self.other: _Pipe | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+        transport.set_write_buffer_limits(high=4 * PIECE)
+
+    def data_received(self, data: bytes) -> None:
+        now = self._loop.time()
+        self._free = max(self._free, now)
+        if self._rate:
+            self._free += len(data) / self._rate
+        self._flying.append((self._free + self._delay, data))
+        self._bytes += len(data)
+        if self._bytes >= IN_FLIGHT or self._free - now > 0.05:
+            self._pause()
+        self._arm()
+
+    def eof_received(self) -> bool:
+        self._flying.append((max(self._free, self._loop.time()) + self._delay, None))
+        self._arm()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.other is not None and self.other.transport is not None:
+            self._flying.append((max(self._free, self._loop.time()) + self._delay, None))
+            self._arm()
+
+    def pause_writing(self) -> None:
+        if self.other is not None:
+            self.other._blocked = True
+
+    def resume_writing(self) -> None:
+        if self.other is not None:
+            self.other._blocked = False
+            self.other._arm()
+
+    def _pause(self) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _arm(self) -> None:
+        if self._flying and not self._timer and self.other is not None and not self._blocked:
+            self._timer = True
+            self._loop.call_at(self._flying[0][0], self._deliver)
+
+    def _deliver(self) -> None:
+        """Hand over what has arrived; read on when there is room."""
+        self._timer = False
+        now = self._loop.time() + TICK
+        assert self.other is not None
+        there = self.other.transport
+        pieces = []
+        while self._flying and self._flying[0][0] <= now and not self._blocked:
+            piece = self._flying.popleft()[1]
+            if piece is None:
+                there.write(b"".join(pieces))
+                there.close()
+                return
+            pieces.append(piece)
+            self._bytes -= len(piece)
+        if pieces and not there.is_closing():
+            there.write(b"".join(pieces))
+        if self._paused and self._bytes < IN_FLIGHT and self._free - now < 0.05:
+            self._paused = False
+            if not self.transport.is_closing():
+                self.transport.resume_reading()
+        self._arm()
+
+
+async def _serve(port: int, delay: float, rate: float) -> None:
     loop = asyncio.get_running_loop()
-    try:
-        while piece := await reader.read(PIECE):
-            loop.call_later(delay, writer.write, piece)
-    except ConnectionError:
-        pass
-    loop.call_later(delay, writer.close)
+    running: set[asyncio.Task[None]] = set()
 
+    async def connect(near: _Pipe) -> None:
+        await asyncio.sleep(2 * delay)  # the handshake
+        _, far = await loop.create_connection(lambda: _Pipe(delay, rate), "127.0.0.1", port)
+        near.other, far.other = far, near
+        near._arm()
 
-async def _serve(port: int, delay: float) -> None:
-    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await asyncio.sleep(2 * delay)
-        far_reader, far_writer = await asyncio.open_connection("127.0.0.1", port)
-        await asyncio.gather(
-            _pass_on(reader, far_writer, delay), _pass_on(far_reader, writer, delay)
-        )
+    def accept() -> _Pipe:
+        near = _Pipe(delay, rate)
+        task = asyncio.ensure_future(connect(near))
+        running.add(task)
+        task.add_done_callback(running.discard)
+        return near
 
-    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    server = await loop.create_server(accept, "127.0.0.1", 0, backlog=1024)
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     await server.serve_forever()
 
 
 @contextmanager
-def from_afar(url: str, round_trip: float) -> Iterator[str]:
-    """Give the URL by which a server seems to be ``round_trip`` seconds away."""
+def from_afar(url: str, round_trip: float, rate: float = 0) -> Iterator[str]:
+    """Give the URL by which a server seems to be ``round_trip`` seconds away.
+
+    Parameters
+    ----------
+    url
+        The server.
+    round_trip
+        Seconds.
+    rate
+        Bytes per second that each connection moves in each direction; 0 for no limit.
+    """
     port = str(urlsplit(url).port)
-    command = [sys.executable, "-m", __name__, port, str(round_trip / 2)]
+    command = [sys.executable, "-m", __name__, port, str(round_trip / 2), str(rate)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         assert process.stdout is not None
         try:
@@ -57,4 +156,4 @@ def from_afar(url: str, round_trip: float) -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2])))
+    asyncio.run(_serve(int(sys.argv[1]), float(sys.argv[2]), float(sys.argv[3])))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -19,9 +20,9 @@ PATH = "collections/c/data_1/large.png"
 
 
 @contextmanager
-def service(tmp_path, middleware=None, **settings):
+def service(tmp_path, middleware=None, *, resume=False, **settings):
     with observed_server(tmp_path / "root", middleware=middleware, **settings) as server:
-        options = {**server.options, "block_size": 100_000, "resume": False}
+        options = {**server.options, "block_size": 100_000, "resume": resume}
         fs = SynapseFileSystem(**options, skip_instance_cache=True)
         fs.mkdir("collections/c")
         (tmp_path / "large.png").write_bytes(CONTENT)
@@ -55,11 +56,28 @@ def test_straight_to_the_storage(tmp_path, threshold, puts, strict):
         assert reader.info(PATH)["size"] == len(CONTENT)
 
 
-def test_a_transfer_that_may_be_continued_goes_in_chunks(tmp_path):
+def test_a_file_without_parts_goes_in_chunks_where_it_may_be_resumed(tmp_path):
     with service(tmp_path) as (server, fs), server.watching() as seen:
         fs.put_file(str(tmp_path / "large.png"), PATH, resume=True)
         assert by_chunks(seen)
-        assert SIGNED not in paths(seen)
+        assert not any(s.is_object for s in seen if s.method == "PUT")
+        assert fs.cat_file(PATH) == CONTENT
+
+
+def test_parts_are_the_default(tmp_path):
+    """Storage asked for, places, seven parts, their confirmation, unit: no chunk."""
+    settings = {"presign_threshold": 200_000, "presign_part_size": 150_000}
+    with service(tmp_path, resume=True, **settings) as (server, fs):
+        fs.exists(PATH)
+        with server.watching() as seen:
+            fs.put_file(str(tmp_path / "large.png"), PATH)
+            assert not by_chunks(seen)
+            assert len(paths(seen, "PUT")) == 7
+            assert paths(seen) == [SIGNED, CONFIRM, "/data_units/"]
+            assert paths(seen, "GET").count("/storages/") == 1
+        with server.watching() as seen:
+            fs.put_file(str(tmp_path / "large.png"), PATH)
+            assert "/storages/" not in paths(seen, "GET")
         assert fs.cat_file(PATH) == CONTENT
 
 
@@ -86,8 +104,16 @@ def unconfirmed(request):
     ],
     ids=["provider", "no route", "refused", "storage", "confirm", "unconfirmed", "no place"],
 )
-def test_by_the_service_where_that_is_no_way(tmp_path, middleware):
-    with service(tmp_path, middleware) as (server, fs), server.watching() as seen:
+@pytest.mark.parametrize("resume", [False, True])
+def test_by_the_service_where_that_is_no_way(tmp_path, middleware, resume, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    settings: dict[str, Any] = {}
+    if resume:
+        settings = {"presign_threshold": 200_000, "presign_part_size": 150_000}
+    with (
+        service(tmp_path, middleware, resume=resume, **settings) as (server, fs),
+        server.watching() as seen,
+    ):
         counted = Callback()
         fs.put_file(str(tmp_path / "large.png"), PATH, callback=counted)
         assert by_chunks(seen)

@@ -10,11 +10,12 @@ from aiohttp import web
 from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem
-from synapsefs.services.collections import presigned
+from synapsefs.services.collections import bulk
 from tests.support.observed import answering, observed_server, status
 
 SIGNED = "/data_files/presigned_upload/upload/"
 CONFIRM = "/data_files/presigned_upload/confirm_upload/"
+UNITS = "/data_units/"
 FOLDER = "collections/c/data_1/many"
 COUNT = 9
 PART = 400_000
@@ -124,7 +125,7 @@ def test_batches_are_of_a_bounded_size(tmp_path):
 
 def test_batches_hold_a_bounded_number_of_bytes(tmp_path, monkeypatch):
     """What is signed must arrive before the URLs expire."""
-    monkeypatch.setattr(presigned, "BYTES_TOGETHER", 5_000)
+    monkeypatch.setattr(bulk, "MAX_BATCH_BYTES", 5_000)
     made = tree(tmp_path)
     with service(tmp_path) as (server, fs), server.watching() as seen:
         put(fs, tmp_path)
@@ -269,11 +270,12 @@ def test_a_storage_that_cannot_be_reached_is_not_tried_again(tmp_path):
 
 
 def test_a_file_that_changes_meanwhile_is_sent_as_it_is_then(tmp_path):
+    """Its size was taken; each file is read once, after all places have been checked."""
     made = tree(tmp_path)
 
     @web.middleware
     async def changing(request, handler):
-        if request.path == SIGNED:
+        if request.path == UNITS and request.method == "GET":
             made["8.png"] = b"another content"
             (tmp_path / "many" / "8.png").write_bytes(made["8.png"])
         return await handler(request)
@@ -311,8 +313,8 @@ def test_a_file_that_vanishes_meanwhile_fails_and_nothing_appears(tmp_path):
 
     @web.middleware
     async def removing(request, handler):
-        if request.path == SIGNED:
-            (tmp_path / "many" / "8.png").unlink()
+        if request.path == UNITS and request.method == "GET":
+            (tmp_path / "many" / "8.png").unlink(missing_ok=True)
         return await handler(request)
 
     with service(tmp_path, removing) as (_, fs):

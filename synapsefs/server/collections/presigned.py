@@ -15,13 +15,13 @@ from synapsefs.server import parts
 from synapsefs.server.auth import identity
 from synapsefs.server.bodies import answer_data, answer_json, read_model
 from synapsefs.server.collections import catalogue, files, views
+from synapsefs.server.collections.models import FinaliseQuery, UploadQuery
 from synapsefs.server.collections.units import base_name
 from synapsefs.server.database import DATABASE
 from synapsefs.server.objects import check_name
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
 from synapsefs.wire.collections.v1 import ConfirmQuery, PresignQuery
-from synapsefs.wire.collections.v2 import FinaliseQuery, UploadQuery
 
 if TYPE_CHECKING:
     import sqlite3

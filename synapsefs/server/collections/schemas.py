@@ -6,10 +6,24 @@ from typing import TYPE_CHECKING, Any
 
 from synapsefs.server.bodies import answer_data
 from synapsefs.server.problems import invalid
-from synapsefs.wire.collections.constants import CATEGORIES, EXTENSIONS, FUNCTION_TYPES
 
 if TYPE_CHECKING:
     from aiohttp import web
+
+CATEGORIES = ("image", "video", "audio", "text", "pcd", "data")
+"""Categories of collections, and equally the file types of specifications."""
+
+FUNCTION_TYPES = ("main", "sub", "meta")
+
+EXTENSIONS: dict[str, tuple[str, ...]] = {
+    "video": ("mp4", "avi", "mov", "mkv", "webm", "flv", "wmv"),
+    "image": ("jpg", "jpeg", "png"),
+    "pcd": ("pcd",),
+    "text": ("txt", "html"),
+    "audio": ("mp3", "wav"),
+    "data": ("xml", "bin", "json", "fbx"),
+}
+"""Usual extensions of a file type; a rule only where a specification lists its own."""
 
 _RULES = {
     "naming": {"pattern": "{spec_key}_{index}"},

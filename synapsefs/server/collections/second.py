@@ -9,12 +9,13 @@ from aiohttp import web
 from synapsefs.server.auth import identity
 from synapsefs.server.bodies import answer_data, read_model
 from synapsefs.server.collections import catalogue, files, views
+from synapsefs.server.collections.models import GroupToCreate
 from synapsefs.server.collections.validation import check_schema
 from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import cursor
 from synapsefs.server.problems import invalid, not_found
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.collections.v2 import CollectionChanges, CollectionToCreate, GroupToCreate
+from synapsefs.wire.collections.v2 import CollectionChanges, CollectionToCreate
 
 if TYPE_CHECKING:
     import sqlite3

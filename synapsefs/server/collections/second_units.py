@@ -9,12 +9,12 @@ from aiohttp import web
 from synapsefs.server.auth import identity
 from synapsefs.server.bodies import answer_data, read_model
 from synapsefs.server.collections import catalogue, units, views
+from synapsefs.server.collections.models import BareUnit, BulkQuery, UnitChanges
 from synapsefs.server.collections.second import SORTABLE, boolean, key_of, select
 from synapsefs.server.collections.validation import write_checked
 from synapsefs.server.database import DATABASE
 from synapsefs.server.paging import cursor
 from synapsefs.server.problems import Problem, invalid
-from synapsefs.wire.collections.v2 import BareUnit, BulkQuery, UnitChanges
 
 if TYPE_CHECKING:
     import sqlite3

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Mapping, Sequence
 
+    from synapsefs.server.collections.models import BulkUnit, FileReference
     from synapsefs.server.collections.validation import Checked
     from synapsefs.wire.collections.v1 import FileBinding, UnitToCreate
-    from synapsefs.wire.collections.v2 import BulkUnit, FileReference
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,10 @@ from synapsefs.server.bodies import LOGIN_LIMIT
 from synapsefs.server.database import DATABASE
 from synapsefs.server.datasets import datasets
 from synapsefs.server.datasets.context import answered, caller_of, number, received
+from synapsefs.server.datasets.models import Organization, Project, ProjectCreate
 from synapsefs.server.problems import Problem
-from synapsefs.wire.datasets.answers import LoginAnswer, Organization, Project
-from synapsefs.wire.datasets.requests import LoginRequest, ProjectCreate
+from synapsefs.wire.datasets.answers import LoginAnswer
+from synapsefs.wire.datasets.requests import LoginRequest
 
 if TYPE_CHECKING:
     from aiohttp import web

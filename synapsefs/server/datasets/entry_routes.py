@@ -16,11 +16,12 @@ from synapsefs.server.datasets.context import (
     received,
     renderer_for,
 )
+from synapsefs.server.datasets.models import EntryState
 from synapsefs.server.objects import check_name
 from synapsefs.server.parts import assemble, forget_parts, part_url, parts_of, remove_files
 from synapsefs.server.problems import Problem
 from synapsefs.server.settings import SETTINGS
-from synapsefs.wire.datasets.answers import EntryState, UploadInitiated
+from synapsefs.wire.datasets.answers import UploadInitiated
 from synapsefs.wire.datasets.constants import REVISIONS_LIMIT_MAX, StorageType
 from synapsefs.wire.datasets.requests import EntryCreate, EntryPatch, UploadComplete, UploadInitiate
 

@@ -16,9 +16,10 @@ from synapsefs.server.datasets.context import (
     renderer_for,
 )
 from synapsefs.server.datasets.faults import not_found
+from synapsefs.server.datasets.models import WorkspaceUpdate
 from synapsefs.server.datasets.records import decoded, now, update
 from synapsefs.server.parts import remove_files
-from synapsefs.wire.datasets.requests import EntryCreate, WorkspaceUpdate
+from synapsefs.wire.datasets.requests import EntryCreate
 
 if TYPE_CHECKING:
     import sqlite3

@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import ValidationError
 
-from synapsefs.concurrency import Locks
 from synapsefs.errors import InvalidRequestError, NotFoundError
-from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
-from synapsefs.services.base import Entry, aware
+from synapsefs.location import Location, Root, unescape
+from synapsefs.services.base import aware
+from synapsefs.services.catalog import Catalog, Container
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.paths import specification_of
 from synapsefs.services.collections.schema import MetadataRule
-from synapsefs.services.shared import CATALOG, CatalogAge, SharedChanges
+from synapsefs.services.shared import CATALOG, Expiry
 from synapsefs.wire.collections import metadata, v1, v2
 
 DEFAULT_SPECIFICATION = {
@@ -31,46 +30,47 @@ DEFAULT_SPECIFICATION = {
 ROOT = Location((Root.COLLECTIONS.value,))
 
 
-@dataclass(slots=True, eq=False)
-class Collection:
-    """A collection: its id, its segment in paths, its specifications.
+@dataclass(slots=True, eq=False, kw_only=True)
+class Collection(Container[int]):
+    """A collection.
 
-    ``rule`` says what it asks of its units' metadata; None while that is not known.
+    Attributes
+    ----------
+    specifications
+        Its file specifications; none while they are not known.
+    more
+        What else the service tells of it.
+    rule
+        What it asks of its units' metadata; None while that is not known.
     """
 
-    identifier: int
-    name: str
-    segment: str
-    specifications: list[v1.FileSpecification]
-    created: datetime | None
-    details: dict[str, Any]
-    rule: MetadataRule | None = None
+    root: ClassVar[Root] = Root.COLLECTIONS
+    kind: ClassVar[str] = "collection"
 
-    @property
-    def location(self) -> Location:
-        """Its canonical place."""
-        return ROOT.child(self.segment)
+    specifications: list[v1.FileSpecification]
+    more: dict[str, Any]
+    rule: MetadataRule | None = None
 
     @property
     def primary(self) -> str | None:
         """Name of the primary specification."""
-        named = [spec.name for spec in self.specifications if spec.is_primary]
-        return named[0] if named else None
+        return next((spec.name for spec in self.specifications if spec.is_primary), None)
 
-    def entry(self) -> Entry:
-        """Describe the collection as a directory."""
+    @property
+    def is_whole(self) -> bool:
+        """Whether its specifications are known."""
+        return bool(self.specifications)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The further keys of ``info``."""
         specs = [_specification_info(spec) for spec in self.specifications]
-        details = {"id": self.identifier, **self.details, "file_specifications": specs}
-        return Entry(
-            self.location,
-            "directory",
-            size=0,
-            created=self.created,
-            record=self,
-            details=details,
-            identity=("collection", self.identifier),
-            is_container=True,
-        )
+        return {"id": self.identifier, **self.more, "file_specifications": specs}
+
+    def keep_known(self, known: Collection) -> None:
+        """Take from an earlier record what a listing leaves out."""
+        self.specifications = self.specifications or known.specifications
+        self.rule = self.rule or known.rule
 
 
 def _specification_info(spec: v1.FileSpecification) -> dict[str, Any]:
@@ -84,84 +84,53 @@ def _specification_info(spec: v1.FileSpecification) -> dict[str, Any]:
     }
 
 
-class CollectionCatalog:
-    """Finds collections by name or ``@id``.
+class CollectionCatalog(Catalog[int, Collection]):
+    """Finds collections, and creates, changes and deletes them."""
 
-    Parameters
-    ----------
-    api
-        The service.
-    expiry, chosen_expiry
-        Seconds for which a listing is believed, and whether the caller chose them; a name that it
-        lacks is asked for at once.
-    changes
-        What other instances of this process changed.
-    """
+    record = Collection
 
-    def __init__(
-        self, api: CollectionsClient, expiry: float, *, chosen_expiry: bool, changes: SharedChanges
-    ) -> None:
+    def __init__(self, api: CollectionsClient, expiry: Expiry) -> None:
+        super().__init__(expiry)
         self._api = api
-        self._changes = changes
-        self._age = CatalogAge(expiry, changes, chosen_expiry=chosen_expiry)
-        self._by_segment: dict[str, Collection] = {}
-        self._by_id: dict[int, Collection] = {}
-        self._own_changes: dict[int, tuple[float, Collection | None]] = {}
-        self._locks: Locks[str] = Locks()
-
-    async def all(self, *, refresh: bool = False) -> list[Collection]:
-        """List every collection."""
-        await self._read(refresh=refresh)
-        return list(self._by_segment.values())
-
-    async def find(self, location: Location, *, refresh: bool = False) -> Collection:
-        """Find the collection that a path lies in, specifications included.
-
-        Raises
-        ------
-        NotFoundError
-            When there is none.
-        """
-        began = time.monotonic()
-        found = self.known(location.container)
-        if found is None or refresh or self._age.is_expired(within=bool(location.inner)):
-            identifier = id_of(location.container, Root.COLLECTIONS)
-            if identifier is not None:
-                return await self._by_identifier(int(identifier), location)
-            await self._read(refresh=refresh)
-            found = self.known(location.container)
-            if found is None and self._age.as_of < began:
-                await self._read(refresh=True)
-                found = self.known(location.container)
-        if found is None:
-            name = unescape(location.container)
-            raise NotFoundError(f"there is no collection {name!r}", location.path)
-        if not found.specifications:
-            await self._learn(found, location.path)
-        return found
 
     async def for_writing(self, location: Location) -> Collection:
         """Find a collection, with what it asks of its units' metadata."""
-        found = await self.find(location)
-        if found.rule is None:
-            await self._learn(found, location.path)
-        return found
+        collection = await self.find(location)
+        if collection.rule is None:
+            await self._complete(collection, location.path)
+        return collection
 
-    async def _learn(self, record: Collection, about: str) -> None:
-        """Read what the list of collections leaves out."""
-        full = await self._api.collection(record.identifier, about)
-        record.specifications = full.specifications or []
-        record.rule = MetadataRule(metadata.schema_in(full.meta))
+    async def _complete(self, container: Collection, path: str) -> None:
+        full = await self._api.collection(container.identifier, path)
+        container.specifications = full.specifications or []
+        container.rule = MetadataRule(metadata.schema_in(full.meta))
 
-    async def replaced(self, record: Collection, location: Location) -> bool:
-        """Look whether another collection has the name by now.
+    def _key(self, identifier: str) -> int:
+        return int(identifier)
 
-        Raises
-        ------
-        NotFoundError
-            When none has.
-        """
-        return (await self.find(location, refresh=True)).identifier != record.identifier
+    def _age_of(self, container: Collection) -> int:
+        return -container.identifier
+
+    async def _fetch_all(self) -> list[Collection]:
+        return [_record(item) for item in await self._api.collections()]
+
+    async def _fetch(self, identifier: int, path: str) -> Collection:
+        return _record(await self._api.collection(identifier, path))
+
+    async def _find_by_name(
+        self,
+        location: Location,
+        newer_than: float | None,
+        *,
+        patient: bool,  # noqa: ARG002 - the service tells at once of what was made
+    ) -> Collection | None:
+        began = time.monotonic()
+        await self._list(newer_than)
+        collection = self.known(location.container)
+        if collection is None and self.as_of < began:
+            await self._list(began)
+            collection = self.known(location.container)
+        return collection
 
     async def create(self, location: Location, options: Mapping[str, Any]) -> Collection:
         """Create a collection; ``options`` as the service's own creation call takes them.
@@ -183,11 +152,9 @@ class CollectionCatalog:
             wanted = v2.CollectionToCreate.model_validate(settings).file_specifications
             if location.inner:
                 specification_of(location, [v1.FileSpecification(name=s.name) for s in wanted])
-            record = await self._create(settings, location)
-        self._by_segment[record.segment] = self._by_id[record.identifier] = record
-        self._own_changes[record.identifier] = (time.monotonic(), record)
-        self._changes.created(record.identifier)
-        return record
+            collection = await self._create(settings, location)
+        self._add(collection)
+        return collection
 
     async def _create(self, settings: Mapping[str, Any], location: Location) -> Collection:
         async def create() -> Collection:
@@ -195,14 +162,13 @@ class CollectionCatalog:
             return Collection(
                 identifier=made.id,
                 name=made.name,
-                segment=escape(made.name, Root.COLLECTIONS),
                 specifications=_whole_specifications(made),
                 created=aware(made.created),
-                details=_details(made.description, made.category, None),
+                more=_details(made.description, made.category, None),
             )
 
         async def look() -> Collection | None:
-            await self._read(refresh=True)
+            await self._list(time.monotonic())
             return self.known(location.container)
 
         return await self._api.once(create, look)
@@ -212,10 +178,10 @@ class CollectionCatalog:
         try:
             detail = await self._api.detail(record.identifier, about)
         except NotFoundError:
-            return dict(record.details)
+            return dict(record.more)
         told = {"description": detail.description or "", "category": detail.category}
         more = {"access_level": detail.access_level, "meta": detail.meta}
-        return {**record.details, **told, **{key: value for key, value in more.items() if value}}
+        return {**record.more, **told, **{key: value for key, value in more.items() if value}}
 
     async def settings(self, record: Collection, about: str) -> dict[str, Any]:
         """Give the options that :meth:`create` makes a collection like this one with."""
@@ -238,82 +204,25 @@ class CollectionCatalog:
         finally:
             self._changes.note(CATALOG)
         record.rule = None
-        self._by_segment.pop(record.segment, None)
-        self._by_id.pop(record.identifier, None)
-        self.forget()
+        self._discard(record.identifier)
+        self.invalidate()
 
     async def delete(self, record: Collection) -> None:
         """Delete a collection with all its units."""
         try:
             await self._api.delete_collection(record.identifier, record.location.path)
         finally:
-            self._changes.deleted(record.identifier)
-        self._own_changes[record.identifier] = (time.monotonic(), None)
-        self._by_segment.pop(record.segment, None)
-        self._by_id.pop(record.identifier, None)
-
-    def forget(self) -> None:
-        """Believe nothing that was read before."""
-        self._age.forget()
-
-    @property
-    def as_of(self) -> float:
-        """The moment (monotonic seconds) at which the collections were last listed."""
-        return self._age.as_of
-
-    def known(self, segment: str) -> Collection | None:
-        """Give a collection by its segment in paths, without asking for it."""
-        identifier = id_of(segment, Root.COLLECTIONS)
-        if identifier is not None:
-            return self._by_id.get(int(identifier))
-        written = escape(unescape(segment), Root.COLLECTIONS)
-        return self._by_segment.get(segment) or self._by_segment.get(written)
-
-    async def _by_identifier(self, identifier: int, location: Location) -> Collection:
-        found = _record(await self._api.collection(identifier, location.path))
-        found.segment = f"@{identifier}"
-        self._by_id[identifier] = found
-        return found
-
-    async def _read(self, *, refresh: bool) -> None:
-        began = time.monotonic()
-        async with self._locks.get("read"):
-            if self._age.as_of >= began or not (refresh or self._age.is_expired()):
-                return
-            reading = time.monotonic()
-            records = [_record(item) for item in await self._api.collections()]
-            self._arrange(records, reading)
-            self._age.read(reading)
-
-    def _arrange(self, listed: Iterable[Collection], reading: float) -> None:
-        """Take a listing that was begun at ``reading``; what was done here meanwhile is kept."""
-        meanwhile = {i: change for i, change in self._own_changes.items() if change[0] >= reading}
-        self._own_changes = meanwhile
-        records = {record.identifier: record for record in listed}
-        records.update({i: record for i, (_, record) in meanwhile.items() if record is not None})
-        gone = {i for i, (_, record) in meanwhile.items() if record is None}
-        before, self._by_segment = self._by_id, {}
-        self._by_id = {}
-        for identifier in sorted(records.keys() - gone, reverse=True):
-            record = records[identifier]
-            while record.segment in self._by_segment:
-                record.segment = with_id(record.segment, str(identifier))
-            known = before.get(identifier)
-            if known is not None and not record.specifications:
-                record.specifications = known.specifications
-            if known is not None and record.rule is None:
-                record.rule = known.rule
-            self._by_segment[record.segment] = self._by_id[identifier] = record
+            self._changes.note_deletion(record.identifier)
+        self._discard(record.identifier)
 
 
 def _record(item: v1.Collection) -> Collection:
     return Collection(
         identifier=item.id,
         name=item.name,
-        segment=escape(item.name, Root.COLLECTIONS),
         specifications=item.specifications or [],
         created=aware(item.created_at or item.created),
-        details=_details(item.description, item.category, item.project),
+        more=_details(item.description, item.category, item.project),
         rule=MetadataRule(metadata.schema_in(item.meta))
         if "meta" in item.model_fields_set
         else None,

@@ -42,6 +42,9 @@ class UnitOptions:
     whole: bool = False
 
 
+Origin = Literal["sent", "known", "presigned"]
+
+
 @dataclass(frozen=True, slots=True)
 class StagedFile:
     """A data file that has arrived, and what its writer asks of its unit.
@@ -54,7 +57,7 @@ class StagedFile:
 
     checksum: str
     options: UnitOptions | None = None
-    origin: Literal["sent", "known", "presigned"] = "sent"
+    origin: Origin = "sent"
 
 
 @dataclass(slots=True, eq=False)

@@ -83,7 +83,7 @@ class UnitEditor:
     ) -> Unit:
         """Find the unit that holds a file now, read since ``began``."""
         for _ in range(ATTEMPTS):
-            index = await self._indexes.get(collection, newest=True)
+            index = await self._indexes.latest(collection)
             unit = index.units.get(file.unit.identifier)
             if unit is None or index.is_hidden(unit.files.get(file.specification, file)):
                 now = index.at(file.segments)

@@ -9,14 +9,11 @@ from datetime import datetime, timedelta
 from synapsefs.location import split_suffix
 from synapsefs.services.collections.order import Shown, Versions
 from synapsefs.services.collections.unit import Unit, UnitFile
+from synapsefs.services.shared import RecentChanges
 from synapsefs.services.tree import DirectoryNode
 
 LEFT_BEHIND = timedelta(hours=1)
 """How long ago somebody replaced a unit who then can no longer be about to delete it."""
-
-MOST_CHANGES = 1000
-CHANGES_LAST = 60.0
-"""How much of what was written is kept where no listing was read, and for how many seconds."""
 
 
 class CollectionIndex:
@@ -36,41 +33,49 @@ class CollectionIndex:
         True when something was written here without knowing what it replaced.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, identifier: int = 0) -> None:
+        self.identifier = identifier
         self.units: dict[int, Unit] = {}
         self.tree: DirectoryNode[UnitFile] = DirectoryNode()
         self.superseded: dict[int, Unit] = {}
-        self._written: set[int] = set()
         self.loaded_at: float | None = None
         self.read_at = float("-inf")
         self.load_seconds = 0.0
         self.unreconciled = False
-        self._changes: dict[int, tuple[float, Unit | None]] = {}
+        self.changes: RecentChanges[int, Unit] = RecentChanges()
+        self._written: set[int] = set()
         self._several: dict[tuple[str, ...], list[UnitFile]] = {}
         self._hidden: dict[int, dict[str, Unit]] = {}
         self._by_stem: dict[str, list[Unit]] | None = None
         self._latest: datetime | None = None
 
-    def age(self) -> float:
-        """Seconds since the listing was read; infinite while it was not."""
-        return float("inf") if self.loaded_at is None else time.monotonic() - self.loaded_at
+    def listed(self, units: Mapping[int, Unit], began: float) -> CollectionIndex:
+        """Arrange a whole listing that was begun at ``began`` (monotonic seconds).
 
-    def fill(self, units: Mapping[int, Unit], began: float) -> None:
-        """Take a whole listing that was begun at ``began`` (monotonic seconds).
-
-        What was written or removed here meanwhile is kept, whether the listing saw it or not.
+        Changes nothing here, so that a thread may do it; :meth:`fill` takes the result.
         """
-        meanwhile = self._meanwhile(began)
-        listed = {**units, **{i: unit for i, (_, unit) in meanwhile.items() if unit is not None}}
-        self._written &= listed.keys()
-        self.units, self.tree = {}, DirectoryNode()
-        self.superseded, self._hidden, self._several = {}, {}, {}
-        self._by_stem = None
-        for identifier in sorted(listed):
-            if identifier not in meanwhile or meanwhile[identifier][1] is not None:
-                self._add(listed[identifier])
-        self.loaded_at = self.read_at = began
-        self.load_seconds = time.monotonic() - began
+        fresh = CollectionIndex(self.identifier)
+        fresh._written = self._written & units.keys()
+        fresh._latest, fresh.read_at = self._latest, began
+        for identifier in sorted(units):
+            fresh._add(units[identifier])
+        return fresh
+
+    def fill(self, fresh: CollectionIndex) -> None:
+        """Take a listing; what was written or removed here since it was begun is kept."""
+        changes = self.changes.since(fresh.read_at)
+        written = self._written & (fresh.units.keys() | changes.keys())
+        self.units, self.tree, self.superseded = fresh.units, fresh.tree, fresh.superseded
+        self._several, self._hidden = fresh._several, fresh._hidden
+        self._by_stem, self._latest = None, fresh._latest
+        for identifier, unit in changes.items():
+            if identifier in self.units:
+                self._take_out(self.units[identifier])
+            if unit is not None:
+                self._add(unit)
+        self._written = written
+        self.loaded_at = self.read_at = fresh.read_at
+        self.load_seconds = time.monotonic() - fresh.read_at
         self.unreconciled = False
 
     def merge(self, newest: Mapping[int, Unit], began: float) -> None:
@@ -78,7 +83,7 @@ class CollectionIndex:
 
         What is held from that id on and is not among them is gone.
         """
-        meanwhile = self._meanwhile(began)
+        meanwhile = self.changes.since(began)
         lowest = min(newest, default=0)
         for unit in [unit for unit in self.units.values() if unit.identifier >= lowest]:
             if unit.identifier not in newest and unit.identifier not in meanwhile:
@@ -87,19 +92,13 @@ class CollectionIndex:
             self.take(newest[identifier])
         self.read_at = began
 
-    def _meanwhile(self, began: float) -> dict[int, tuple[float, Unit | None]]:
-        """Give what was changed here since a listing was begun; what came before it tells."""
-        self._changes = {i: change for i, change in self._changes.items() if change[0] >= began}
-        return self._changes
-
     def take(self, unit: Unit) -> bool:
         """Hold a unit as the service has it now; say whether that is something else than before.
 
         Where only its metadata, groups or URLs are others, its record stays the same object. What
         was changed here after the service was asked is kept.
         """
-        change = self._changes.get(unit.identifier)
-        if change is not None and change[0] >= unit.seen:
+        if self.changes.moment(unit.identifier) >= unit.seen:
             return False
         known = self.units.get(unit.identifier)
         if known is None or known.composition != unit.composition:
@@ -121,28 +120,20 @@ class CollectionIndex:
 
     def insert(self, unit: Unit) -> None:
         """Add a unit that was just written; the newest at a path takes it."""
-        now = time.monotonic()
-        if self.loaded_at is None:
-            self._forget_old(now)
-        self._changes.pop(unit.identifier, None)
-        self._changes[unit.identifier] = (now, unit)
-        self._written.add(unit.identifier)
+        self.changes.note(unit.identifier, unit)
         self.unreconciled = self.unreconciled or self.loaded_at is None
         known = self.units.get(unit.identifier)
         if known is not None and known is not unit:
             self._take_out(known)
-            self._written.add(unit.identifier)
+        self._written.add(unit.identifier)
         self._add(unit)
+        self._forget_old()
 
-    def _forget_old(self, now: float) -> None:
+    def _forget_old(self) -> None:
         """Keep little of what was written without a listing: one that is read later tells it."""
-        while len(self._changes) >= MOST_CHANGES:
-            identifier = next(iter(self._changes))
-            if now - self._changes[identifier][0] < CHANGES_LAST:
-                return
-            del self._changes[identifier]
-            if identifier in self.units:
-                self._take_out(self.units[identifier])
+        for unit in self.changes.pop_excess():
+            if self.loaded_at is None and unit.identifier in self.units:
+                self._take_out(self.units[unit.identifier])
 
     def _add(self, unit: Unit) -> None:
         self.units[unit.identifier] = unit
@@ -234,8 +225,8 @@ class CollectionIndex:
 
     def remove(self, unit: Unit) -> None:
         """Take away a unit that was deleted; what it hid is shown again."""
-        self._changes.pop(unit.identifier, None)
-        self._changes[unit.identifier] = (time.monotonic(), None)
+        self.changes.note(unit.identifier, None)
+        self._forget_old()
         if unit.identifier in self.units:
             self._take_out(self.units[unit.identifier])
 
@@ -297,6 +288,10 @@ class CollectionIndex:
             if stem and file.segments_with_id == segments and not self.is_hidden(file):
                 return file
         return None
+
+    def item(self, segments: tuple[str, ...]) -> UnitFile | DirectoryNode[UnitFile] | None:
+        """Find what is at a path: a directory, where a file has the same name."""
+        return self.tree.folder(segments) or self.at(segments)
 
     def with_stem(self, stem: str) -> list[Unit]:
         """Give the units that hold a file of this stem, oldest first."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable, Mapping
 
@@ -12,7 +13,8 @@ from synapsefs.services.collections.client import UNITS_PER_PAGE, CollectionsCli
 from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.pages import KEPT_CHANGING, LISTING_ATTEMPTS, PageCheck
 from synapsefs.services.collections.unit import Unit, record_of
-from synapsefs.services.shared import NEVER, SharedChanges, expiry_of
+from synapsefs.services.index_cache import IndexCache
+from synapsefs.services.shared import Expiry
 
 NEWEST = (50, UNITS_PER_PAGE)
 """How many of the newest units are asked for, and how many next, before all are."""
@@ -23,86 +25,45 @@ UNITS_PER_REQUEST = UNITS_PER_PAGE // 20
 less: a page takes about as long as twenty units."""
 
 
-class Indexes:
-    """Gives the index of a collection, as fresh as it must be.
+LARGE = 1000
+"""Units from which on a listing is arranged in a thread."""
 
-    Parameters
-    ----------
-    api
-        The service.
-    expiry
-        Seconds for which a listing is believed.
-    chosen_expiry
-        False to believe a listing that took long for longer.
-    changes
-        What other instances of this process changed.
-    """
 
-    def __init__(
-        self, api: CollectionsClient, expiry: float, *, chosen_expiry: bool, changes: SharedChanges
-    ) -> None:
+class Indexes(IndexCache[int, Collection, CollectionIndex]):
+    """The indexes of collections, and what is asked of single units and the newest ones."""
+
+    def __init__(self, api: CollectionsClient, expiry: Expiry) -> None:
+        super().__init__(CollectionIndex, expiry)
         self._api = api
-        self.changes = changes
-        self._expiry = expiry
-        self._chosen_expiry = chosen_expiry
         self._ordered = True
-        self._by_id: dict[int, CollectionIndex] = {}
         self._partial: dict[int, CollectionIndex] = {}
-        self._reading: concurrency.Locks[int] = concurrency.Locks()
 
-    def held(self, identifier: int) -> CollectionIndex:
-        """Give an index as it is, be it empty or old."""
-        found = self._by_id.get(identifier)
-        if found is None:
-            found = self._by_id[identifier] = CollectionIndex()
-        return found
-
-    async def get(
-        self,
-        collection: Collection,
-        *,
-        refresh: bool = False,
-        newest: bool = False,
-        since: float | None = None,
+    async def latest(
+        self, collection: Collection, *, newer_than: float | None = None
     ) -> CollectionIndex:
-        """Give an index, read again when it is too old or not believed.
+        """Ask for what is new, and whether anything is gone.
+
+        That suffices for a decision about units that are then asked for one by one with
+        :meth:`refreshed`.
 
         Parameters
         ----------
-        refresh
-            List everything again, unless that was begun after this call.
-        newest
-            Ask for what is new, and whether anything is gone, which suffices for a decision about
-            units that are then asked for one by one with :meth:`refreshed`.
-        since
-            What was read since then (monotonic seconds) is new enough; this call's begin if None.
+        newer_than
+            What was asked for since then is new enough (monotonic seconds); this call if None.
         """
-        began = time.monotonic() if since is None else since
+        began = time.monotonic() if newer_than is None else newer_than
         async with self._reading.get(collection.identifier):
             index = self.held(collection.identifier)
-            if index.loaded_at is None or (refresh and index.loaded_at < began):
-                await self._load(collection, index)
-            elif newest and index.read_at < began:
-                if not await self._read_newest(collection, index):
-                    await self._load(collection, index)
-            elif not newest and index.loaded_at < began and self._is_expired(collection, index):
+            known = index.loaded_at is not None
+            if not known or (index.read_at < began and not await self._newest(collection, index)):
                 await self._load(collection, index)
         return index
-
-    def _is_expired(self, collection: Collection, index: CollectionIndex) -> bool:
-        changed = self.changes.since(collection.identifier)
-        return index.age() > self._expiry_of(index) or changed >= (index.loaded_at or NEVER)
-
-    def as_of(self, identifier: int) -> float:
-        """Give the moment (monotonic seconds) at which the newest listing was asked for."""
-        index = self._by_id.get(identifier)
-        return NEVER if index is None or index.loaded_at is None else index.read_at
 
     async def glimpse(self, collection: Collection, since: float | None = None) -> CollectionIndex:
         """Give an index with what a single request tells that was not known; maybe not all."""
         index = self.held(collection.identifier)
         if index.loaded_at is not None:
-            return await self.get(collection, newest=True, since=since)
+            return await self.latest(collection, newer_than=since)
         began = time.monotonic()
         known = self._partial.get(collection.identifier)
         if since is not None and known is not None and known.read_at >= since:
@@ -111,10 +72,10 @@ class Indexes:
         page = await self._api.newest_units(collection.identifier, about, NEWEST[0])
         units = {unit.id: record_of(unit, began) for unit in page.results}
         if not page.next and len(units) >= (page.count or 0):
-            index.fill(units, began)
+            index.fill(index.listed(units, began))
             return index
-        partial = CollectionIndex()
-        partial.fill({**index.units, **units}, began)
+        partial = CollectionIndex(collection.identifier)
+        partial.fill(partial.listed({**index.units, **units}, began))
         self._partial[collection.identifier] = partial
         return partial
 
@@ -124,7 +85,7 @@ class Indexes:
         before = {unit.identifier: (unit.composition, unit.meta) for unit in units}
         old = [i for i in before if i not in index.units or index.units[i].seen < began]
         if len(old) > max(SEVERAL_UNITS, len(index.units) // UNITS_PER_REQUEST):
-            await self.get(collection, refresh=True)
+            await self.get(collection, newer_than=time.monotonic())
         else:
             about = collection.location.path
             work = (self._read_unit(identifier, index, about) for identifier in old)
@@ -145,24 +106,14 @@ class Indexes:
 
     def drop(self, identifier: int) -> None:
         """Forget a collection that is gone."""
-        self._by_id.pop(identifier, None)
+        super().drop(identifier)
         self._partial.pop(identifier, None)
-
-    def forget(self) -> None:
-        """Believe no listing; what was written here and not yet listed is kept."""
-        for index in self._by_id.values():
-            index.loaded_at = None
 
     def unreconciled(self) -> list[int]:
         """Name the collections that were written to without knowing what was replaced."""
         return [identifier for identifier, index in self._by_id.items() if index.unreconciled]
 
-    def _expiry_of(self, index: CollectionIndex) -> float:
-        if self._chosen_expiry:
-            return self._expiry
-        return expiry_of(index.load_seconds, self._expiry)
-
-    async def _load(self, collection: Collection, index: CollectionIndex) -> None:
+    async def _load(self, container: Collection, index: CollectionIndex) -> None:
         """List everything.
 
         Raises
@@ -170,22 +121,25 @@ class Indexes:
         ChangedError
             When the listing changes all the time so that parts of it may be missing.
         """
-        about = collection.location.path
+        about = container.location.path
         before: Mapping[int, Unit] | None = None
         for _ in range(LISTING_ATTEMPTS):
             began = time.monotonic()
             units: dict[int, Unit] = {}
             check = PageCheck()
-            async for page in self._api.unit_pages(collection.identifier, about):
+            async for page in self._api.unit_pages(container.identifier, about):
                 check.add(page)
                 units.update((unit.id, record_of(unit, began)) for unit in page.results)
             if check.whole or (before is not None and before.keys() == units.keys()):
-                index.fill(units, began)
+                if len(units) < LARGE:
+                    index.fill(index.listed(units, began))
+                else:
+                    index.fill(await asyncio.to_thread(index.listed, units, began))
                 return
             before = units
         raise ChangedError(KEPT_CHANGING, about)
 
-    async def _read_newest(self, collection: Collection, index: CollectionIndex) -> bool:
+    async def _newest(self, collection: Collection, index: CollectionIndex) -> bool:
         """Read units down to one that was known; False where only the whole listing would do."""
         for most in NEWEST if self._ordered else ():
             began = time.monotonic()
@@ -193,7 +147,7 @@ class Indexes:
             page = await self._api.newest_units(collection.identifier, about, most)
             units = {unit.id: record_of(unit, began) for unit in page.results}
             if not page.next and len(units) >= (page.count or 0):
-                index.fill(units, began)
+                index.fill(index.listed(units, began))
                 return True
             numbers = [unit.id for unit in page.results]
             if numbers != sorted(numbers, reverse=True):

@@ -130,7 +130,7 @@ class UnitPublisher:
             try:
                 await work(groups)
             except (InvalidRequestError, NotFoundError):
-                self._catalog.forget()
+                self._catalog.invalidate()
                 groups = await self.by_collection(items)
                 now = {collection.identifier for collection, _ in groups}
                 if now == touched:
@@ -172,7 +172,7 @@ class UnitPublisher:
         """Ask what is there now; where files join nothing, no more than one request's answer."""
         if joins_nothing(collection):
             return await self._indexes.glimpse(collection, since)
-        return await self._indexes.get(collection, newest=True, since=since)
+        return await self._indexes.latest(collection, newer_than=since)
 
     async def publish(
         self,
@@ -287,7 +287,7 @@ class UnitPublisher:
         began = time.monotonic()
         before = {identifier: unit.meta for identifier, unit in bases.items()}
         try:
-            index = await self._indexes.get(plan.collection, newest=True)
+            index = await self._indexes.latest(plan.collection)
             await self._indexes.refreshed(plan.collection, bases.values(), began)
         except SynapseError as error:
             logger.warning("%s: written, but not compared with others: %s", plan.path, error)
@@ -327,7 +327,7 @@ class UnitPublisher:
         """
         logger.info("%s: somebody else replaced the unit as well", plan.path)
         collection = plan.collection
-        index = await self._indexes.get(collection, newest=True)
+        index = await self._indexes.latest(collection)
 
         def others(stem: str) -> list[Unit]:
             return [unit for unit in index.with_stem(stem) if unit.identifier not in own]

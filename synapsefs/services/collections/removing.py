@@ -59,7 +59,7 @@ class UnitRemover:
             if removed:
                 files = await self._taken_over(removed, collection, path)
             else:
-                index = await self._indexes.get(collection, newest=True)
+                index = await self._indexes.latest(collection)
                 files, changed = _current(entries, index, unchanged=unchanged)
             if not files:
                 break
@@ -91,7 +91,7 @@ class UnitRemover:
     ) -> list[UnitFile]:
         """Give the files that others took over into new units while they were being removed."""
         try:
-            index = await self._indexes.get(collection, newest=True)
+            index = await self._indexes.latest(collection)
         except SynapseError as error:
             logger.warning("%s: removed, but not looked for again: %s", path, error)
             return []

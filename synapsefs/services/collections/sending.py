@@ -12,8 +12,11 @@ from synapsefs.services.collections.calls import JSON_HEADERS, Caller
 from synapsefs.services.wireio import parsed
 from synapsefs.transport import Body, body_of
 from synapsefs.wire.collections import v1
+from synapsefs.wire.collections.constants import EXPIRATION_DEFAULT
 
 CHUNKED_ROUTE = "chunked_upload/"
+_PRESIGNED = TypeAdapter(v1.PresignAnswer)
+_CONFIRMED = TypeAdapter(v1.ConfirmAnswer)
 _FORM_ESCAPES = {ord('"'): "%22", ord("\r"): "%0D", ord("\n"): "%0A"}
 
 
@@ -26,17 +29,20 @@ class SendingApi(Caller):
         return parsed(TypeAdapter(v1.StoragePage), reply, about).results
 
     async def presign(
-        self, files: Sequence[v1.FileToPresign], about: str
-    ) -> list[v1.PresignedFile]:
-        """Ask for signed URLs that take at most a thousand files, in their order (v1)."""
-        body = v1.PresignQuery(files=list(files)).model_dump_json().encode()
+        self, files: Sequence[v1.FileToPresign], about: str, *, lifetime: int = EXPIRATION_DEFAULT
+    ) -> v1.PresignAnswer:
+        """Ask for signed URLs that take at most a thousand files, in their order (v1).
+
+        They are good for ``lifetime`` seconds, or what the service grants of it.
+        """
+        body = v1.PresignQuery(files=list(files), expiration=lifetime).model_dump_json().encode()
         route = "data_files/presigned_upload/upload/"
         reply = await self._call("POST", route, about, body, headers=JSON_HEADERS)
-        targets = parsed(TypeAdapter(v1.PresignAnswer), reply, about).files
-        keys = {target.file_key for target in targets}
-        if not len(keys) == len(targets) == len(files):
+        answer = parsed(_PRESIGNED, reply, about)
+        keys = {target.file_key for target in answer.files}
+        if not len(keys) == len(answer.files) == len(files):
             raise IntegrityError("the service gave no place for each file", about)
-        return targets
+        return answer
 
     async def confirm(
         self, files: Sequence[v1.FileToConfirm], about: str
@@ -45,10 +51,12 @@ class SendingApi(Caller):
 
         The answer is by key; it may refuse some.
         """
-        body = v1.ConfirmQuery(files=list(files))
+        if not files:
+            return {}
+        body = v1.ConfirmQuery.model_construct(files=list(files))
         route = "data_files/presigned_upload/confirm_upload/"
         reply = await self._send("POST", route, about, body, replay=True)
-        answer = parsed(TypeAdapter(v1.ConfirmAnswer), reply, about)
+        answer = parsed(_CONFIRMED, reply, about)
         results = {result.file_key: result for result in answer.results}
         if results.keys() != {file.file_key for file in files}:
             raise IntegrityError("the service did not confirm the files", about)

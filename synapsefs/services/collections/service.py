@@ -22,6 +22,7 @@ from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import Content
 from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
+from synapsefs.services.collections.bulk import BulkUploader
 from synapsefs.services.collections.catalog import (
     ROOT,
     Collection,
@@ -29,20 +30,19 @@ from synapsefs.services.collections.catalog import (
 )
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import UNIT, PlannedFile, StagedFile, UnitOptions
-from synapsefs.services.collections.dedup import ContentLookup, LocalContent
 from synapsefs.services.collections.editing import NO_SUCH_ROUTE
 from synapsefs.services.collections.groups import own_groups
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.listing import UnitResolver, version_of
 from synapsefs.services.collections.paths import require_free, specification_of
-from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
+from synapsefs.services.collections.presigned import PresignedUploader
 from synapsefs.services.collections.publish import Groups, UnitPublisher
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
 from synapsefs.services.collections.sizes import Sizes
 from synapsefs.services.collections.unit import UnitFile, record_of
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
-from synapsefs.services.shared import SharedChanges
+from synapsefs.services.shared import Expiry, SharedChanges
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -72,23 +72,26 @@ class CollectionsService:
     ) -> None:
         self._transport = transport
         self.api = CollectionsClient(transport, endpoint)
-        self._changes = changes = SharedChanges(self.root, endpoint)
-        self._directory = CollectionCatalog(
-            self.api, expiry, chosen_expiry=chosen_expiry, changes=changes
-        )
-        self._indexes = Indexes(self.api, expiry, chosen_expiry=chosen_expiry, changes=changes)
+        self._changes = SharedChanges(self.root, endpoint)
+        rule = Expiry(expiry, chosen_expiry, self._changes)
+        self._directory = CollectionCatalog(self.api, rule)
+        self._indexes = Indexes(self.api, rule)
         self._listing = UnitResolver(self._directory, self._indexes)
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
         self._sizes = Sizes(transport, self.api, self._directory)
-        self._direct = PresignedUploader(self.api, transport)
-        self._known = ContentLookup(self.api)
+        self._presigned = PresignedUploader(self.api, transport)
+        self._bulk = BulkUploader(self.api, transport, self._presigned)
         units = Units(self.api, self._directory, self._indexes)
         self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
         self._publisher = UnitPublisher(
-            self.api, self._directory, self._indexes, changes, transport.options.max_concurrency
+            self.api,
+            self._directory,
+            self._indexes,
+            self._changes,
+            transport.options.max_concurrency,
         )
-        attributes = UnitAttributes(self._directory, self._publisher, changes)
+        attributes = UnitAttributes(self._directory, self._publisher, self._changes)
         self.attributes, self.set_attributes = attributes.read, attributes.change
         self.copy_options = attributes.copy_options
 
@@ -156,80 +159,46 @@ class CollectionsService:
             size=file.size if file.size >= 0 else None,
             exclusive=file.exclusive,
             wish=_wish(file.options),
-            direct=self._direct,
+            presigned=self._presigned,
         )
 
     async def upload_many(
         self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
     ) -> dict[Location, Staged]:
-        """Bind what the service has under whichever name; send many files to the storage.
+        """Bring local files to the service with few requests; a lone file goes by itself.
 
-        A lone file is sent without asking. A file that is larger than a part, or empty, goes alone.
+        What the service has under whichever name is not sent, unless publishing is deferred.
         """
         local = [file for file in files if isinstance(file.source, str) and file.size >= 0]
-        staged: dict[Location, Staged] = {}
-        if len(local) > 1 and not deferred:
-            contents = [
-                LocalContent(
-                    str(file.source), file.location, file.size, file.exclusive, _wish(file.options)
-                )
-                for file in local
-            ]
-            staged = await self._known.staged(contents)
-            for item in staged.values():
-                report(item.size, 1)
-        left = [file for file in local if file.location not in staged]
-        options = self._transport.options
-        if len(left) <= options.max_concurrency:
-            return staged
-        chosen = [file for file in left if 0 < file.size <= options.block_size]
-        outgoing = [
-            Outgoing(
-                str(file.source),
-                file.size,
-                file.location.name,
-                file.location.path,
-                lambda size: report(size, 0),
-                lambda number: report(0, number),
-            )
-            for file in chosen
-        ]
-        sent = await self._direct.send(outgoing) if outgoing else []
-        for file, data in zip(chosen, sent, strict=True):
-            if data is not None:
-                handle = StagedFile(data.checksum, _wish(file.options), "presigned")
-                staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
+        if len(local) < 2:
+            return {}
+        staged = {}
+        arrived = await self._bulk.upload(local, report, deferred=deferred)
+        for file, checksum, origin in arrived:
+            handle = StagedFile(checksum, _wish(file.options), origin)
+            staged[file.location] = Staged(file.location, file.size, file.exclusive, handle)
         return staged
 
     async def publish(
         self, staged: Sequence[Staged], then: Callable[[], Awaitable[None]] | None = None
     ) -> None:
-        """Make units of data files, of all or of none; what they replace is deleted afterwards."""
+        """Make units of data files, of all or of none; what they replace is deleted afterwards.
+
+        Raises
+        ------
+        MissingContentError
+            Where content is gone that was not sent, as the service had it.
+        """
         try:
             await self._publish(staged, time.monotonic(), then)
         except InvalidRequestError as error:
-            missing = await self._missing(staged, error)
+            unsent = [item for item in staged if item.handle.origin != "sent"]
+            missing = await self._bulk.missing(unsent, error) if unsent else []
             if not missing:
                 raise
             lost = MissingContentError(error.strerror or "", error.filename, status=error.status)
             lost.locations = frozenset(missing)
             raise lost from error
-
-    async def _missing(
-        self, staged: Sequence[Staged], error: InvalidRequestError
-    ) -> list[Location]:
-        """Give the files that were refused for their checksum, not for any other reason.
-
-        Those are the ones that the service has no more; else all that it took by their checksum.
-        """
-        assumed = {item.location: item.handle for item in staged if item.handle.origin != "sent"}
-        known = {place: one.checksum for place, one in assumed.items() if one.origin == "known"}
-        if known:
-            held = await self._known.existing(sorted(set(known.values())), next(iter(known)).path)
-            missing = [place for place, checksum in known.items() if checksum not in held]
-            if missing:
-                return missing
-        return list(assumed) if "checksum" in str(error).lower() else []
 
     async def _publish(
         self,
@@ -247,7 +216,7 @@ class CollectionsService:
     async def _check_absent(self, locations: Sequence[Location]) -> None:
         """Raise an error where a file is already."""
         for collection, files in await self._publisher.by_collection(map(PlannedFile, locations)):
-            index = await self._indexes.get(collection, newest=True)
+            index = await self._indexes.latest(collection)
             for location in [file.location for file in files]:
                 if self._listing.at(index, collection.location.child(*location.inner)) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
@@ -395,20 +364,11 @@ class CollectionsService:
 
     async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the collections."""
-        if not location.container:
-            if self._directory.as_of < newer_than:
-                await self._directory.all(refresh=True)
-                return True
-            return False
-        collection = self._directory.known(location.container)
-        if collection is None or self._indexes.as_of(collection.identifier) >= newer_than:
-            return False
-        await self._indexes.get(collection, refresh=True)
-        return True
+        return await self._listing.refresh(location, newer_than)
 
     def invalidate(self) -> None:
         """List everything anew at its next use; what was written and is not listed yet is kept."""
-        self._changes.expire()
+        self._changes.invalidate()
 
 
 def _wish(options: Mapping[str, Any]) -> UnitOptions | None:

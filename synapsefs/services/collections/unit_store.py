@@ -100,7 +100,7 @@ class UnitStore:
 
         async def look() -> list[Unit] | None:
             logger.info("%s: the answer was lost; looking", collection.location.path)
-            index = await self._indexes.get(collection, newest=True)
+            index = await self._indexes.latest(collection)
             newest_first = sorted(index.units.values(), key=lambda unit: -unit.identifier)
             by_write = {unit.write: unit for unit in newest_first}
             units = [by_write[draft.write] for draft in drafts if draft.write in by_write]

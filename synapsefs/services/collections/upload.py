@@ -30,10 +30,10 @@ from synapsefs.errors import (
 )
 from synapsefs.local.files import Spool
 from synapsefs.location import Location
-from synapsefs.services.base import Source, Staged
+from synapsefs.services.base import NewFile, Source, Staged
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import StagedFile, UnitOptions
-from synapsefs.services.collections.presigned import Outgoing, PresignedUploader
+from synapsefs.services.collections.presigned import PresignedUploader
 from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.wire.collections import constants, v1
 
@@ -75,7 +75,7 @@ class CollectionUpload:
         Whether publishing may replace nothing.
     wish
         What its unit shall carry.
-    direct
+    presigned
         The way straight to the storage.
     """
 
@@ -90,14 +90,14 @@ class CollectionUpload:
         size: int | None,
         exclusive: bool,
         wish: UnitOptions | None = None,
-        direct: PresignedUploader | None = None,
+        presigned: PresignedUploader | None = None,
     ) -> None:
         self.part_size = part_size
         self._api = api
         self._location = location
         self._exclusive = exclusive
         self._wish = wish
-        self._direct = direct
+        self._presigned = presigned
         self._size = size
         self._sent = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -117,20 +117,17 @@ class CollectionUpload:
             await self._landed()
 
     async def adopt(self, source: Source) -> int:
-        """Ask for parts, from where an earlier process stopped: the service says where.
-
-        A large file that no later process shall continue goes straight to the storage, if it can.
-        """
+        """Take a large file straight to the storage, or continue where its chunks stopped."""
         if source.size <= self.part_size or source.memory is None:
             return 0
-        if self._direct is not None and not source.memory.lasts:
-            place = self._location
-            file = Outgoing(source.path, source.size, place.name, place.path, source.progress)
-            self._file = (await self._direct.send([file]))[0]
-            self._sent = source.size if self._file is not None else 0
-            return self._sent
-        self._memory = source.memory
         earlier = _earlier(source.memory.saved)
+        if earlier is None and self._presigned is not None:
+            file = NewFile(self._location, source.path, source.size)
+            self._file = await self._presigned.upload(file, source.memory, source.progress)
+            if self._file is not None:
+                self._sent = source.size
+                return self._sent
+        self._memory = source.memory
         if earlier is None:
             return 0
         chunks = Chunks(self._api, self._location)

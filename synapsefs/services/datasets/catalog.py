@@ -15,25 +15,24 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from datetime import datetime
-from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from synapsefs import concurrency
-from synapsefs.concurrency import Locks
 from synapsefs.errors import (
     AccessDeniedError,
     InvalidRequestError,
     NotFoundError,
     SynapseError,
 )
-from synapsefs.location import Location, Root, escape, id_of, unescape, with_id
-from synapsefs.services.base import Entry, aware
+from synapsefs.location import Location, Root, id_of, unescape
+from synapsefs.services.base import aware
+from synapsefs.services.catalog import Catalog, Container
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.metadata import HIDDEN_TAG
-from synapsefs.services.shared import NEVER, CatalogAge, SharedChanges
+from synapsefs.services.shared import CATALOG, NEVER, Expiry
 from synapsefs.wire.datasets import answers, constants, requests
 
 logger = logging.getLogger("synapsefs")
@@ -41,6 +40,8 @@ ROOT = Location((Root.DATASETS.value,))
 CATALOGUE_NAME = ".synapsefs-catalogue"
 CATALOGUE_LIMIT = 1000
 AT_A_TIME = 8
+MAX_NAMES = 1000
+"""Names of which it is remembered when they were asked for."""
 SEARCH_PAGES = 5
 """Pages of entries whose datasets are asked for their names."""
 SEARCH_LAG = (0.4, 0.8, 1.2)
@@ -48,116 +49,140 @@ SEARCH_LAG = (0.4, 0.8, 1.2)
 
 
 @dataclass(slots=True, eq=False)
-class Dataset:
-    """A dataset: its id, name, and segment in paths."""
+class Dataset(Container[str]):
+    """A dataset."""
 
-    identifier: str
-    name: str
-    segment: str
+    root: ClassVar[Root] = Root.DATASETS
+    kind: ClassVar[str] = "dataset"
+
     description: str = ""
-    created: datetime | None = None
 
     @property
-    def location(self) -> Location:
-        """Its canonical place."""
-        return ROOT.child(self.segment)
-
-    def entry(self) -> Entry:
-        """Describe the dataset as a directory."""
-        details = {"id": self.identifier, "description": self.description}
-        return Entry(
-            self.location,
-            "directory",
-            0,
-            created=self.created,
-            record=self,
-            details=details,
-            identity=("dataset", self.identifier),
-            is_container=True,
-        )
+    def details(self) -> dict[str, Any]:
+        """The further keys of ``info``."""
+        return {"id": self.identifier, "description": self.description}
 
 
-class DatasetCatalog:
-    """Finds datasets by name or ``@id``.
+class DatasetCatalog(Catalog[str, Dataset]):
+    """Finds datasets, and creates and deletes them.
 
     Parameters
     ----------
-    api
-        The service.
     named
-        Ids by name, as the user configured them.
-    expiry, chosen_expiry
-        Seconds for which a listing is believed, and whether the caller chose them; a name that it
-        lacks is asked for at once.
-    changes
-        What other instances of this process changed.
+        Ids by name, as the user configured them: these are always believed to be there.
     """
 
-    def __init__(
-        self,
-        api: DatasetsClient,
-        named: Mapping[str, str],
-        expiry: float,
-        *,
-        chosen_expiry: bool,
-        changes: SharedChanges,
-    ) -> None:
+    record = Dataset
+
+    def __init__(self, api: DatasetsClient, named: Mapping[str, str], expiry: Expiry) -> None:
+        super().__init__(expiry)
         self._api = api
-        self._changes = changes
-        self._age = CatalogAge(expiry, changes, chosen_expiry=chosen_expiry)
-        self._ages = partial(CatalogAge, expiry, changes, chosen_expiry=chosen_expiry)
         self._named = frozenset(named.values())
-        self._own = {
-            identifier: Dataset(identifier, name, _segment(name))
-            for name, identifier in named.items()
-        }
-        self._by_segment: dict[str, Dataset] = {}
-        self._by_id: dict[str, Dataset] = {}
+        self._own = {i: Dataset(i, name) for name, i in named.items()}
+        """Those that the user named, and those made here: search does not tell of all."""
         self._seen: dict[str, Dataset] = {}
-        self._age_of_name: dict[str, CatalogAge] = {}
-        self._made_at: dict[str, float] = {}
-        self._locks: Locks[str] = Locks()
-        self._arrange({})
+        self._asked: dict[str, float] = {}
+        """When names were asked for."""
+        self._arrange(self._own.values())
 
-    async def all(self, *, refresh: bool = False) -> list[Dataset]:
-        """List the datasets that are known."""
-        if refresh or self._age.is_expired():
-            await self._read(None)
-        return list(self._by_segment.values())
+    def _key(self, identifier: str) -> str:
+        return identifier
 
-    async def find(
-        self, location: Location, *, refresh: bool = False, patient: bool = True
-    ) -> Dataset:
-        """Find the dataset that a path lies in.
+    def _age_of(self, container: Dataset) -> tuple[float, str]:
+        moment = container.created.timestamp() if container.created else float("inf")
+        return (-moment, container.identifier)
 
-        Parameters
-        ----------
-        patient
-            Search again for a while before a name counts as absent.
+    def _is_current(self, container: Dataset, location: Location, newer_than: float | None) -> bool:
+        """Say whether a dataset need not be asked for anew.
 
-        Raises
-        ------
-        NotFoundError
-            When there is none.
+        One that the user named is not asked for, nor one that was made here or is named by its id
+        for what it holds: what it holds tells whether it is there.
         """
-        segment = location.container
-        identifier = id_of(segment, Root.DATASETS)
-        found, within = self.known(segment), bool(location.inner)
-        if found is not None and not refresh and self._is_current(found, within=within):
-            return found
-        if identifier is not None:
-            known_inside = found if within and not refresh else None
-            return known_inside or await self._by_identifier(identifier, location)
+        if newer_than is None and container.identifier in self._named:
+            return True
+        if super()._is_current(container, location, newer_than):
+            return True
+        if newer_than is not None or not location.inner:
+            return False
+        if id_of(location.container, Root.DATASETS) is not None:
+            return True
+        own = container.identifier in self._own
+        return own and self._changes.since(CATALOG) < container.as_of
+
+    async def _fetch_all(self) -> Iterable[Dataset]:
+        began = time.monotonic()
+        if await self._api.announced():
+            listed = {item.id: _record(item) for item in await self._api.listing(None)}
+            self._drop(self._own.keys() - listed.keys(), began)
+        else:
+            listed = await self._catalogued()
+        return {**listed, **self._own}.values()
+
+    async def _fetch(self, identifier: str, path: str) -> Dataset:
+        return _record((await self._api.dataset(identifier, path)).dataset)
+
+    async def _find_by_name(
+        self, location: Location, newer_than: float | None, *, patient: bool
+    ) -> Dataset | None:
+        name = unescape(location.container)
         waits = (0.0, *(SEARCH_LAG if patient else ()))
         for number, wait in enumerate(waits):
             await asyncio.sleep(wait)
-            await self._read(unescape(segment), others=number in {0, len(waits) - 1})
-            found = self.known(segment)
-            if found is not None or await self._api.announced():
-                break
-        if found is None:
-            raise NotFoundError(f"there is no dataset {unescape(segment)!r}", location.path)
-        return found
+            last_or_first = number in {0, len(waits) - 1}
+            await self._ask(name, None if number else newer_than, others=last_or_first)
+            dataset = self.known(location.container)
+            if dataset is not None or await self._api.announced():
+                return dataset
+        return None
+
+    async def _ask(self, name: str, newer_than: float | None, *, others: bool) -> None:
+        """Ask which datasets have a name, unless that was done since this call or ``newer_than``.
+
+        Parameters
+        ----------
+        others
+            Search for one that another client created, where none is known.
+        """
+        called = time.monotonic() if newer_than is None else newer_than
+        async with self._locks.get("list"):
+            began = time.monotonic()
+            if self._asked.get(name, NEVER) >= called:
+                return
+            if await self._api.announced():
+                listed = {item.id: _record(item) for item in await self._api.listing(name)}
+                gone = {i for i, one in self._own.items() if one.name == name} - listed.keys()
+                rest = {i: one for i, one in self._by_id.items() if one.name != name}
+            else:
+                listed, rest = await self._catalogued(), {}
+                known = {one.name for one in (*listed.values(), *self._own.values())}
+                if others and name not in known:
+                    listed |= await self._of_other_clients(name)
+                gone = await self._gone(name)
+            self._drop(gone, began)
+            self._arrange({**rest, **listed, **self._own}.values())
+            if len(self._asked) >= MAX_NAMES:
+                self._asked.clear()
+            self._asked[name] = began
+            for dataset in self._by_id.values():
+                if not rest or dataset.name == name:
+                    dataset.as_of, dataset.load_seconds = began, time.monotonic() - began
+
+    def _drop(self, gone: AbstractSet[str], began: float) -> None:
+        """Forget what was made here and was gone at a moment."""
+        for identifier in gone - self._named:
+            if self._own_changes.moment(identifier) < began:
+                self._own.pop(identifier, None)
+
+    async def is_replaced(
+        self, container: Dataset, location: Location, newer_than: float | None = None
+    ) -> bool:
+        """Ask whether another dataset has the name by now, after the service denied this one."""
+        self._seen.pop(container.identifier, None)
+        self._asked.pop(container.name, None)
+        if container.identifier not in self._named:
+            self._own.pop(container.identifier, None)
+        self.as_of = container.as_of = NEVER
+        return await super().is_replaced(container, location, newer_than)
 
     async def create(self, location: Location, options: Mapping[str, Any]) -> Dataset:
         """Create a dataset; ``id`` and ``description`` may be given.
@@ -174,15 +199,12 @@ class DatasetCatalog:
             raise InvalidRequestError("the id of a dataset is a UUID", location.path) from None
         description = options.get("description")
         made = await self._create(name, description, identifier, location.path)
-        record = Dataset(made.id, made.name, _segment(made.name), made.description or "")
+        dataset = Dataset(made.id, made.name, description=made.description or "")
         if not await self._api.announced():
-            await self._leave_catalogue(record, location.path)
-        self._own[record.identifier] = record
-        self._made_at[record.identifier] = now = time.monotonic()
-        self._age_of_name.setdefault(record.name, self._ages()).read(now)
-        self._changes.created(record.identifier)
-        self._arrange({**self._by_id, record.identifier: record})
-        return self._by_id[record.identifier]
+            await self._leave_catalogue(dataset, location.path)
+        self._own[dataset.identifier] = dataset
+        self._add(dataset)
+        return dataset
 
     async def _create(
         self, name: str, description: str | None, identifier: str, about: str
@@ -203,39 +225,10 @@ class DatasetCatalog:
         try:
             await self._api.delete_dataset(record.identifier, record.location.path)
         finally:
-            self._changes.deleted(record.identifier)
+            self._changes.note_deletion(record.identifier)
         self._own.pop(record.identifier, None)
         self._seen.pop(record.identifier, None)
-        left = {i: known for i, known in self._by_id.items() if i != record.identifier}
-        self._arrange(left)
-
-    async def replaced(self, record: Dataset, location: Location) -> bool:
-        """Look whether another dataset has the name by now, after the service denied this one.
-
-        Raises
-        ------
-        NotFoundError
-            When none has.
-        """
-        self.doubt(record)
-        return (await self.find(location, refresh=True)).identifier != record.identifier
-
-    def doubt(self, record: Dataset) -> None:
-        """Believe no longer that a dataset is there, unless the user named it."""
-        self._seen.pop(record.identifier, None)
-        if record.identifier not in self._named:
-            self._own.pop(record.identifier, None)
-        self.forget()
-
-    def forget(self) -> None:
-        """Believe nothing that was read before."""
-        self._age.forget()
-        self._age_of_name.clear()
-
-    @property
-    def as_of(self) -> float:
-        """The moment (monotonic seconds) at which the datasets were last listed."""
-        return self._age.as_of
+        self._discard(record.identifier)
 
     async def _leave_catalogue(self, record: Dataset, about: str) -> None:
         note = json.dumps({"id": record.identifier, "name": record.name})
@@ -248,86 +241,16 @@ class DatasetCatalog:
         )
         await self._api.create_entry(entry, about, replay=True)
 
-    def known(self, segment: str) -> Dataset | None:
-        """Give a dataset by its segment in paths, without asking for it."""
-        identifier = id_of(segment, Root.DATASETS)
-        if identifier is not None:
-            return self._by_id.get(identifier)
-        return self._by_segment.get(segment) or self._by_segment.get(_segment(unescape(segment)))
-
-    def _is_current(self, record: Dataset, *, within: bool) -> bool:
-        """Say whether a dataset need not be asked for anew.
-
-        One that the user named is not asked for, and one that was made here not for what it holds:
-        what it holds tells whether it is there.
-        """
-        if record.identifier in self._named:
-            return True
-        if self._changes.is_deleted(record.identifier):
-            self._own.pop(record.identifier, None)
-            return False
-        ages = [self._age, self._age_of_name.get(record.name, self._age)]
-        if any(not age.is_expired(within=within) for age in ages):
-            return True
-        if not within or record.identifier not in self._own:
-            return False
-        made_at = self._made_at.get(record.identifier, NEVER)
-        return self._changes.is_newest(max(made_at, *(age.as_of for age in ages)))
-
-    async def _by_identifier(self, identifier: str, location: Location) -> Dataset:
-        found = (await self._api.dataset(identifier, location.path)).dataset
-        record = _record(found)
-        record.segment = f"@{identifier}"
-        self._by_id[identifier] = record
-        self._age_of_name.setdefault(record.name, self._ages()).read(time.monotonic())
-        return record
-
-    async def _read(self, name: str | None, *, others: bool = False) -> None:
-        """Read which datasets there are.
-
-        Parameters
-        ----------
-        name
-            Of this name, where the service can tell; None for all.
-        others
-            Search for one of this name that another client created, where none is known.
-        """
-        async with self._locks.get("read"):
-            began = time.monotonic()
-            if await self._api.announced():
-                found = {item.id: _record(item) for item in await self._api.listing(name)}
-                gone = [identifier for identifier in self._own if identifier not in found]
-            else:
-                found = await self._catalogued()
-                known = {record.name for record in (*found.values(), *self._own.values())}
-                if others and name is not None and name not in known:
-                    found |= await self._of_other_clients(name)
-                gone = await self._gone(name)
-                name = None
-            self._drop({i for i in gone if self._made_at.get(i, NEVER) < began}, name)
-            age = self._age if name is None else self._age_of_name.setdefault(name, self._ages())
-            age.read(began)
-            self._arrange(found if name is None else {**self._without(name), **found})
-
-    def _drop(self, gone: set[str], name: str | None) -> None:
-        """Forget what was made here, has this name and is gone."""
-        for identifier in gone - self._named:
-            if name in {None, self._own[identifier].name}:
-                del self._own[identifier]
-
-    async def _gone(self, name: str | None) -> list[str]:
+    async def _gone(self, name: str) -> set[str]:
         """Ask for the datasets of a name that were made here: search does not tell of all."""
         own = [r for i, r in self._own.items() if r.name == name and i not in self._named]
-        gone = []
+        gone: set[str] = set()
         for record in own:
             try:
                 await self._api.dataset(record.identifier, record.location.path)
             except NotFoundError:
-                gone.append(record.identifier)
+                gone.add(record.identifier)
         return gone
-
-    def _without(self, name: str) -> dict[str, Dataset]:
-        return {i: known for i, known in self._by_id.items() if known.name != name}
 
     async def _catalogued(self) -> dict[str, Dataset]:
         """Read the catalogue entries that search finds; none where search is out of order."""
@@ -375,29 +298,9 @@ class DatasetCatalog:
             answer = await self._api.dataset(identifier, "datasets")
             self._seen[identifier] = _record(answer.dataset)
 
-    def _arrange(self, found: Mapping[str, Dataset]) -> None:
-        self._by_id = {**found, **self._own}
-        self._by_segment = {}
-        for record in sorted(self._by_id.values(), key=_newest_first):
-            record.segment = _segment(record.name) or f"@{escape(record.identifier)}"
-            while record.segment in self._by_segment:
-                record.segment = with_id(record.segment, record.identifier)
-            self._by_segment[record.segment] = record
-
-
-def _segment(name: str) -> str:
-    return escape(name, Root.DATASETS)
-
-
-def _newest_first(record: Dataset) -> tuple[float, str]:
-    moment = record.created.timestamp() if record.created else float("inf")
-    return (-moment, record.identifier)
-
 
 def _record(item: answers.Dataset) -> Dataset:
-    return Dataset(
-        item.id, item.name, _segment(item.name), item.description or "", aware(item.created_at)
-    )
+    return Dataset(item.id, item.name, aware(item.created_at), description=item.description or "")
 
 
 def _catalogue_record(hit: answers.SearchHit) -> Dataset | None:
@@ -412,4 +315,4 @@ def _catalogue_record(hit: answers.SearchHit) -> Dataset | None:
         name = (hit.description or "").removeprefix("Dataset ")
     if not hit.dataset_id or not name:
         return None
-    return Dataset(hit.dataset_id, name, _segment(name), created=aware(hit.created_at))
+    return Dataset(hit.dataset_id, name, created=aware(hit.created_at))

@@ -153,7 +153,7 @@ class ExternalSources:
             return (await self._api.create_entry(entry, about, replay=False)).data_storage.id
 
         async def look() -> str | None:
-            found = (await self._indexes.get(dataset, refresh=True)).at(location.inner)
+            found = (await self._indexes.latest(dataset)).at(location.inner)
             record = found.record if isinstance(found, DirectoryNode) else found
             return record.identifier if record else None
 

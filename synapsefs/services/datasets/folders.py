@@ -45,7 +45,7 @@ class Folders:
         """Give the dataset that a path lies in, and what it holds as of ``since``."""
 
         async def read(dataset: Dataset) -> tuple[Dataset, DatasetIndex]:
-            return dataset, await self._indexes.get(dataset, since=since)
+            return dataset, await self._indexes.get(dataset, newer_than=since)
 
         return await self.in_dataset(location, read)
 
@@ -58,7 +58,7 @@ class Folders:
         try:
             return await work(dataset)
         except NotFoundError as error:
-            if error.status != 404 or not await self._catalog.replaced(dataset, location):
+            if error.status != 404 or not await self._catalog.is_replaced(dataset, location):
                 raise
         return await work(await self._catalog.find(location))
 
@@ -136,10 +136,10 @@ class Folders:
     ) -> str | None:
         began = time.monotonic()
         async with self._making.get(dataset.identifier):
-            index = await self._indexes.get(dataset, since=since)
+            index = await self._indexes.get(dataset, newer_than=since)
             of_any_age = since is None or since == float("-inf")
             if of_any_age and index.at(segments) is None and index.read_at < began:
-                index = await self._indexes.get(dataset, since=began)
+                index = await self._indexes.get(dataset, newer_than=began)
             parent: str | None = None
             for depth in range(1, len(segments) + 1):
                 above = segments[:depth]
@@ -187,7 +187,7 @@ class Folders:
             return made.identifier
 
         async def look() -> str | None:
-            index = await self._indexes.get(dataset, refresh=True)
+            index = await self._indexes.latest(dataset)
             return await self._existing(index, segments, path)
 
         return await self._api.once(create, look)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
@@ -11,7 +11,8 @@ from synapsefs.location import Root, escape, id_of, split_suffix, unescape, with
 from synapsefs.services.base import aware
 from synapsefs.services.datasets.entry import StoredEntry, keep_known, listed
 from synapsefs.services.datasets.metadata import HIDDEN_TAG
-from synapsefs.services.tree import DirectoryNode
+from synapsefs.services.shared import RecentChanges
+from synapsefs.services.tree import DirectoryNode, is_empty
 from synapsefs.wire.datasets import answers, constants
 
 
@@ -22,19 +23,16 @@ class DatasetIndex:
     ``stem@id.ext``. Directories of one name, and texts of one name and equal content, are shown as
     one: they come of requests that were delivered twice, or of several writers at once.
 
-    Parameters
-    ----------
-    dataset
-        The dataset's id.
-
     Attributes
     ----------
-    loaded_at
-        When the last listing was complete (monotonic seconds); None when it is not to be used.
-    read_at
-        When the request for it began (monotonic seconds).
+    loaded_at, read_at
+        When the listing was asked for (monotonic seconds); None when it is not to be used.
     load_seconds
         How long it took.
+    records, paths
+        What is shown, by id, and where.
+    undecided
+        Entries that may be files or directories, by id.
     internal
         Entries that are not shown: pending and disabled ones, and those of this package.
     latest
@@ -46,14 +44,15 @@ class DatasetIndex:
         self.tree: DirectoryNode[StoredEntry] = DirectoryNode()
         self.records: dict[str, StoredEntry] = {}
         self.paths: dict[str, tuple[str, ...]] = {}
+        self.undecided: dict[str, StoredEntry] = {}
         self.loaded_at: float | None = None
         self.read_at = float("-inf")
         self.load_seconds = 0.0
         self.internal: list[answers.Entry] = []
         self.latest: datetime | None = None
-        self._aliases: dict[str, str] | None = None
+        self.changes: RecentChanges[str, StoredEntry] = RecentChanges()
+        self._aliases: dict[str, str] = {}
         self._namesakes: dict[str, list[StoredEntry]] = {}
-        self._changes: dict[str, tuple[float, StoredEntry | None]] = {}
         self._doubles: dict[str, list[StoredEntry]] = {}
 
     def doubles(self, record: StoredEntry) -> list[StoredEntry]:
@@ -76,46 +75,74 @@ class DatasetIndex:
                     above = known.entry.parent_id if known else None
         return found
 
-    def age(self) -> float:
-        """Seconds since the listing was read; infinite while it was not."""
-        return float("inf") if self.loaded_at is None else time.monotonic() - self.loaded_at
+    def listed(self, entries: Sequence[answers.Entry], began: float) -> DatasetIndex:
+        """Arrange a whole listing that was begun at ``began`` (monotonic seconds).
 
-    def fill(self, entries: Iterable[answers.Entry], began: float) -> None:
-        """Take a whole listing that was begun at ``began`` (monotonic seconds)."""
-        listing = list(entries)
-        shown = [entry for entry in listing if _shown(entry)]
-        self.internal = [entry for entry in listing if not _shown(entry)]
-        moments = [moment for entry in listing if (moment := aware(entry.modified_at))]
-        self.latest = max(moments, default=None)
+        Changes nothing here, so that a thread may do it; :meth:`fill` takes the result.
+        """
+        fresh = DatasetIndex(self.dataset)
+        shown = [entry for entry in entries if _shown(entry)]
+        fresh.internal = [entry for entry in entries if not _shown(entry)]
+        moments = [moment for entry in entries if (moment := aware(entry.modified_at))]
+        fresh.latest = max(moments, default=None)
         parents = frozenset(entry.parent_id for entry in shown if entry.parent_id)
-        before, self.records = self.records, {}
         for entry in shown:
             record = listed(entry, parents)
             record.dataset, record.seen = self.dataset, began
-            known = before.get(entry.id)
+            known = self.records.get(entry.id)
             if known is not None and known.entry.modified_at == entry.modified_at:
                 keep_known(record, known)
-            self.records[entry.id] = record
-        self._changes = {i: change for i, change in self._changes.items() if change[0] >= began}
-        for identifier, (_, changed) in self._changes.items():
-            if changed is None:
-                self.records.pop(identifier, None)
-            else:
-                self.records[identifier] = changed
-        self._arrange()
-        self.read_at, self.loaded_at = began, time.monotonic()
-        self.load_seconds = self.loaded_at - began
+            fresh.records[entry.id] = record
+        fresh._arrange()
+        fresh.read_at = began
+        return fresh
+
+    def fill(self, fresh: DatasetIndex) -> None:
+        """Take a listing; what was changed here since it was begun is kept."""
+        changes = self.changes.since(fresh.read_at)
+        self.tree, self.records, self.paths = fresh.tree, fresh.records, fresh.paths
+        self.undecided, self._aliases = fresh.undecided, fresh._aliases
+        self._namesakes, self._doubles = fresh._namesakes, fresh._doubles
+        self.internal, self.latest = fresh.internal, fresh.latest
+        self._take_out([identifier for identifier, record in changes.items() if record is None])
+        for record in changes.values():
+            if record is not None:
+                self._add(record)
+        self.read_at = self.loaded_at = fresh.read_at
+        self.load_seconds = time.monotonic() - fresh.read_at
 
     def put(self, record: StoredEntry) -> None:
         """Add an entry, or take what was learnt about one."""
         if record.entry.status != constants.Status.ACTIVE:
             return
         record.dataset = self.dataset
-        self._aliases = None
-        self._changes[record.identifier] = (time.monotonic(), record)
+        self.changes.note(record.identifier, record)
+        self.changes.pop_excess()
+        self._add(record)
+
+    def remove(self, identifiers: Iterable[str]) -> None:
+        """Take entries away."""
+        identifiers = list(identifiers)
+        for identifier in identifiers:
+            self.changes.note(identifier, None)
+        self.changes.pop_excess()
+        self._take_out(identifiers)
+
+    def _add(self, record: StoredEntry) -> None:
         self.records[record.identifier] = record
-        if not self._put_in_place(record):
+        if self._put_in_place(record):
+            self._note(record)
+        else:
             self._arrange()
+
+    def _note(self, record: StoredEntry) -> None:
+        """Note what is looked up by other keys than paths."""
+        if record.entry.short_alias:
+            self._aliases[record.entry.short_alias] = record.identifier
+        if record.kind is None:
+            self.undecided[record.identifier] = record
+        else:
+            self.undecided.pop(record.identifier, None)
 
     def _put_in_place(self, record: StoredEntry) -> bool:
         """Place a record without arranging the whole tree; False where that takes more thought."""
@@ -139,36 +166,42 @@ class DatasetIndex:
         self.paths[record.identifier] = place
         return True
 
-    def remove(self, identifiers: Iterable[str]) -> None:
-        """Take entries away."""
+    def _take_out(self, identifiers: Iterable[str]) -> None:
         simple = True
         for identifier in identifiers:
-            self._changes[identifier] = (time.monotonic(), None)
             record = self.records.pop(identifier, None)
             if record is not None:
-                simple = self._remove_in_place(record) and simple
+                self.undecided.pop(identifier, None)
+                if self._aliases.get(record.entry.short_alias or "") == identifier:
+                    del self._aliases[record.entry.short_alias or ""]
+                simple = simple and self._remove_in_place(record)
         if not simple:
             self._arrange()
 
     def _remove_in_place(self, record: StoredEntry) -> bool:
-        """Take a file away without arranging the whole tree; False where that takes more."""
-        self._aliases = None
-        place = self.paths.get(record.identifier)
-        if place is None or self.namesakes(record) or self.doubles(record):
+        """Take out what leaves the rest as it is; False where the tree is to be arranged anew."""
+        path = self.paths.get(record.identifier)
+        if path is None or self.namesakes(record) or self.doubles(record):
             return False
-        if self.tree.file(place) is not record or self.tree.folder(place) is not None:
+        file, node = self.tree.at(path)
+        parent = self.tree.folder(path[:-1])
+        if parent is None:
             return False
-        folder = self.tree.folder(place[:-1])
-        if folder is None:
+        if file is record and node is None:
+            del parent.files[path[-1]]
+        elif file is None and node is not None and node.record is record and is_empty(node):
+            del parent.folders[path[-1]]
+        else:
             return False
-        del folder.files[place[-1]], self.paths[record.identifier]
+        del self.paths[record.identifier]
         return True
 
     def _arrange(self) -> None:
         self.tree, self.paths, self._doubles = DirectoryNode(), {}, {}
-        self._namesakes, self._aliases = {}, None
+        self._namesakes, self._aliases, self.undecided = {}, {}, {}
         below: dict[str | None, list[StoredEntry]] = {}
         for record in self.records.values():
+            self._note(record)
             parent = record.entry.parent_id
             below.setdefault(parent if parent in self.records else None, []).append(record)
         _cut_cycles(below, self.records)
@@ -217,25 +250,18 @@ class DatasetIndex:
             for segment, records in held.items()
         ]
 
-    def _by_alias(self) -> dict[str, str]:
-        """Give ids by short alias."""
-        if self._aliases is None:
-            records = self.records.values()
-            self._aliases = {
-                r.entry.short_alias: r.identifier for r in records if r.entry.short_alias
-            }
-        return self._aliases
-
     def canonical(self, segments: tuple[str, ...]) -> tuple[str, ...]:
         """Give the path that another one with an id in it means.
 
         That is ``@<entry id>``, ``@<short alias>``, or the ``stem@id.ext`` of an entry that was
         listed so and has the plain name now.
         """
+        if not any("@" in segment for segment in segments):
+            return segments
         for depth in range(len(segments), 0, -1):
             key = id_of(segments[depth - 1], Root.DATASETS)
             if key is not None:
-                known = self._by_alias().get(key.lower(), key.lower())
+                known = self._aliases.get(key.lower(), key.lower())
                 place = self.paths.get(key) or self.paths.get(known)
                 return (*place, *segments[depth:]) if place else segments
         for depth, segment in enumerate(segments, 1):
@@ -245,7 +271,7 @@ class DatasetIndex:
         return segments
 
     def _holds(self, segments: tuple[str, ...]) -> bool:
-        return self.tree.file(segments) is not None or self.tree.folder(segments) is not None
+        return self.tree.at(segments) != (None, None)
 
     def _listed_with_id(self, segments: tuple[str, ...]) -> tuple[str, ...] | None:
         """Give the path of the entry that was listed under a name with its id."""
@@ -260,8 +286,8 @@ class DatasetIndex:
         """Find a file or directory by path, ``@<entry id>`` or ``@<short alias>`` in it or not."""
         if not segments:
             return self.tree
-        segments = self.canonical(segments)
-        return self.tree.file(segments) or self.tree.folder(segments)
+        file, node = self.tree.at(self.canonical(segments))
+        return file or node
 
 
 def _shown(entry: answers.Entry) -> bool:

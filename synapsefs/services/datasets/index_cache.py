@@ -2,98 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterable
 
-from synapsefs.concurrency import Locks
 from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.index import DatasetIndex
-from synapsefs.services.shared import NEVER, SharedChanges, expiry_of
+from synapsefs.services.index_cache import IndexCache
+from synapsefs.services.shared import Expiry
+
+LARGE = 1000
+"""Entries from which on a listing is arranged in a thread."""
 
 
-class Indexes:
-    """Gives the index of a dataset, as fresh as it must be.
+class Indexes(IndexCache[str, Dataset, DatasetIndex]):
+    """The indexes of datasets, and what is asked of single entries."""
 
-    Parameters
-    ----------
-    api
-        The service.
-    expiry
-        Seconds for which a listing is believed.
-    chosen_expiry
-        False to believe a listing that took long for longer.
-    changes
-        What other instances of this process changed.
-    """
-
-    def __init__(
-        self, api: DatasetsClient, expiry: float, *, chosen_expiry: bool, changes: SharedChanges
-    ) -> None:
+    def __init__(self, api: DatasetsClient, expiry: Expiry) -> None:
+        super().__init__(DatasetIndex, expiry)
         self._api = api
-        self.changes = changes
-        self._expiry = expiry
-        self._chosen_expiry = chosen_expiry
-        self._by_id: dict[str, DatasetIndex] = {}
-        self._reading: Locks[str] = Locks()
 
     def holding(self, record: StoredEntry) -> DatasetIndex:
         """Give the index that a record lies in, as it is."""
-        return self._index(record.dataset)
+        return self.held(record.dataset)
 
-    def _index(self, identifier: str) -> DatasetIndex:
-        index = self._by_id.get(identifier)
-        if index is None:
-            index = self._by_id[identifier] = DatasetIndex(identifier)
-        return index
-
-    async def get(
-        self, dataset: Dataset, *, refresh: bool = False, since: float | None = None
-    ) -> DatasetIndex:
-        """Give the dataset's index.
-
-        Parameters
-        ----------
-        dataset
-            Of which dataset.
-        refresh
-            Read it anew.
-        since
-            Read it anew unless it was read after this time (monotonic seconds): what is decided on
-            it must be what the service says during the call. Left out, the expiry decides.
-        """
+    async def _load(self, container: Dataset, index: DatasetIndex) -> None:
         began = time.monotonic()
-        async with self._reading.get(dataset.identifier):
-            index = self._index(dataset.identifier)
-            if not self._is_recent(index, began, began if refresh else since):
-                reading = time.monotonic()
-                about = dataset.location.path
-                answer = await self._api.dataset(dataset.identifier, about)
-                dataset.description = answer.dataset.description or dataset.description
-                index.fill(answer.data_storage_entries, reading)
-        return index
-
-    def _is_recent(self, index: DatasetIndex, began: float, since: float | None) -> bool:
-        if index.loaded_at is None:
-            return False
-        if since is not None:
-            return index.read_at >= since
-        if index.loaded_at > began:
-            return True
-        changed = self.changes.since(index.dataset) >= index.read_at
-        return not changed and index.age() <= self._expiry_of(index)
-
-    def _expiry_of(self, index: DatasetIndex) -> float:
-        """Use a listing that took long for longer, unless the user chose the expiry."""
-        if self._chosen_expiry:
-            return self._expiry
-        return expiry_of(index.load_seconds, self._expiry)
-
-    def as_of(self, identifier: str) -> float:
-        """Give the moment (monotonic seconds) at which the newest listing was asked for."""
-        index = self._by_id.get(identifier)
-        return NEVER if index is None or index.loaded_at is None else index.read_at
+        answer = await self._api.dataset(container.identifier, container.location.path)
+        container.description = answer.dataset.description or container.description
+        entries = answer.data_storage_entries
+        if len(entries) < LARGE:
+            index.fill(index.listed(entries, began))
+        else:
+            index.fill(await asyncio.to_thread(index.listed, entries, began))
 
     async def decided(self, record: StoredEntry, about: str) -> StoredEntry:
         """Look closer at an entry of which the listing does not say what it is."""
@@ -128,10 +71,6 @@ class Indexes:
         found.dataset, found.pinned = record.dataset, True
         return found
 
-    def drop(self, identifier: str) -> None:
-        """Forget a dataset that is gone."""
-        self._by_id.pop(identifier, None)
-
     def removed(self, records: Iterable[StoredEntry]) -> None:
         """Take entries that are gone out of their indexes."""
         by_dataset: dict[str, list[str]] = {}
@@ -140,8 +79,3 @@ class Indexes:
         for dataset, identifiers in by_dataset.items():
             if dataset in self._by_id:
                 self._by_id[dataset].remove(identifiers)
-
-    def forget(self) -> None:
-        """Believe no listing."""
-        for index in self._by_id.values():
-            index.loaded_at = None

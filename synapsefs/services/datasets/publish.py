@@ -167,7 +167,7 @@ class EntryPublisher:
     ) -> _Publication:
         """Publish a new file, a revision, or a new entry in place of what has no revisions."""
         path = staged.location.path
-        index = await self._indexes.get(dataset, since=since)
+        index = await self._indexes.get(dataset, newer_than=since)
         record = await self._replaced(index, staged)
         if record is None:
             made = await self._create(dataset, index, staged, parent)
@@ -281,7 +281,7 @@ class EntryPublisher:
 
         async def look() -> StoredEntry | None:
             """Look whether the entry exists although the answer to its creation was lost."""
-            found = (await self._indexes.get(dataset, refresh=True)).at(staged.location.inner)
+            found = (await self._indexes.latest(dataset)).at(staged.location.inner)
             if not isinstance(found, StoredEntry) or found.identifier in known:
                 return None
             fresh = await self._indexes.look(found, path)
@@ -357,7 +357,7 @@ class EntryPublisher:
         path = items[0].staged.location.path
         orphans = []
         try:
-            index = await self._indexes.get(items[0].dataset, since=since)
+            index = await self._indexes.get(items[0].dataset, newer_than=since)
             for item in items:
                 record = index.records.get(item.record.identifier)
                 if record is None:

@@ -126,7 +126,7 @@ class Search:
         indexes = {one: await self._indexes.get(known[one]) for one in known}
         for identifier in {h.dataset_id for h in hits if _missing(h, indexes)}:
             if identifier is not None:
-                indexes[identifier] = await self._indexes.get(known[identifier], refresh=True)
+                indexes[identifier] = await self._indexes.latest(known[identifier])
         found = []
         for hit in hits:
             dataset = known.get(hit.dataset_id or "")

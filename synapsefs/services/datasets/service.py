@@ -49,7 +49,7 @@ from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
 from synapsefs.services.paths import require_distinct
-from synapsefs.services.shared import SharedChanges
+from synapsefs.services.shared import Expiry, SharedChanges
 from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
@@ -91,12 +91,9 @@ class DatasetsService:
         self._transport = transport
         self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
-        self._registry = DatasetCatalog(
-            self.api, named, expiry, chosen_expiry=chosen_expiry, changes=self._changes
-        )
-        self._indexes = Indexes(
-            self.api, expiry, chosen_expiry=chosen_expiry, changes=self._changes
-        )
+        rule = Expiry(expiry, chosen_expiry, self._changes)
+        self._registry = DatasetCatalog(self.api, named, rule)
+        self._indexes = Indexes(self.api, rule)
         self._listing = EntryResolver(
             self.api, self._registry, self._indexes, transport.options.max_concurrency
         )
@@ -371,7 +368,7 @@ class DatasetsService:
     async def _is_there(self, location: Location) -> bool:
         """Say whether the dataset that a path lies in is there at this moment."""
         try:
-            await self._registry.find(location, refresh=True)
+            await self._registry.find(location, newer_than=time.monotonic())
         except NotFoundError:
             return False
         return True
@@ -413,23 +410,11 @@ class DatasetsService:
 
     async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a place; of the root, the datasets."""
-        if not location.container:
-            if self._registry.as_of < newer_than:
-                await self._registry.all(refresh=True)
-                return True
-            return False
-        dataset = self._registry.known(location.container)
-        if dataset is None or self._indexes.as_of(dataset.identifier) >= newer_than:
-            return False
-        try:
-            await self._indexes.get(dataset, refresh=True)
-        except NotFoundError as error:
-            return error.status == 404
-        return True
+        return await self._listing.refresh(location, newer_than)
 
     def invalidate(self) -> None:
         """List everything anew at its next use; what was written and is not listed yet is kept."""
-        self._changes.expire()
+        self._changes.invalidate()
 
 
 def _attributes(file: NewFile) -> EntryAttributes:

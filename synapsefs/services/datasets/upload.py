@@ -231,7 +231,7 @@ class PendingEntries:
 
     async def _replaced(self, dataset: Dataset) -> StoredEntry | None:
         """Give the file that is there, with all that it says."""
-        index = await self._indexes.get(dataset, since=self._since)
+        index = await self._indexes.get(dataset, newer_than=self._since)
         found = index.at(self._location.inner)
         if not isinstance(found, StoredEntry):
             return None

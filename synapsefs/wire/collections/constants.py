@@ -3,12 +3,6 @@
 ACCESS_TOKEN_HEADER = "Synapse-Access-Token"  # noqa: S105 - a header name  # nosec B105
 TENANT_HEADER = "Synapse-Tenant"
 
-CHUNK_SIZE = 50 * 1024 * 1024
-"""Bytes per chunk of a chunked upload, and the size above which it is chosen."""
-
-PRESIGN_PART_SIZE = 100 * 1024 * 1024
-"""Bytes per part of a presigned multipart upload, unless the server says otherwise."""
-
 PRESIGN_PROVIDERS = frozenset({"amazon_s3", "s3", "minio", "gcp", "gcs", "azure"})
 """Storage providers (lower case) that can presign uploads."""
 
@@ -43,22 +37,6 @@ SPECIFICATION_PATTERN = r"[^/\\\x00]{1,50}"
 GROUP_NAME_MAX = 255
 PATH_MAX = 1024
 FILENAME_MAX = 255
-
-CATEGORIES = ("image", "video", "audio", "text", "pcd", "data")
-"""Categories of collections, and equally the file types of specifications."""
-
-FUNCTION_TYPES = ("main", "sub", "meta")
-ACCESS_LEVELS = ("public", "partially_public", "private")
-
-EXTENSIONS: dict[str, tuple[str, ...]] = {
-    "video": ("mp4", "avi", "mov", "mkv", "webm", "flv", "wmv"),
-    "image": ("jpg", "jpeg", "png"),
-    "pcd": ("pcd",),
-    "text": ("txt", "html"),
-    "audio": ("mp3", "wav"),
-    "data": ("xml", "bin", "json", "fbx"),
-}
-"""Usual extensions of a file type; a rule only where a specification lists its own."""
 
 META_KEY = "data_unit_key"
 META_STEM = "origin_file_stem"

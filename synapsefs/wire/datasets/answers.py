@@ -1,7 +1,7 @@
 """What the datasets service answers."""
 
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from pydantic import Field
 
@@ -13,20 +13,6 @@ class LoginAnswer(Model):
     """The bearer token of the ``/v0.1`` routes."""
 
     access_token: str
-
-
-class Organization(Model):
-    """An organisation the caller belongs to."""
-
-    name: str
-    id: str | None = None
-
-
-class Project(Model):
-    """A project, by which entries can be searched."""
-
-    id: str
-    name: str
 
 
 class Entry(Model):
@@ -65,21 +51,6 @@ class Entry(Model):
     signed_url: str | None = None
 
 
-ENTRY_EXTRAS: Final = frozenset(
-    {
-        "metadata",
-        "storage_type",
-        "content_type",
-        "size",
-        "md5",
-        "version",
-        "current_revision_id",
-        "signed_url",
-    }
-)
-"""Members of `Entry` that official answers lack."""
-
-
 class StorageConfig(Model):
     """Where one piece of an entry's content is; ``signed_url`` reads it."""
 
@@ -110,13 +81,6 @@ class EntryResponse(Model):
     version: int = 0
     current_revision_id: str | None = None
     revision_generation: int = 0
-
-
-class EntryState(Model):
-    """The state of one entry."""
-
-    id: str
-    status: str
 
 
 class RevisionSnapshot(Model):

@@ -4,7 +4,6 @@ from enum import StrEnum
 from typing import Final
 
 LOGIN_PATH: Final = "/auth/login"
-API_PREFIX: Final = "/v0.1"
 ENTRIES_PATH: Final = "/v0.1/data-storage/data-entries"
 DATASETS_PATH: Final = "/v0.1/data-storage/datasets"
 SEARCH_PATH: Final = "/v0.1/data-storage/search"
@@ -35,9 +34,6 @@ MIN_PART_SIZE: Final = 5 * 1024 * 1024
 MAX_PARTS: Final = 10_000
 REVISIONS_LIMIT_MAX: Final = 100
 SEARCH_LIMIT_MAX: Final = 1000
-
-PAYLOAD_REFERENCE_PREFIX: Final = "data_entry:"
-"""Some answers name an entry as ``data_entry:<id>``."""
 
 
 class Status(StrEnum):

@@ -16,19 +16,6 @@ class LoginRequest(Model):
     api_key: str
 
 
-class ProjectCreate(Model):
-    """A new project."""
-
-    name: Name
-
-
-class WorkspaceUpdate(Model):
-    """New name or description of a workspace; None leaves it."""
-
-    name: Name | None = None
-    description: str | None = None
-
-
 class DatasetCreate(Model):
     """A new dataset."""
 

@@ -1,7 +1,8 @@
 """How fast the embedded server is: small files each way, and large ones in parts.
 
-Run it as ``python -m tests.server_speed``. A server runs in a process of its own over a temporary
-directory; each figure is files or MB per second by the clock, and the server's own CPU time.
+Run it as ``python -m tests.benchmarks.server``. A server runs in a process of its own over a
+temporary directory; each figure is files or MB per second by the clock, and the server's own CPU
+time.
 """
 
 from __future__ import annotations
