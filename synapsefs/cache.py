@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import concurrent.futures
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from fsspec.caching import BaseCache, register_cache
+
+from synapsefs import sync
 
 SMALL_FILE = 64 * 2**10
 """Files up to this size (bytes) are fetched whole at the first touch."""
@@ -23,12 +28,23 @@ TAIL = 2**20
 TAIL_BUDGET = 16 * 2**20
 
 
+@dataclass(frozen=True, slots=True)
+class _Coming:
+    """Bytes on their way, asked for by the process ``pid``."""
+
+    start: int
+    end: int
+    future: concurrent.futures.Future[bytes]
+    pid: int
+
+
 class SequentialCache(BaseCache):
     """Read-ahead that grows with the run of bytes already read in sequence.
 
     A reader that jumps about, as Parquet readers do, gets just what it asks for. One that goes
     through the file in small steps, from its start or after a few steps in a row, is read ahead
-    for as many bytes as it has read so far, at most :data:`MOST_AHEAD`.
+    for as many bytes as it has read so far, at most :data:`MOST_AHEAD`. Once it has read that many,
+    the next ones come while it works on those before.
 
     Parameters
     ----------
@@ -38,9 +54,15 @@ class SequentialCache(BaseCache):
         Gives the bytes from a start up to an end.
     size
         The file's size in bytes.
+
+    Attributes
+    ----------
+    submit
+        Starts to get such bytes in the background; None where that cannot be.
     """
 
     name = "sequential"
+    submit: Callable[[int, int], concurrent.futures.Future[bytes]] | None = None
 
     def __init__(self, blocksize: int, fetcher: Callable[[int, int], bytes], size: int) -> None:
         super().__init__(blocksize, fetcher, size)
@@ -50,6 +72,13 @@ class SequentialCache(BaseCache):
         self._next = 0
         self._run = 0
         self._streak = STREAK
+        self._coming: _Coming | None = None
+
+    def close(self) -> None:
+        """Give up what is on its way."""
+        coming, self._coming = self._coming, None
+        if coming is not None and coming.pid == os.getpid():
+            coming.future.cancel()
 
     def _fetch(self, start: int | None, stop: int | None) -> bytes:
         start = 0 if start is None else start
@@ -59,7 +88,14 @@ class SequentialCache(BaseCache):
         with self._lock:
             ahead = self._ahead(start, stop)
             self._next = stop
-            return self._held(start, stop) or self._read(start, stop, ahead)
+            data = self._held(start, stop) or self._read(start, stop, ahead)
+            if ahead == MOST_AHEAD and self._coming is None and self.submit is not None:
+                first = self._start + len(self._block)
+                last = min(first + MOST_AHEAD, self.size)
+                if first < last:
+                    self.total_requested_bytes += last - first
+                    self._coming = _Coming(first, last, self.submit(first, last), os.getpid())
+            return data
 
     def _held(self, start: int, stop: int) -> bytes:
         if self._start <= start and stop <= self._start + len(self._block):
@@ -89,10 +125,22 @@ class SequentialCache(BaseCache):
             keep = b""
             if self._start <= start < known:
                 keep = self._block[start - self._start :]
-            end = min(stop + ahead, self.size)
-            self._block = keep + self._ask(start + len(keep), end)
+            first, end = start + len(keep), min(stop + ahead, self.size)
+            more = self._arrived(first)
+            if first + len(more) < stop:
+                more += self._ask(first + len(more), end)
+            self._block = keep + more if keep else more
             self._start = start
         return self._block[start - self._start : stop - self._start]
+
+    def _arrived(self, start: int) -> bytes:
+        """Wait for what is on its way, if it is what follows."""
+        coming = self._coming
+        if coming is None or coming.start != start or coming.pid != os.getpid():
+            self.close()
+            return b""
+        self._coming = None
+        return sync.wait(coming.future)
 
     def _ask(self, start: int, end: int) -> bytes:
         self.total_requested_bytes += end - start

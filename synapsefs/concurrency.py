@@ -14,7 +14,6 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
-MAX_CONNECTIONS = 64
 MAX_BUFFERED = 256 * 2**20
 
 
@@ -71,18 +70,11 @@ class Limits:
 
     Attributes
     ----------
-    connections
-        Requests that wait for nothing but their own answer.
-    readings
-        Objects that are being read. What is read may be sent on meanwhile, so these are counted
-        apart: they wait for the former, and never the other way round.
     buffered
         Bytes of parts in memory.
     """
 
     def __init__(self) -> None:
-        self.connections = asyncio.Semaphore(MAX_CONNECTIONS)
-        self.readings = asyncio.Semaphore(MAX_CONNECTIONS)
         self.buffered = ByteBudget(MAX_BUFFERED)
 
 

@@ -65,10 +65,19 @@ class SynapseError(OSError):
     ----------
     endpoint
         The endpoint that was asked, where the message names it.
+    outcome_unknown
+        Whether the service may have done what was asked although the answer never came.
+    retry_after
+        Seconds that the service asked to wait.
+    body
+        The service's answer.
     """
 
     default_errno = errno.EIO
     endpoint = ""
+    outcome_unknown = False
+    retry_after = 0.0
+    body = b""
 
     def __init__(
         self,

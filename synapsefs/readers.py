@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
+import concurrent.futures
 from typing import Any, Protocol
 
 from fsspec.asyn import AbstractAsyncStreamedFile
 from fsspec.spec import AbstractBufferedFile
 
-from synapsefs import integrity, sync
-from synapsefs.cache import SequentialCache, TailCache
+from synapsefs import sync
+from synapsefs.cache import SMALL_START, SequentialCache, TailCache
 from synapsefs.errors import ChangedError, NotFoundError, UnsupportedError
-from synapsefs.remote_object import Content
+from synapsefs.integrity import SequentialCheck
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import Entry
-from synapsefs.transfer import read_range
-from synapsefs.transport import Transport
 
 
 class Home(Protocol):
@@ -22,7 +21,6 @@ class Home(Protocol):
 
     loop: Any
     tails: TailCache
-    transport: Transport
 
 
 class SynapseReader(AbstractBufferedFile):
@@ -34,7 +32,7 @@ class SynapseReader(AbstractBufferedFile):
     ----------
     fs
         The filesystem.
-    entry, content
+    entry, remote
         The file, its size known.
     block_size, cache_type, cache_options
         As for all fsspec files; the default cache adapts by itself.
@@ -46,7 +44,7 @@ class SynapseReader(AbstractBufferedFile):
         self,
         fs: Home,
         entry: Entry,
-        content: Content,
+        remote: RemoteObject,
         *,
         block_size: int | str | None = None,
         cache_type: str | None = None,
@@ -54,10 +52,11 @@ class SynapseReader(AbstractBufferedFile):
         version: str | int | None = None,
         **kwargs: Any,
     ) -> None:
-        self._content = content
+        self._remote = remote
         self._asked_for = version
-        self._details = {**entry.info(), "size": content.size}
-        self._check = _check_of(entry, content)
+        self._details = {**entry.info(), "size": remote.size}
+        self._check = SequentialCheck(remote.expected, remote.size or 0, entry.location.path)
+        self._hashing: concurrent.futures.Future[None] | None = None
         super().__init__(
             fs,
             entry.location.path,
@@ -65,17 +64,22 @@ class SynapseReader(AbstractBufferedFile):
             block_size or "default",
             cache_type=cache_type or SequentialCache.name,
             cache_options=cache_options,
-            size=content.size,
+            size=remote.size,
             **kwargs,
         )
+        if isinstance(self.cache, SequentialCache):
+            self.cache.submit = self._submit
+
+    def _submit(self, start: int, end: int) -> concurrent.futures.Future[bytes]:
+        return sync.submit(self.fs.loop, self._remote.read_range(start, end))
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        size, version = self.size, (self._content.path, self._content.version)
+        size, version = self.size, (self._remote.path, self._remote.version)
         end = min(end, size)
         held = self.fs.tails.get(version, start, end)
         if held is not None:
             return bytes(held)
-        data = sync.run(self.fs.loop, read_range(self.fs.transport, self._content, start, end))
+        data = sync.wait(self._submit(start, end))
         self.fs.tails.put(version, start, data, size)
         return data
 
@@ -87,22 +91,41 @@ class SynapseReader(AbstractBufferedFile):
         ChecksumError
             At the end of a sequential read whose bytes are not what the service says.
         """
-        start = self.loc
-        data: bytes = super().read(-1 if length is None else length)
-        self._check.take(start, data)
+        start = int(self.tell())
+        length = -1 if length is None else length
+        whole = start == 0 and not 0 <= length < self.size
+        if whole and self.size > SMALL_START and not self.closed:
+            data: bytes = sync.run(self.fs.loop, self._remote.read())
+            self.loc = len(data)
+            return data
+        data = super().read(length)
+        pieces = self._check.take(start, data)
+        if pieces is not None:
+            self._settle()
+            work = self._check.hash(pieces, last=self._check.ended)
+            self._hashing = sync.submit(self.fs.loop, work)
+            if self._check.ended:
+                self._settle()
         return data
 
+    def _settle(self) -> None:
+        hashing, self._hashing = self._hashing, None
+        if hashing is not None:
+            sync.wait(hashing)
+
+    def close(self) -> None:
+        """Close it, and give up what was being read ahead."""
+        if isinstance(self.cache, SequentialCache):
+            self.cache.close()
+        super().close()
+
     def __reduce__(self) -> Any:
-        return _reopened, (self.fs, self.path, self.loc, self._asked_for, self._content.version)
+        return _reopened, (self.fs, self.path, self.loc, self._asked_for, self._remote.version)
 
     @property
     def version(self) -> str:
         """The version that is read."""
-        return self._content.version
-
-
-def _check_of(entry: Entry, content: Content) -> integrity.SequentialCheck:
-    return integrity.SequentialCheck(content.expected, content.size or 0, entry.location.path)
+        return self._remote.version
 
 
 def _reopened(
@@ -132,14 +155,14 @@ class AsyncReader(AbstractAsyncStreamedFile):
     Read from its start to its end in order, it is verified against the service's checksum.
     """
 
-    def __init__(self, fs: Home, entry: Entry, content: Content) -> None:
-        self._content = content
-        self._check = _check_of(entry, content)
-        self._details = {**entry.info(), "size": content.size}
-        super().__init__(fs, entry.location.path, "rb", cache_type="none", size=content.size)
+    def __init__(self, fs: Home, entry: Entry, remote: RemoteObject) -> None:
+        self._remote = remote
+        self._check = SequentialCheck(remote.expected, remote.size or 0, entry.location.path)
+        self._details = {**entry.info(), "size": remote.size}
+        super().__init__(fs, entry.location.path, "rb", cache_type="none", size=remote.size)
 
     async def _fetch_range(self, start: int, end: int) -> bytes:
-        return await read_range(self.fs.transport, self._content, start, min(end, self.size))
+        return await self._remote.read_range(start, min(end, self.size))
 
     async def read(self, length: int | None = -1) -> bytes:
         """Read bytes; all that remain by default.
@@ -151,10 +174,9 @@ class AsyncReader(AbstractAsyncStreamedFile):
         """
         start = self.loc
         data: bytes = await super().read(-1 if length is None else length)
-        if len(data) > integrity.BATCH:
-            await asyncio.to_thread(self._check.take, start, data)
-        else:
-            self._check.take(start, data)
+        pieces = self._check.take(start, data)
+        if pieces is not None:
+            await self._check.hash(pieces, last=self._check.ended)
         return data
 
     def __del__(self) -> None:

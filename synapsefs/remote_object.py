@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
-from collections.abc import Awaitable, Callable
+from bisect import bisect_right
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
+from synapsefs import concurrency
 from synapsefs.errors import (
     ChangedError,
     IntegrityError,
@@ -16,8 +20,8 @@ from synapsefs.errors import (
     from_status,
     service_words,
 )
-from synapsefs.integrity import PartDigests
-from synapsefs.transport import Transport, worth_retrying
+from synapsefs.http import Transport, worth_retrying
+from synapsefs.integrity import Checksum, PartDigests
 
 if TYPE_CHECKING:
     import aiohttp
@@ -26,13 +30,47 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 REFUSED = frozenset({400, 401, 403, 404, 410})
 """Statuses after which a signed URL is asked for again, once until bytes arrive."""
 
+HEAD = 64 * 2**10
+"""Bytes that are read to open a file of unknown size; a small one is there then."""
+
+MAX_GAP = 64 * 2**10
+MAX_MERGED = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class ByteRange:
+    """A slice of a file as Python means it: negative counts from the end, None is open."""
+
+    start: int | None = None
+    end: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether it is the whole file."""
+        return not self.start and self.end is None
+
+    @property
+    def needs_size(self) -> bool:
+        """Whether the file's size decides where it lies."""
+        return self.end is None or self.end < 0 or (self.start or 0) < 0
+
+    def within(self, size: int) -> tuple[int, int]:
+        """Give first byte and end (exclusive) in a file of ``size`` bytes."""
+        start, end, _ = slice(self.start, self.end).indices(size)
+        return start, max(start, end)
+
+
+WHOLE = ByteRange()
+
 
 @dataclass(slots=True)
-class Content:
+class RemoteObject:
     """The bytes of one version of a file, and how to reach them.
 
     Attributes
     ----------
+    http
+        Sends the requests.
     path
         Path that errors name.
     version
@@ -46,272 +84,288 @@ class Content:
         ``ChangedError`` when the version is gone.
     inline
         The bytes themselves, where the service gives them with the entry.
-    etag
-        Tag of the object behind the URL, once seen: every later answer must carry the same.
     parts
-        Digest of the parts, where the file was hashed so.
+        The checksum by parts, where it is known.
+    etag
+        Strong tag of the object behind the URL, once seen: every later answer must carry the same.
+    ranged
+        Whether the storage gives ranges, once seen.
+    head
+        The first bytes, where they were read to learn the size.
     """
 
+    http: Transport
     path: str
     version: str
     size: int | None
     checksum: str | None
     locate: Callable[[bool], Awaitable[str]]
     inline: bytes | None = None
-    etag: str | None = None
     parts: PartDigests | None = None
+    etag: str | None = None
+    ranged: bool = False
+    head: bytes = b""
 
     @property
     def expected(self) -> str | PartDigests | None:
         """What the whole is compared with."""
         return self.parts or self.checksum
 
+    async def chunks(self, start: int = 0, end: int | None = None) -> AsyncGenerator[bytes, None]:
+        """Give the bytes from ``start`` up to ``end`` (exclusive; None for the file's end).
 
-class Sink(Protocol):
-    """Where bytes go, in order."""
+        A fault in the middle, an expired URL among them, is followed by a request for the rest.
+        What goes wrong with a chunk that was given is nothing that is tried again. Close it
+        (:func:`contextlib.aclosing`) where it may not come to its end.
 
-    async def write(self, data: bytes) -> None:
-        """Take the next bytes."""
-
-
-async def object_size(transport: Transport, content: Content) -> int:
-    """Learn a file's size in bytes from a read of its first byte.
-
-    Signed URLs are bound to their method, so that HEAD does not work.
-    """
-    if content.size is None:
-        await fetch(transport, content, 0, 1, Discarding())
-    if content.size is None:
-        raise IntegrityError("the storage does not tell the file's size", content.path)
-    return content.size
-
-
-async def fetch(
-    transport: Transport, content: Content, start: int, end: int | None, sink: Sink
-) -> None:
-    """Send the bytes from ``start`` up to ``end`` (exclusive; None for the file's end) to a sink.
-
-    A fault in the middle, an expired URL among them, is followed by a request for the rest.
-
-    Raises
-    ------
-    ChangedError
-        When the file is no longer the version that was opened.
-    IntegrityError
-        When the storage sends more, less or other bytes than it announced.
-    Exception
-        What the sink raises; nothing is tried again then.
-    """
-    if content.inline is not None:
-        await sink.write(content.inline[start:end])
-        return
-    failed: Exception
-    try:
-        await _Fetch(transport, content, start, end, sink).run()
-        return
-    except _SinkError as error:
-        failed = error.error
-    raise failed
-
-
-class _SinkError(Exception):
-    """Carries an error of a sink past those who judge errors of the storage."""
-
-    def __init__(self, error: Exception) -> None:
-        super().__init__(str(error))
-        self.error = error
-
-
-class _Fetch:
-    def __init__(
-        self, transport: Transport, content: Content, start: int, end: int | None, sink: Sink
-    ) -> None:
-        self._transport = transport
-        self._content = content
-        self._sink = sink
-        self._position = self._mark = start
-        self._end = end if end is not None else content.size
-        self._open_end = end is None
-        self._renew = False
-        self._renewed_at = -1
-
-    async def run(self) -> None:
-        if self._end is not None and self._position >= self._end:
+        Raises
+        ------
+        ChangedError
+            When the file is no longer the version that was opened.
+        IntegrityError
+            When the storage sends more, less or other bytes than it announced.
+        """
+        if self.inline is not None:
+            yield self.inline[start:end]
             return
-        while True:
-            self._mark = self._position
-            await self._transport.retrying(self._attempt, replay=True)
-            if self._done():
+        position, renewed_at, renew = start, -1, False
+        delays: Iterator[float] | None = None
+        while (last := _earlier(end, self.size)) is None or position < last:
+            began = position
+            try:
+                url = await self.locate(renew)
+                renew = False
+                headers = _range_header(position, last if end is not None or position else None)
+                async with self.http.stream(url, headers, self.path) as response:
+                    skip = await self._accept(response, position)
+                    if skip is None:
+                        return
+                    last = _earlier(end, self.size)
+                    async for chunk in response.content.iter_any():
+                        data = self._wanted(response, chunk, skip, position, last)
+                        skip = max(skip - len(chunk), 0)
+                        if data:
+                            position += len(data)
+                            yield data
+                        if position == last:
+                            return
+                if last is None or position < last:
+                    words = f"the answer ended at byte {position}, not {last}"
+                    raise UnreachableError(words, self.path)
                 return
+            except SynapseError as error:
+                if error.status in REFUSED and renewed_at != position:
+                    renew, renewed_at = True, position
+                elif not worth_retrying(error, replay=True):
+                    raise
+                elif position > began:
+                    delays = None
+                else:
+                    delays = delays or self.http.backoff()
+                    await self.http.wait(delays, error)
 
-    def _done(self) -> bool:
-        return self._end is not None and self._position >= self._end
+    async def read(self, span: ByteRange = WHOLE) -> bytes:
+        """Read the file or a slice of it into memory; a whole file is verified."""
+        if span.whole:
+            return await self._read_whole()
+        if span.needs_size or self.size is not None:
+            return await self.read_range(*span.within(await self.learn_size()))
+        return await self.read_range(span.start or 0, span.end or 0)
 
-    async def _attempt(self) -> None:
-        """Make one request; an error after progress ends the attempt without using up a retry."""
+    async def _read_whole(self) -> bytes:
+        checksum = Checksum(self.expected, self.path)
+        buffer: io.BytesIO | None = None
+        data = b""
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                await checksum.update(chunk)
+                if not data:
+                    data = chunk
+                    continue
+                if buffer is None:
+                    buffer = io.BytesIO()
+                    buffer.write(data)
+                buffer.write(chunk)
+        await checksum.verify()
+        return data if buffer is None else buffer.getvalue()
+
+    async def read_range(self, start: int, end: int) -> bytes:
+        """Read the bytes from ``start`` to ``end`` (exclusive), fewer only at the file's end."""
+        if end <= start:
+            return b""
+        if end <= len(self.head):
+            return self.head[start:end]
         try:
-            await self._request()
-        except SynapseError as error:
-            progressed = self._position > self._mark and not isinstance(error, IntegrityError)
-            if error.status in REFUSED and self._renewed_at != self._position:
-                self._renew, self._renewed_at = True, self._position
-            elif not (progressed and worth_retrying(error, replay=True)):
+            pieces = [data async for data in self.chunks(start, end)]
+        except RangeNotSatisfiableError:
+            if start < await self.learn_size():
                 raise
+            return b""
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def _request(self) -> None:
-        content = self._content
-        url = await content.locate(self._renew)
-        self._renew = False
-        async with self._transport.get_object(url, self._headers(), content.path) as response:
-            if response.status >= 400:
-                await self._refuse(response)
-                return
-            await self._receive(response, self._judge(response))
-        if not self._done():
-            raise UnreachableError(
-                f"the answer ended at byte {self._position}, not {self._end}", content.path
-            )
+    async def read_ranges(self, spans: Sequence[ByteRange], max_gap: int | None) -> list[bytes]:
+        """Read several slices, neighbours in one request.
 
-    def _headers(self) -> dict[str, str]:
-        if self._position == 0 and self._open_end:
-            return {}
-        last = "" if self._end is None else self._end - 1
-        return {"Range": f"bytes={self._position}-{last}"}
+        Parameters
+        ----------
+        max_gap
+            Bytes between two slices that are fetched along rather than asked for apart.
+        """
+        if any(span.needs_size for span in spans):
+            size = await self.learn_size()
+            bounds = [span.within(size) for span in spans]
+        else:
+            bounds = [(span.start or 0, span.end or 0) for span in spans]
+        merged = _merged(bounds, MAX_GAP if max_gap is None else max_gap)
+        reads = [self.read_range(start, end) for start, end in merged]
+        blocks = await concurrency.gather(reads, self.http.options.max_concurrency)
+        starts = [start for start, _ in merged]
+        return [_slice_of(bound, starts, blocks) for bound in bounds]
 
-    async def _refuse(self, response: aiohttp.ClientResponse) -> None:
-        if response.status == 416:
-            size = self._size_refused(response)
-            if size is not None:
-                self._learn_size(size)
-                if self._position >= size:
-                    self._end = self._position
-                    return
-            raise RangeNotSatisfiableError(
-                f"byte range from {self._position} not satisfiable", self._content.path, status=416
-            )
-        words = service_words(await response.content.read(4096))
-        origin = self._transport.origin(str(response.url))
-        raise from_status(response.status, words, self._content.path, origin)
+    async def cut(self, part_size: int) -> AsyncGenerator[tuple[memoryview, bool], None]:
+        """Give the whole file in parts, and with each whether it is the last.
 
-    def _size_refused(self, response: aiohttp.ClientResponse) -> int | None:
-        """Give the size that a refused range tells: only an empty file has no first byte."""
-        found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-        if found and found[3] != "*":
-            return int(found[3])
-        return 0 if self._position == 0 else None
+        The last comes after the checksum was compared.
+        """
+        checksum = Checksum(self.expected, self.path)
+        part = bytearray()
+        async with aclosing(self.chunks()) as chunks:
+            async for chunk in chunks:
+                await checksum.update(chunk)
+                view = memoryview(chunk)
+                while view:
+                    if len(part) == part_size:
+                        yield memoryview(part), False
+                        part = bytearray()
+                    room = part_size - len(part)
+                    part += view[:room]
+                    view = view[room:]
+        await checksum.verify()
+        yield memoryview(part), True
 
-    def _judge(self, response: aiohttp.ClientResponse) -> int:
-        """Check an answer's headers; give the bytes to skip in front."""
+    async def probe(self) -> int:
+        """Learn the size, where it is not known from a read of the first bytes, which are kept."""
+        if self.size is None:
+            self.head = await self.read_range(0, HEAD)
+        return await self.learn_size()
+
+    async def learn_size(self) -> int:
+        """Learn the size in bytes from a read of the first byte, where it is not known.
+
+        Signed URLs are bound to their method, so that HEAD does not work.
+        """
+        if self.size is None:
+            await self.read_range(0, 1)
+        if self.size is None:
+            raise IntegrityError("the storage does not tell the file's size", self.path)
+        return self.size
+
+    def _wanted(
+        self,
+        response: aiohttp.ClientResponse,
+        chunk: bytes,
+        skip: int,
+        position: int,
+        end: int | None,
+    ) -> bytes:
+        """Give a chunk without its first ``skip`` bytes and without those past ``end``."""
+        self.http.counts["bytes_received"] += len(chunk)
+        data = chunk[skip:] if skip else chunk
+        if end is not None and position + len(data) > end:
+            if response.status == 206:
+                raise IntegrityError("the storage sends too many bytes", self.path)
+            return data[: end - position]
+        return data
+
+    async def _accept(self, response: aiohttp.ClientResponse, position: int) -> int | None:
+        """Check an answer's head; give the bytes to skip in front, None for the file's end."""
+        if response.status >= 400:
+            await self._refuse(response, position)
+            return None
         if response.headers.get("Content-Encoding", "identity") != "identity":
-            raise IntegrityError("the storage sends an encoding of the file", self._content.path)
+            raise IntegrityError("the storage sends an encoding of the file", self.path)
         self._pin(response.headers.get("ETag"))
-        length = response.content_length
         if response.status != 206:
-            if length is not None:
-                self._learn_size(length)
-            elif self._content.size is None:
-                raise IntegrityError(
-                    "the storage does not tell the file's size", self._content.path
-                )
-            return self._position
-        found = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
-        if found is None or found[1] is None or int(found[1]) != self._position:
-            raise IntegrityError("the storage answers another range than asked", self._content.path)
-        if found[3] != "*":
-            self._learn_size(int(found[3]))
+            self.ranged = not position and response.headers.get("Accept-Ranges") == "bytes"
+            if response.content_length is not None:
+                self._note_size(response.content_length)
+            elif self.size is None:
+                raise IntegrityError("the storage does not tell the file's size", self.path)
+            return position
+        span = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+        if span is None or span[1] is None or int(span[1]) != position:
+            raise IntegrityError("the storage answers another range than asked", self.path)
+        if span[3] != "*":
+            self._note_size(int(span[3]))
+        self.ranged = True
         return 0
+
+    async def _refuse(self, response: aiohttp.ClientResponse, position: int) -> None:
+        """Raise the error of a refusal, unless it tells that the file ends here."""
+        if response.status == 416:
+            size = _size_refused(response, position)
+            if size is not None:
+                self._note_size(size)
+                if position >= size:
+                    return
+            words = f"byte range from {position} not satisfiable"
+            raise RangeNotSatisfiableError(words, self.path, status=416)
+        words = service_words(await response.content.read(4096))
+        raise from_status(response.status, words, self.path, self.http.origin(str(response.url)))
 
     def _pin(self, etag: str | None) -> None:
         if etag is None or etag.startswith("W/"):
             return
-        if self._content.etag not in {None, etag}:
-            raise ChangedError("the file was replaced while it was read", self._content.path)
-        self._content.etag = etag
+        if self.etag not in {None, etag}:
+            raise ChangedError("the file was replaced while it was read", self.path)
+        self.etag = etag
 
-    def _learn_size(self, size: int) -> None:
-        if self._content.size is None:
-            self._content.size = size
-        elif self._content.size != size:
+    def _note_size(self, size: int) -> None:
+        if self.size is None:
+            self.size = size
+        elif self.size != size:
             raise ChangedError(
-                f"the storage holds {size} bytes, the service says {self._content.size}",
-                self._content.path,
+                f"the storage holds {size} bytes, the service says {self.size}", self.path
             )
-        self._end = size if self._end is None else min(self._end, size)
-
-    async def _receive(self, response: aiohttp.ClientResponse, skip: int) -> None:
-        received = 0
-        async for chunk in response.content.iter_any():
-            received += len(chunk)
-            self._transport.counts["bytes_received"] += len(chunk)
-            data = chunk[skip:] if skip else chunk
-            skip = max(skip - len(chunk), 0)
-            if self._end is not None and self._position + len(data) > self._end:
-                if response.status == 206:
-                    raise IntegrityError("the storage sends too many bytes", self._content.path)
-                data = data[: self._end - self._position]
-            if data:
-                self._position += len(data)
-                try:
-                    await self._sink.write(data)
-                except Exception as error:
-                    raise _SinkError(error) from error
-            if self._done():
-                return
 
 
-class Pieces:
-    """A sink in memory."""
-
-    def __init__(self) -> None:
-        self._pieces: list[bytes] = []
-
-    async def write(self, data: bytes) -> None:
-        """Keep the next bytes."""
-        self._pieces.append(data)
-
-    def value(self) -> bytes:
-        """Give what arrived."""
-        return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+def _earlier(end: int | None, size: int | None) -> int | None:
+    """Give where reading ends, as far as that is known."""
+    return size if end is None else end if size is None else min(end, size)
 
 
-class Discarding:
-    """A sink that keeps nothing."""
+def _range_header(position: int, end: int | None) -> dict[str, str]:
+    if position == 0 and end is None:
+        return {}
+    return {"Range": f"bytes={position}-{'' if end is None else end - 1}"}
 
-    async def write(self, data: bytes) -> None:
-        """Drop the bytes."""
+
+def _size_refused(response: aiohttp.ClientResponse, position: int) -> int | None:
+    """Give the size that a refused range tells: only an empty file has no first byte."""
+    span = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
+    if span and span[3] != "*":
+        return int(span[3])
+    return 0 if position == 0 else None
 
 
-class Parts:
-    """A sink that hands bytes on in parts of one size.
+def _merged(bounds: Sequence[tuple[int, int]], max_gap: int) -> list[tuple[int, int]]:
+    """Give the ranges to ask for, in order: each slice lies in the last one that begins before."""
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(bound for bound in bounds if bound[0] < bound[1]):
+        first, last = merged[-1] if merged else (start, start)
+        if merged and end <= last:
+            continue
+        if merged and start - last <= max_gap and end - first <= MAX_MERGED:
+            merged[-1] = (first, end)
+        else:
+            merged.append((start, end))
+    return merged
 
-    Parameters
-    ----------
-    size
-        Bytes of each part but the last.
-    take
-        Is given each part, and whether it is the last.
-    """
 
-    def __init__(self, size: int, take: Callable[..., Awaitable[None]]) -> None:
-        self._size = size
-        self._take = take
-        self._part = bytearray()
-
-    async def write(self, data: bytes) -> None:
-        """Fill parts, and hand on those that are followed by more."""
-        view = memoryview(data)
-        while view:
-            room = self._size - len(self._part)
-            if not room:
-                await self._send(last=False)
-                continue
-            self._part += view[:room]
-            view = view[room:]
-
-    async def end(self) -> None:
-        """Hand on the last part."""
-        await self._send(last=True)
-
-    async def _send(self, *, last: bool) -> None:
-        part, self._part = self._part, bytearray()
-        await self._take(memoryview(part), last=last)
+def _slice_of(bound: tuple[int, int], starts: Sequence[int], blocks: Sequence[bytes]) -> bytes:
+    """Take a slice out of the block that it lies in."""
+    start, end = bound
+    if start >= end:
+        return b""
+    number = bisect_right(starts, start) - 1
+    return blocks[number][start - starts[number] : end - starts[number]]

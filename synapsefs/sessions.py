@@ -1,6 +1,8 @@
-"""Connections: two aiohttp sessions per event loop.
+"""Connections: three aiohttp sessions per event loop.
 
-One carries credentials to a service's API, the other carries none and talks to signed object URLs.
+One carries credentials to a service's API. The others carry none and talk to signed object URLs:
+one reads and one writes, so that what is read and sent on never waits for its own connection.
+``max_connections`` is the limit of each.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ SLICE = 2**20
 
 
 class Sessions:
-    """The two sessions of one event loop."""
+    """The sessions of one event loop."""
 
     def __init__(self, options: NetworkOptions) -> None:
         timeout = aiohttp.ClientTimeout(
@@ -34,22 +36,23 @@ class Sessions:
         }
         agent = {"User-Agent": f"synapsefs/{__version__}"}
         self.api = aiohttp.ClientSession(connector=_connector(options), headers=agent, **common)
-        self.objects = aiohttp.ClientSession(
-            connector=_connector(options),
-            headers={**agent, "Accept-Encoding": "identity"},
-            auto_decompress=False,
-            skip_auto_headers=["Content-Type"],
+        objects: dict[str, Any] = {
+            "headers": {**agent, "Accept-Encoding": "identity"},
+            "auto_decompress": False,
+            "skip_auto_headers": ["Content-Type"],
             **common,
-        )
+        }
+        self.reading = aiohttp.ClientSession(connector=_connector(options), **objects)
+        self.writing = aiohttp.ClientSession(connector=_connector(options), **objects)
 
     async def aclose(self) -> None:
-        """Close both."""
-        await self.api.close()
-        await self.objects.close()
+        """Close all."""
+        for session in (self.api, self.reading, self.writing):
+            await session.close()
 
     def abandon(self) -> None:
         """Let go of the sockets without a running loop."""
-        for session in (self.api, self.objects):
+        for session in (self.api, self.reading, self.writing):
             connector = session.connector
             session.detach()
             if connector is not None:
@@ -76,11 +79,11 @@ class SessionPool:
             self._by_loop, self._pid = {}, os.getpid()
             weakref.finalize(self, _close_all, self._by_loop, self._pid)
         loop = asyncio.get_running_loop()
-        found = self._by_loop.get(loop)
-        if found is None:
+        sessions = self._by_loop.get(loop)
+        if sessions is None:
             self._drop_ended()
-            found = self._by_loop[loop] = Sessions(self._options)
-        return found
+            sessions = self._by_loop[loop] = Sessions(self._options)
+        return sessions
 
     def _drop_ended(self) -> None:
         for loop in [loop for loop in self._by_loop if loop.is_closed()]:
@@ -88,9 +91,9 @@ class SessionPool:
 
     async def aclose(self) -> None:
         """Close the running loop's sessions."""
-        found = self._by_loop.pop(asyncio.get_running_loop(), None)
-        if found is not None:
-            await found.aclose()
+        sessions = self._by_loop.pop(asyncio.get_running_loop(), None)
+        if sessions is not None:
+            await sessions.aclose()
 
 
 _inherited: list[dict[asyncio.AbstractEventLoop, Sessions]] = []

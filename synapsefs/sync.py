@@ -33,7 +33,11 @@ def run(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, T]) -> T:
         When called from the loop's own thread or an embedded server's, where waiting would never
         end.
     """
-    future = submit(loop, work)
+    return wait(submit(loop, work))
+
+
+def wait(future: concurrent.futures.Future[T]) -> T:
+    """Wait for work that was submitted; an interrupt cancels it, as for :func:`run`."""
     try:
         return outcome(future)
     except concurrent.futures.CancelledError:

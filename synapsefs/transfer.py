@@ -1,253 +1,21 @@
-"""Whole files and byte ranges between a service and memory or disk, verified."""
+"""Files and bytes on their way to a service."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
-from bisect import bisect_right
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from stat import S_ISREG
-from typing import IO, Any
+from typing import IO
 
-from synapsefs import concurrency, integrity, sync
-from synapsefs.checkpoint import HOPELESS, TransferKey, UploadCheckpoint
-from synapsefs.errors import RangeNotSatisfiableError
-from synapsefs.local.files import SMALL, LocalTarget, look, place, require_unchanged, resolve_target
-from synapsefs.local.streams import LocalReader, LocalWriter
-from synapsefs.partial import PartialDownload
-from synapsefs.remote_object import Content, Parts, Pieces, fetch, object_size
+from synapsefs import concurrency, sync
+from synapsefs.checkpoint import TransferKey, UploadCheckpoint
+from synapsefs.download import Progress
+from synapsefs.local.files import look, require_unchanged
+from synapsefs.local.streams import LocalReader
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import NewFile, Service, Source, Staged, Upload
-from synapsefs.transport import Transport
-
-logger = logging.getLogger("synapsefs")
-Progress = Callable[[int], None]
-MAX_GAP = 64 * 2**10
-MAX_MERGED = 64 * 2**20
-
-
-@dataclass(frozen=True, slots=True)
-class ByteRange:
-    """A slice of a file as Python means it: negative counts from the end, None is open."""
-
-    start: int | None = None
-    end: int | None = None
-
-    @property
-    def whole(self) -> bool:
-        """Whether it is the whole file."""
-        return not self.start and self.end is None
-
-    @property
-    def needs_size(self) -> bool:
-        """Whether the file's size decides where it lies."""
-        return self.end is None or self.end < 0 or (self.start or 0) < 0
-
-    def within(self, size: int) -> tuple[int, int]:
-        """Give first byte and end (exclusive) in a file of ``size`` bytes."""
-        start, end, _ = slice(self.start, self.end).indices(size)
-        return start, max(start, end)
-
-
-async def read(transport: Transport, content: Content, span: ByteRange) -> bytes:
-    """Read a file or a slice of it into memory; a whole file is verified."""
-    if span.whole:
-        return await read_whole(transport, content)
-    if span.needs_size or content.size is not None:
-        start, end = span.within(await object_size(transport, content))
-    else:
-        start, end = span.start or 0, span.end or 0
-    return await read_range(transport, content, start, end)
-
-
-async def read_whole(transport: Transport, content: Content) -> bytes:
-    """Read all bytes and compare their checksum."""
-    sink = Pieces()
-    digest = integrity.hasher(content.expected)
-    hashing = integrity.Pipeline(*([digest.update] if digest else []))
-    try:
-        await fetch(transport, content, 0, None, _Tee(sink, hashing))
-        await hashing.finish()
-    finally:
-        await hashing.stop()
-    integrity.compare(digest, content.expected, content.path)
-    return sink.value()
-
-
-async def read_range(transport: Transport, content: Content, start: int, end: int) -> bytes:
-    """Read the bytes from ``start`` to ``end`` (exclusive), fewer only at the file's end."""
-    if end <= start:
-        return b""
-    sink = Pieces()
-    try:
-        await fetch(transport, content, start, end, sink)
-    except RangeNotSatisfiableError:
-        if start < await object_size(transport, content):
-            raise
-    return sink.value()
-
-
-async def read_ranges(
-    transport: Transport, content: Content, spans: Sequence[ByteRange], max_gap: int | None
-) -> list[bytes]:
-    """Read several slices of one file, neighbours in one request.
-
-    Parameters
-    ----------
-    max_gap
-        Bytes between two slices that are fetched along rather than asked for apart.
-    """
-    if any(span.needs_size for span in spans):
-        size = await object_size(transport, content)
-        bounds = [span.within(size) for span in spans]
-    else:
-        bounds = [(span.start or 0, span.end or 0) for span in spans]
-    merged = _merged(bounds, MAX_GAP if max_gap is None else max_gap)
-    reads = [read_range(transport, content, start, end) for start, end in merged]
-    blocks = await concurrency.gather(reads, transport.options.max_concurrency)
-    starts = [start for start, _ in merged]
-    return [_cut(bound, starts, blocks) for bound in bounds]
-
-
-def _merged(bounds: Sequence[tuple[int, int]], max_gap: int) -> list[tuple[int, int]]:
-    """Give the ranges to ask for, in order: each slice lies in the last one that begins before."""
-    merged: list[tuple[int, int]] = []
-    for start, end in sorted(bound for bound in bounds if bound[0] < bound[1]):
-        first, last = merged[-1] if merged else (start, start)
-        if merged and end <= last:
-            continue
-        if merged and start - last <= max_gap and end - first <= MAX_MERGED:
-            merged[-1] = (first, end)
-        else:
-            merged.append((start, end))
-    return merged
-
-
-def _cut(bound: tuple[int, int], starts: Sequence[int], blocks: Sequence[bytes]) -> bytes:
-    """Take a slice out of the block that it lies in."""
-    start, end = bound
-    if start >= end:
-        return b""
-    number = bisect_right(starts, start) - 1
-    return blocks[number][start - starts[number] : end - starts[number]]
-
-
-class _Tee:
-    def __init__(self, *sinks: Any) -> None:
-        self._sinks = sinks
-
-    async def write(self, data: bytes) -> None:
-        for sink in self._sinks:
-            await sink.write(data)
-
-
-async def download(
-    transport: Transport,
-    content: Content,
-    target: str,
-    progress: Progress,
-    keeping: TransferKey | None = None,
-) -> None:
-    """Fetch a whole file to disk: verified under a temporary name, then put in place.
-
-    What was at ``target`` stays until then, and for good when anything fails. Symbolic links are
-    followed. Devices and FIFOs are written through, and an error comes after what they have got.
-
-    Parameters
-    ----------
-    keeping
-        Names the transfer for a later process that continues it after a failure.
-
-    Raises
-    ------
-    ChecksumError
-        When the bytes are not what the service says.
-    """
-    if content.size is not None and content.size <= SMALL:
-        data = await read_whole(transport, content)
-        progress(len(data))
-        through = await sync.in_thread(place, data, target)
-        if through is not None:
-            verified = replace(content, inline=data, checksum=None, parts=None)
-            await _stream(transport, verified, through, lambda _: None)
-        return
-    resolved = await asyncio.to_thread(resolve_target, target)
-    if resolved.through:
-        await _stream(transport, content, resolved, progress)
-        return
-    while True:
-        arrival = PartialDownload(content, resolved, transport.options.block_size, keeping)
-        try:
-            await sync.in_thread(arrival.begin)
-            progress(arrival.offset)
-            await _receive(transport, content, arrival, progress)
-            await sync.in_thread(arrival.settle)
-            return
-        except BaseException as error:
-            await sync.in_thread(arrival.give_up, error)
-            if not (arrival.continued and isinstance(error, HOPELESS)):
-                raise
-            logger.info("%s: starting over: %s", target, error)
-            progress(-arrival.offset)
-            content.etag = None
-
-
-async def _receive(
-    transport: Transport, content: Content, arrival: PartialDownload, progress: Progress
-) -> None:
-    pipeline = integrity.Pipeline(arrival.take)
-    try:
-        await fetch(transport, content, arrival.offset, None, _Tee(pipeline, _Reporting(progress)))
-        await pipeline.finish()
-    finally:
-        await pipeline.stop()
-
-
-async def _stream(
-    transport: Transport, content: Content, target: LocalTarget, progress: Progress
-) -> None:
-    """Write a file's bytes through to a device or FIFO as they come, and verify them then."""
-    digest = integrity.hasher(content.expected)
-    hashing = integrity.Pipeline(*([digest.update] if digest else []))
-    outlet = _Outlet(LocalWriter(target.path))
-    try:
-        await fetch(transport, content, 0, None, _Tee(hashing, outlet, _Reporting(progress)))
-        await outlet.flush()
-        await hashing.finish()
-    finally:
-        await hashing.stop()
-        await sync.in_thread(outlet.writer.close)
-    integrity.compare(digest, content.expected, content.path)
-
-
-class _Outlet:
-    """A sink that hands its bytes to a blocking writer, a batch at a time."""
-
-    def __init__(self, writer: LocalWriter) -> None:
-        self.writer = writer
-        self._held: list[bytes] = []
-        self._size = 0
-
-    async def write(self, data: bytes) -> None:
-        self._held.append(data)
-        self._size += len(data)
-        if self._size >= integrity.BATCH:
-            await self.flush()
-
-    async def flush(self) -> None:
-        """Write what is held; opens the target even where that is nothing."""
-        held, self._held, self._size = self._held, [], 0
-        await sync.stoppable(partial(self.writer.write, held))
-
-
-class _Reporting:
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-
-    async def write(self, data: bytes) -> None:
-        self._progress(len(data))
 
 
 async def stage_file(
@@ -387,23 +155,18 @@ async def stage_bytes(service: Service, file: NewFile, value: bytes | memoryview
         raise
 
 
-async def copy_bytes(
-    transport: Transport, content: Content, service: Service, file: NewFile
-) -> Staged:
+async def copy_bytes(remote: RemoteObject, service: Service, file: NewFile) -> Staged:
     """Send a file's bytes on to another place, verified on the way, with bounded memory."""
-    size = await object_size(transport, content)
+    size = await remote.learn_size()
     upload = await service.start_upload(replace(file, size=size))
-    relay = Parts(upload.part_size, upload.write)
-    digest = integrity.hasher(content.expected)
-    pipeline = integrity.Pipeline(*([digest.update] if digest else []))
     try:
-        async with concurrency.shared().buffered.hold(min(2 * upload.part_size, size)):
-            await fetch(transport, content, 0, None, _Tee(relay, pipeline))
-            await pipeline.finish()
-            integrity.compare(digest, content.expected, content.path)
-            await relay.end()
+        async with (
+            concurrency.shared().buffered.hold(min(2 * upload.part_size, size)),
+            contextlib.aclosing(remote.cut(upload.part_size)) as parts,
+        ):
+            async for part, last in parts:
+                await upload.write(part, last=last)
             return await upload.finish()
     except BaseException:
-        await pipeline.stop()
         await asyncio.shield(upload.abort())
         raise

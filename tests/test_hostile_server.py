@@ -353,7 +353,7 @@ def test_answers_that_make_no_sense(
     kind: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("synapsefs.transport.LARGEST_ANSWER", 2**23)
+    monkeypatch.setattr("synapsefs.http.MAX_REPLY", 2**23)
     honest.pipe_file(f"{base}/a.bin", b"x")
 
     def lie(answer: Answer) -> None:
@@ -375,7 +375,7 @@ def test_an_answer_that_unpacks_without_end(
     base: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("synapsefs.transport.LARGEST_ANSWER", 2**23)
+    monkeypatch.setattr("synapsefs.http.MAX_REPLY", 2**23)
     honest.pipe_file(f"{base}/a.bin", b"x")
     bomb = gzip.compress(b" " * 2**27)
 

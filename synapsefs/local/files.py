@@ -9,6 +9,7 @@ import os
 import secrets
 import stat
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, ClassVar
 
@@ -16,6 +17,8 @@ from synapsefs.errors import FolderError, InvalidRequestError, UnsupportedError
 
 SMALL = 2**18
 """Bytes up to which a file is read or written at once, rather than piece by piece."""
+
+MAX_VECTORS = 512
 
 CHANGED = "the local file changed while it was sent"
 
@@ -99,10 +102,13 @@ class LocalTarget:
     through: bool = False
     replaced: os.stat_result | None = None
 
-    def create(self, temporary: str) -> IO[bytes]:
-        """Create the file that will take the target's place; until then it is no more readable."""
+    def create(self, temporary: str) -> int:
+        """Create the file that will take the target's place; until then it is no more readable.
+
+        Gives its descriptor, to write and read.
+        """
         mode = 0o666 if self.replaced is None else 0o600
-        return open(temporary, "xb", opener=lambda path, flags: os.open(path, flags, mode))
+        return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
 
     def replace(self, temporary: str) -> None:
         """Put a file in the target's place, with the owner and mode of what was there."""
@@ -168,14 +174,29 @@ def place(data: bytes, path: str) -> LocalTarget | None:
         return target
     temporary = temporary_beside(target.path)
     try:
-        with target.create(temporary) as file:
-            file.write(data)
+        descriptor = target.create(temporary)
+        try:
+            write_at(descriptor, [data], 0)
+        finally:
+            os.close(descriptor)
         target.replace(temporary)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
     return None
+
+
+def write_at(descriptor: int, pieces: Sequence[bytes | memoryview], position: int) -> None:
+    """Write pieces in a row, beginning at a place of an open file. It blocks."""
+    left = [memoryview(piece) for piece in pieces if piece]
+    while left:
+        written = os.pwritev(descriptor, left[:MAX_VECTORS], position)
+        position += written
+        while left and written >= len(left[0]):
+            written -= len(left.pop(0))
+        if written:
+            left[0] = left[0][written:]
 
 
 class Spool(io.BufferedRandom):

@@ -9,7 +9,7 @@ from typing import Any, Literal, Protocol
 
 from synapsefs.checkpoint import Checkpoint, UploadCheckpoint
 from synapsefs.location import Location, Root, split_suffix
-from synapsefs.remote_object import Content
+from synapsefs.remote_object import RemoteObject
 
 Kind = Literal["file", "directory"]
 
@@ -255,7 +255,7 @@ class Service(Protocol):
     async def with_sizes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Fill in the sizes that are not known yet, in bulk."""
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open a file's bytes for reading."""
 
     async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:

@@ -10,8 +10,8 @@ from typing import TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from synapsefs.errors import ChecksumError, IntegrityError
+from synapsefs.http import Body, Reply
 from synapsefs.sessions import SLICE
-from synapsefs.transport import Body, Reply
 
 T = TypeVar("T")
 

@@ -19,10 +19,10 @@ from synapsefs.errors import (
     UnsupportedError,
     error_path,
 )
+from synapsefs.http import Transport
 from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.options import Options
 from synapsefs.services.base import Entry, Service, directory, rebase
-from synapsefs.transport import Transport
 
 if TYPE_CHECKING:
     from synapsefs.services.collections.service import CollectionsService

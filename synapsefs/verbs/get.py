@@ -12,11 +12,11 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 
 from synapsefs import concurrency
 from synapsefs.checkpoint import TransferKey
+from synapsefs.download import download
 from synapsefs.errors import InvalidRequestError, naming
 from synapsefs.local.files import resolve_target
 from synapsefs.local.zip import UnpackLimits
 from synapsefs.services.base import Entry
-from synapsefs.transfer import download
 from synapsefs.verbs.calls import mirrored
 from synapsefs.verbs.expand import expand_get, listed, warn_left_out
 from synapsefs.verbs.plan import FAULTS, UNCHANGED, Plans, TransferOptions
@@ -196,7 +196,7 @@ class GetVerbs(Plans):
     ) -> None:
         content = await (await self._service(entry.location)).content(entry)
         with naming(target):
-            await download(self.transport, content, target, callback.relative_update, key)
+            await download(content, target, callback.relative_update, key)
 
 
 def _prepare(targets: Iterable[str], *, each: bool = False) -> dict[str, Exception]:

@@ -341,7 +341,7 @@ class NamespaceVerbs(Writes):
         if source.location.root is file.location.root:
             file = replace(file, options=await service.copy_options(source))
         content, target = await service.content(source), await self._service(file.location)
-        return await copy_bytes(self.transport, content, target, file)
+        return await copy_bytes(content, target, file)
 
     async def _make_like(self, source: Entry, target: Location) -> None:
         """Make a directory that says what another one says, unless it is there."""

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from functools import partial
 from typing import Any, TypeVar
 
 from synapsefs import concurrency
 from synapsefs.errors import ChangedError, FolderError, NotFoundError, UnsupportedError
 from synapsefs.location import Location
-from synapsefs.remote_object import Content, object_size
+from synapsefs.remote_object import ByteRange, RemoteObject
 from synapsefs.services.base import Entry
-from synapsefs.transfer import ByteRange, read, read_ranges
 from synapsefs.verbs.base import Core
 from synapsefs.verbs.calls import mirrored
 
@@ -23,7 +21,9 @@ T = TypeVar("T")
 class ReadVerbs(Core):
     """The verbs that read bytes into memory."""
 
-    async def _content(self, path: str, version: str | int | None = None) -> tuple[Entry, Content]:
+    async def _content(
+        self, path: str, version: str | int | None = None
+    ) -> tuple[Entry, RemoteObject]:
         """Open a file's bytes."""
         entry = await self._entry_at(path, version)
         if entry.kind != "file":
@@ -31,8 +31,8 @@ class ReadVerbs(Core):
         return entry, await (await self._service(entry.location)).content(entry)
 
     async def _read_content(
-        self, path: str, version: str | int | None, use: Callable[[Content], Awaitable[T]]
-    ) -> tuple[Entry, Content, T]:
+        self, path: str, version: str | int | None, use: Callable[[RemoteObject], Awaitable[T]]
+    ) -> tuple[Entry, RemoteObject, T]:
         """Open a file's bytes and use them.
 
         A file that is gone or was replaced since it was listed is looked up once more.
@@ -49,12 +49,10 @@ class ReadVerbs(Core):
 
     async def _sized_content(
         self, path: str, version: str | int | None = None
-    ) -> tuple[Entry, Content]:
+    ) -> tuple[Entry, RemoteObject]:
         """Open a file's bytes, their number known."""
-        entry, content, _ = await self._read_content(
-            path, version, partial(object_size, self.transport)
-        )
-        return entry, content
+        entry, remote, _ = await self._read_content(path, version, RemoteObject.probe)
+        return entry, remote
 
     async def _cat_file(
         self,
@@ -77,9 +75,7 @@ class ReadVerbs(Core):
             When the bytes are not what the service says.
         """
         span = ByteRange(start, end)
-        _, _, data = await self._read_content(
-            path, version, lambda content: read(self.transport, content, span)
-        )
+        _, _, data = await self._read_content(path, version, lambda remote: remote.read(span))
         return data
 
     async def _cat_ranges(
@@ -114,7 +110,7 @@ class ReadVerbs(Core):
             spans = [slices[index] for index in indices]
             try:
                 _, _, found = await self._read_content(
-                    path, None, lambda content: read_ranges(self.transport, content, spans, max_gap)
+                    path, None, lambda remote: remote.read_ranges(spans, max_gap)
                 )
                 return list(found)
             except OSError as error:

@@ -127,7 +127,7 @@ class AttributeVerbs(Writes):
         if content.version != base:
             raise ChangedError(rule, path)
         file = NewFile(entry.location, memoryview(b""), UNKNOWN_SIZE, options=options)
-        stage = partial(copy_bytes, self.transport, content, service)
+        stage = partial(copy_bytes, content, service)
         await self._write([file], stage=stage, at_once=True)
 
     async def _get_tags(self, path: str) -> list[str]:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from synapsefs import concurrency, integrity, sync
 from synapsefs.errors import IntegrityError, SynapseError
+from synapsefs.http import Transport
 from synapsefs.local.files import SMALL, look, open_binary, require_unchanged
 from synapsefs.location import Location
 from synapsefs.services.base import NewFile, Report, Staged
@@ -30,7 +31,6 @@ from synapsefs.services.collections.presigned import (
     to_presign,
 )
 from synapsefs.services.wireio import slice_of
-from synapsefs.transport import Transport
 from synapsefs.wire.collections import constants, v1
 
 logger = logging.getLogger("synapsefs")
@@ -198,7 +198,7 @@ class _BulkUpload:
         self._deferred = deferred
         self._failed = False
         large = transport.options.max_concurrency
-        small = min(SMALL_PER_LARGE * large, concurrency.MAX_CONNECTIONS)
+        small = min(SMALL_PER_LARGE * large, transport.options.max_connections)
         self._large, self._small = asyncio.Semaphore(large), asyncio.Semaphore(small)
         self._batches = asyncio.Semaphore(BATCHES_AT_A_TIME)
         self._at_a_time = small + large

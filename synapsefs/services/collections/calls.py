@@ -12,9 +12,9 @@ from pydantic import BaseModel, TypeAdapter
 from synapsefs import concurrency
 from synapsefs.config import Endpoint
 from synapsefs.errors import NotFoundError
+from synapsefs.http import Body, Reply, Transport
 from synapsefs.services.collections.pages import SMALLEST_OVERLAPPING, LoopGuard, overlapping
 from synapsefs.services.wireio import parsed
-from synapsefs.transport import Body, Reply, Transport
 from synapsefs.wire.collections import constants, v1
 
 PAGES_AT_A_TIME = 8
@@ -57,7 +57,7 @@ class Caller:
     def __init__(self, transport: Transport, endpoint: Endpoint) -> None:
         self._transport = transport
         self._base = endpoint.url
-        self.once = transport.once
+        self.once = transport.send_once
         self._takes_size = True
         self._v1 = AccessToken(endpoint, second_generation=False)
         self._v2 = AccessToken(endpoint, second_generation=True)
@@ -156,11 +156,11 @@ class Caller:
     ) -> Reply:
         url = self._url(route)
         auth = self._v2 if "/v2/" in url[len(self._base) :] else self._v1
-        return await self._transport.api(
+        return await self._transport.send(
             method,
             url,
             auth=auth,
-            about=about,
+            path=about,
             replay=replay,
             params=params,
             body=body,

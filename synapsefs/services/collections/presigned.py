@@ -26,12 +26,12 @@ from synapsefs.errors import (
     SynapseError,
     UnreachableError,
 )
+from synapsefs.http import Body, Transport
 from synapsefs.local.files import open_binary
 from synapsefs.services.base import NewFile
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.wireio import slice_of
 from synapsefs.sessions import SLICE
-from synapsefs.transport import Body, Transport
 from synapsefs.wire.collections import constants, v1
 
 logger = logging.getLogger("synapsefs")

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pydantic import TypeAdapter
 
 from synapsefs.errors import IntegrityError
+from synapsefs.http import Body, body_of
 from synapsefs.services.collections.calls import JSON_HEADERS, Caller
 from synapsefs.services.wireio import parsed
-from synapsefs.transport import Body, body_of
 from synapsefs.wire.collections import v1
 from synapsefs.wire.collections.constants import EXPIRATION_DEFAULT
 

@@ -18,8 +18,9 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
+from synapsefs.http import Transport
 from synapsefs.location import Location, Root, id_of, unescape
-from synapsefs.remote_object import Content
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
 from synapsefs.services.collections.attributes import UnitAttributes
 from synapsefs.services.collections.bulk import BulkUploader
@@ -43,7 +44,6 @@ from synapsefs.services.collections.unit import UnitFile, record_of
 from synapsefs.services.collections.units import Units
 from synapsefs.services.collections.upload import CollectionUpload
 from synapsefs.services.shared import Expiry, SharedChanges
-from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
 
@@ -105,7 +105,7 @@ class CollectionsService:
             for entry in entries
         ]
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open a data file: its URL comes from the unit, and again from it when refused."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -116,7 +116,8 @@ class CollectionsService:
                 file.url = await self._fresh_url(file, entry.location.path)
             return file.url
 
-        return Content(
+        return RemoteObject(
+            http=self._transport,
             path=entry.location.path,
             version=version_of(file),
             size=self._sizes.of(file),

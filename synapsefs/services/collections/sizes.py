@@ -7,12 +7,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from synapsefs import concurrency
 from synapsefs.errors import SynapseError
-from synapsefs.remote_object import Content, object_size
+from synapsefs.http import Transport
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import Entry
 from synapsefs.services.collections.catalog import CollectionCatalog
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.unit import UnitFile
-from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
 MOST_KNOWN = 200_000
@@ -46,7 +46,7 @@ class Sizes:
         return self._known.get(file.checksum) if file.size is None else file.size
 
     async def learn(
-        self, entries: Sequence[Entry], content: Callable[[Entry], Awaitable[Content]]
+        self, entries: Sequence[Entry], content: Callable[[Entry], Awaitable[RemoteObject]]
     ) -> None:
         """Note the sizes that are missing in the records of files; ``content`` opens one."""
         unknown = self._without_size(entries)
@@ -56,7 +56,7 @@ class Sizes:
 
         async def probe(entry: Entry) -> None:
             file: UnitFile = entry.record
-            file.size = await object_size(self._transport, await content(entry))
+            file.size = await (await content(entry)).learn_size()
             self._remember({file.checksum: file.size})
 
         await concurrency.gather(map(probe, left), self._transport.options.max_concurrency)

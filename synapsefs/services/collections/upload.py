@@ -339,7 +339,7 @@ class Chunks:
 
 def _expected_offset(error: SynapseError) -> int | None:
     try:
-        return _REFUSAL.validate_json(getattr(error, "body", b"")).expected_offset
+        return _REFUSAL.validate_json(error.body).expected_offset
     except ValidationError:
         return None
 

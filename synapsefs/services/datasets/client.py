@@ -14,8 +14,8 @@ from pydantic import BaseModel, TypeAdapter
 from synapsefs.concurrency import Locks
 from synapsefs.config import Endpoint
 from synapsefs.errors import IntegrityError
+from synapsefs.http import Reply, Transport
 from synapsefs.services.wireio import parsed
-from synapsefs.transport import Reply, Transport
 from synapsefs.wire.datasets import answers, constants, requests
 
 T = TypeVar("T")
@@ -99,11 +99,11 @@ class BearerToken:
     async def _login(self) -> _Session:
         body = requests.LoginRequest(api_key=self._endpoint.secret)
         about = "datasets"
-        reply = await self._transport.api(
+        reply = await self._transport.send(
             "POST",
             self._endpoint.url + constants.LOGIN_PATH,
             auth=_NoAuth(self.missing),
-            about=about,
+            path=about,
             replay=True,
             body=body.model_dump_json().encode(),
             headers=_JSON_HEADERS,
@@ -132,7 +132,7 @@ class DatasetsClient:
         self._transport = transport
         self._base = endpoint.url
         self._auth = BearerToken(transport, endpoint)
-        self.once = transport.once
+        self.once = transport.send_once
 
     async def announced(self) -> bool:
         """Say whether the server lists datasets on a route of its own."""
@@ -248,11 +248,11 @@ class DatasetsClient:
         if body is not None:
             text = body.model_dump_json(exclude_none=True, exclude_unset=not unset)
             content = text.encode()
-        return await self._transport.api(
+        return await self._transport.send(
             method,
             self._base + route,
             auth=self._auth,
-            about=about,
+            path=about,
             replay=replay,
             params=params,
             body=content,

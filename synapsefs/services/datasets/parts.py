@@ -16,11 +16,11 @@ from typing import IO, Any
 
 from synapsefs import sync
 from synapsefs.errors import InvalidRequestError
+from synapsefs.http import Body, body_of
 from synapsefs.integrity import PartDigests
 from synapsefs.local.files import Spool
 from synapsefs.services.wireio import slice_of
 from synapsefs.sessions import SLICE
-from synapsefs.transport import Body, body_of
 from synapsefs.wire.datasets import constants
 
 HASHERS = min(4, max(2, os.cpu_count() or 1))

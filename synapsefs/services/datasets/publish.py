@@ -22,8 +22,9 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
+from synapsefs.http import Transport
 from synapsefs.integrity import PartDigests
-from synapsefs.remote_object import Content, Parts, fetch
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import NewFile, Staged
 from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.cleanup import Sweeper, delete_quietly
@@ -42,7 +43,6 @@ from synapsefs.services.datasets.revising import (
 )
 from synapsefs.services.datasets.upload import DatasetUpload, StagedObject, StagedText
 from synapsefs.services.paths import require_distinct
-from synapsefs.transport import Transport
 from synapsefs.wire.datasets import constants
 
 logger = logging.getLogger("synapsefs")
@@ -306,19 +306,20 @@ class EntryPublisher:
                 raise InvalidRequestError("the service gives no URL of what was sent", path)
             return fresh
 
-        content = Content(path, old.revision, staged.size, None, locate)
         file = NewFile(staged.location, memoryview(b""), staged.size)
         upload = self._start(file, old.notes, new=new)
+        remote = RemoteObject(self._transport, path, old.revision, staged.size, None, locate)
         if isinstance(old.digest, PartDigests):
-            content.parts, upload.part_size = old.digest, old.digest.part_size
+            remote.parts, upload.part_size = old.digest, old.digest.part_size
         else:
-            content.checksum = old.digest
-        parts = Parts(upload.part_size, upload.write)
+            remote.checksum = old.digest
         try:
-            held = min(2 * upload.part_size, staged.size)
-            async with concurrency.shared().buffered.hold(held):
-                await fetch(self._transport, content, 0, None, parts)
-                await parts.end()
+            async with (
+                concurrency.shared().buffered.hold(min(2 * upload.part_size, staged.size)),
+                contextlib.aclosing(remote.cut(upload.part_size)) as parts,
+            ):
+                async for part, last in parts:
+                    await upload.write(part, last=last)
                 again = await upload.finish()
             handle = _same_object(again, old.digest)
         except BaseException:

@@ -21,8 +21,9 @@ from synapsefs.errors import (
     SynapseError,
     UnsupportedError,
 )
+from synapsefs.http import Transport
 from synapsefs.location import Location, Root
-from synapsefs.remote_object import Content, object_size
+from synapsefs.remote_object import RemoteObject
 from synapsefs.services.base import (
     Entry,
     NewFile,
@@ -50,7 +51,6 @@ from synapsefs.services.datasets.sources import EXTERNAL, instead
 from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
 from synapsefs.services.paths import require_distinct
 from synapsefs.services.shared import Expiry, SharedChanges
-from synapsefs.transport import Transport
 
 logger = logging.getLogger("synapsefs")
 ANY = float("-inf")
@@ -140,10 +140,10 @@ class DatasetsService:
         if record.size is None and not record.looked:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
-            record.size = await object_size(self._transport, _content(entry, record, self))
+            record.size = await _remote(self, self._transport, entry, record).learn_size()
         return replace(entry, size=record.size, checksum=record.checksum, details=record.details())
 
-    async def content(self, entry: Entry) -> Content:
+    async def content(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -154,7 +154,7 @@ class DatasetsService:
             entry, record = await self._fetched(entry)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
-        return _content(entry, record, self)
+        return _remote(self, self._transport, entry, record)
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
@@ -425,7 +425,9 @@ def _is_recent(record: StoredEntry) -> bool:
     return time.monotonic() - record.seen < RECENT_SECONDS
 
 
-def _content(entry: Entry, record: StoredEntry, service: DatasetsService) -> Content:
+def _remote(
+    service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
+) -> RemoteObject:
     about = entry.location.path
 
     async def locate(renew: bool) -> str:
@@ -439,11 +441,13 @@ def _content(entry: Entry, record: StoredEntry, service: DatasetsService) -> Con
         return record.url
 
     inline = record.text.encode() if record.text is not None and not record.url else None
-    return Content(
+    size = record.size if record.size_certain else None
+    return RemoteObject(
+        http=transport,
         path=about,
         version=record.version,
-        size=len(inline) if inline is not None else record.size if record.size_certain else None,
-        checksum=None if inline is not None else record.md5,
+        size=size if inline is None else len(inline),
+        checksum=record.md5 if inline is None else None,
         locate=locate,
         inline=inline,
         parts=None if inline is not None else record.parts,

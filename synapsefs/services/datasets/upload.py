@@ -27,6 +27,7 @@ from synapsefs.errors import (
     SynapseError,
     error_path,
 )
+from synapsefs.http import Transport
 from synapsefs.integrity import PartDigests
 from synapsefs.local.zip import SUFFIX
 from synapsefs.location import Location, split_suffix, unescape
@@ -49,7 +50,6 @@ from synapsefs.services.datasets.metadata import (
 )
 from synapsefs.services.datasets.parts import FileParts, part_size
 from synapsefs.services.datasets.sources import told_by
-from synapsefs.transport import Transport
 from synapsefs.wire.datasets import answers, constants, requests
 
 logger = logging.getLogger("synapsefs")
