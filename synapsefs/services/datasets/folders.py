@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from synapsefs.concurrency import Locks
@@ -181,8 +182,8 @@ class Folders:
         )
 
         async def create() -> str:
-            made = from_response(await self._api.create_entry(entry, path, replay=False))
-            made.kind, made.dataset = "directory", dataset.identifier
+            response = await self._api.create_entry(entry, path, replay=False)
+            made = replace(from_response(response, dataset.identifier), kind="directory")
             self._indexes.holding(made).put(made)
             return made.identifier
 

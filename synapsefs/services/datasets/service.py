@@ -137,11 +137,13 @@ class DatasetsService:
 
     async def _measure(self, entry: Entry) -> Entry:
         record: StoredEntry = entry.record
-        if record.size is None and not record.looked:
+        if record.size is None and record.details is None:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
-            record.size = await _remote(self, self._transport, entry, record).learn_size()
-        return replace(entry, size=record.size, checksum=record.checksum, details=record.details())
+            size = await _remote(self, self._transport, entry, record).learn_size()
+            self._indexes.holding(record).learn_size(record, size)
+            record = record.with_size(size)
+        return record.entry_at(entry.location)
 
     async def content(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
@@ -428,23 +430,24 @@ def _is_recent(record: StoredEntry) -> bool:
 def _remote(
     service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
 ) -> RemoteObject:
-    about = entry.location.path
+    path, url = entry.location.path, record.url
 
     async def locate(renew: bool) -> str:
-        if renew or not record.url:
-            fresh = await service.looked(record, about)
+        nonlocal url
+        if renew or not url:
+            fresh = await service.looked(record, path)
             if _is_other(record, fresh):
-                raise ChangedError("the file was replaced while it was read", about)
-            record.url = fresh.url
-        if not record.url:
-            raise _unreadable(record, about)
-        return record.url
+                raise ChangedError("the file was replaced while it was read", path)
+            url = fresh.url
+        if not url:
+            raise _unreadable(record, path)
+        return url
 
     inline = record.text.encode() if record.text is not None and not record.url else None
-    size = record.size if record.size_certain else None
+    size = record.size if record.is_size_certain else None
     return RemoteObject(
         http=transport,
-        path=about,
+        path=path,
         version=record.version,
         size=size if inline is None else len(inline),
         checksum=record.md5 if inline is None else None,
