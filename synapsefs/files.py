@@ -36,6 +36,8 @@ class Home(Protocol):
 class PartBuffer:
     """Cuts a stream of writes into parts; a part is given out only when more follows.
 
+    Of bytes that cannot change, whole parts are given out as they are. All else is copied once.
+
     Parameters
     ----------
     size
@@ -44,22 +46,26 @@ class PartBuffer:
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._buffer = bytearray()
+        self._held: bytearray | memoryview = bytearray()
 
     def feed(self, data: Any) -> Iterator[memoryview]:
         """Take bytes; give the parts that they complete and that are not the last."""
         view = memoryview(data).cast("B")
+        constant = isinstance(view.obj, bytes)
         while len(view):
-            if len(self._buffer) == self._size:
+            if len(self._held) == self._size:
                 yield self.rest()
-            room = self._size - len(self._buffer)
-            self._buffer += view[:room]
+            room = self._size - len(self._held)
+            if constant and room == self._size <= len(view):
+                self._held = view[:room]
+            elif isinstance(self._held, bytearray):  # what is not full is our own
+                self._held += view[:room]
             view = view[room:]
 
     def rest(self) -> memoryview:
         """Give out what is held."""
-        held = memoryview(self._buffer)
-        self._buffer = bytearray()
+        held = memoryview(self._held)
+        self._held = bytearray()
         return held
 
 

@@ -74,7 +74,7 @@ def fill_collection(fs: SynapseFileSystem, name: str, count: int) -> str:
     async def work() -> None:
         location = Location.parse("collections")
         api = cast("CollectionsService", await fs._service(location)).api
-        checksum = (await api.upload_file(b"the same", "same.bin", name)).checksum
+        checksum = (await api.create_data_file(b"the same", "same.bin", name)).checksum
         for first in range(0, count, BATCH):
             units = [_unit(number, checksum, n) for n in range(first, min(first + BATCH, count))]
             await api.create_units(units, name)

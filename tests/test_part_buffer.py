@@ -21,3 +21,26 @@ def test_parts_may_be_garbage_in_a_cycle() -> None:
     """Exported buffers of ``io.BytesIO`` crash some interpreters when a cycle is collected."""
     buffer = PartBuffer(10)
     assert isinstance(buffer.rest().obj, bytearray)
+
+
+def test_bytes_of_whole_parts_are_not_copied() -> None:
+    """They are given out as they are; the end of them begins the next part."""
+    data = bytes(range(35))
+    buffer = PartBuffer(10)
+    parts = list(buffer.feed(data))
+    assert [part.obj is data for part in parts] == [True] * 3
+    assert bytes(buffer.rest()) == data[30:]
+    [*first] = buffer.feed(data[:10])
+    [part] = buffer.feed(b"more")
+    assert not first
+    assert isinstance(part.obj, bytes)
+    assert (bytes(part), bytes(buffer.rest())) == (data[:10], b"more")
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_what_may_change_is_copied(kind: type) -> None:
+    data = bytearray(b"x" * 25)
+    buffer = PartBuffer(10)
+    parts = list(buffer.feed(kind(data)))
+    data[:] = b"y" * 25
+    assert b"".join([*parts, buffer.rest()]) == b"x" * 25

@@ -179,6 +179,46 @@ def test_writing_many_files_lists_a_dataset_once_before_and_once_after(server, f
     assert again.requests == 11, str(again)
 
 
+SPECIFICATIONS = [
+    {"name": "image_1", "file_type": "data", "is_required": True, "is_primary": True},
+    {"name": "json_meta_1", "file_type": "data", "is_required": False},
+]
+
+
+@pytest.mark.parametrize(
+    ("root", "specifications", "content", "new", "replaced"),
+    [
+        ("collections/{}/data_1", None, b"%d", 1, 2),
+        ("collections/{}/image_1", SPECIFICATIONS, b"%d", 1, 2),
+        ("datasets/{}", None, b"%d", 1, 1),
+        ("datasets/{}", None, b"%d\xff", 5, 7),
+    ],
+    ids=["collection", "two specifications", "texts", "objects"],
+)
+def test_each_file_costs_what_the_protocol_demands(
+    server, fs, root, specifications, content, new, replaced
+):
+    """A collection: the bytes, and the deletion of the unit that is replaced.
+
+    A dataset: a text goes with its entry. An object has an entry, the announcement of its parts,
+    the part, the completion and the activation; a revision the revision and the end of its source.
+    """
+    few, many = 12, 36
+    costs: dict[str, list[int]] = {"new": [], "replaced": []}
+    for count in (few, many):
+        base = root.format(f"t-{uuid.uuid4().hex[:12]}")
+        options = {"file_specifications": specifications} if specifications else {}
+        fs.mkdir("/".join(base.split("/")[:2]), **options)
+        for what, counts in costs.items():
+            unique = what.encode() + uuid.uuid4().hex.encode()
+            files = {f"{base}/d/{number}.txt": unique + content % number for number in range(count)}
+            counts.append(cost(server, fs, lambda files=files: fs.pipe(files)).requests)
+    pages = 2
+    for what, each in {"new": new, "replaced": replaced}.items():
+        more = costs[what][1] - costs[what][0] - each * (many - few)
+        assert 0 <= more <= pages, costs
+
+
 def test_replacing_an_object_costs_two_requests_more(server, fs):
     """The entry that brings the content is hidden by its tag; it is deleted at the end."""
     base = f"datasets/t-{uuid.uuid4().hex[:12]}"

@@ -32,6 +32,10 @@ class Container(Generic[K]):
         Its name in paths.
     as_of, load_seconds
         When the service was asked that told of it (monotonic seconds), and how long that took.
+    directories
+        The paths of those that it has whatever lies in them; none where they are as listed.
+    is_whole
+        Whether all is known of it that paths depend on.
     """
 
     root: ClassVar[Root]
@@ -43,6 +47,8 @@ class Container(Generic[K]):
     segment: str = ""
     as_of: float = NEVER
     load_seconds: float = 0.0
+    directories: tuple[tuple[str, ...], ...] = ()
+    is_whole: bool = True
 
     def __post_init__(self) -> None:
         self.segment = self.segment or self.plain_segment
@@ -56,11 +62,6 @@ class Container(Generic[K]):
     def location(self) -> Location:
         """Its canonical path."""
         return Location((self.root.value, self.segment))
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all is known of it that paths depend on."""
-        return True
 
     @property
     def details(self) -> dict[str, Any]:

@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Generic, TypeVar
 
 from synapsefs.errors import NotFoundError
 from synapsefs.location import Location, id_of
 from synapsefs.services.base import Entry, directory
 from synapsefs.services.catalog import Catalog, Container
-from synapsefs.services.index_cache import IndexCache
+from synapsefs.services.index_cache import Index, IndexCache
 from synapsefs.services.tree import DirectoryNode, is_empty
 
 C = TypeVar("C", bound=Container[Any])
-I = TypeVar("I")  # noqa: E741 - an index
-
-
-def is_missing(item: object) -> bool:
-    """Say whether nothing is at a path."""
-    return item is None
+I = TypeVar("I", bound=Index[Any, Any])  # noqa: E741 - an index
 
 
 class PathResolver(ABC, Generic[C, I]):
@@ -30,12 +25,19 @@ class PathResolver(ABC, Generic[C, I]):
     asked for before the call; nor is a listing asked for twice in a call.
     """
 
-    def __init__(self, catalog: Catalog[Any, C], indexes: IndexCache[Any, C, Any]) -> None:
+    def __init__(self, catalog: Catalog[Any, C], indexes: IndexCache[Any, C, I]) -> None:
         self._catalog = catalog
         self._indexes = indexes
 
-    async def resolve(self, location: Location, *, refresh: bool = False) -> Entry:
+    async def resolve(
+        self, location: Location, *, refresh: bool = False, newer_than: float | None = None
+    ) -> Entry:
         """Find what is at a path; an entry addressed by its own id has its name of listings.
+
+        Parameters
+        ----------
+        refresh, newer_than
+            List anew; or unless that was done since a moment (monotonic seconds).
 
         Raises
         ------
@@ -44,20 +46,21 @@ class PathResolver(ABC, Generic[C, I]):
         """
         if not location.container:
             return directory(location)
-        began = time.monotonic()
-        newer_than = began if refresh else None
+        began = newer_than or time.monotonic()
+        newer_than = began if refresh else newer_than
+        inner = location.inner
         try:
             container = await self._catalog.find(location, newer_than=newer_than)
         except NotFoundError as error:
-            return await self._resolve_elsewhere(location, error)
-        if not location.inner:
+            return await self._resolve_by_id(location, error)
+        if not inner:
             return container.entry(location)
-        if self._is_implied(container, location):
+        if inner in container.directories:
             return directory(location)
         container, index, item = await self._look(container, location, newer_than, began)
         if item is None:
             raise NotFoundError("no such file or directory", location.path)
-        return self._entry(item, self._name(container, index, location), location)
+        return self._entry(container, index, item, location)
 
     async def resolve_many(
         self, locations: Sequence[Location], *, refresh: bool = False
@@ -72,15 +75,14 @@ class PathResolver(ABC, Generic[C, I]):
         for location in entries:
             groups.setdefault(Location(location.segments[:2]), []).append(location)
         for place, group in groups.items():
-            if not place.container:
-                entries[place] = directory(place)
-            else:
-                entries.update(await self._resolve_in(place, group, newer_than))
+            entries.update(await self._resolve_in(place, group, newer_than))
         return [entries[location] for location in locations]
 
     async def _resolve_in(
         self, place: Location, group: Iterable[Location], newer_than: float | None
     ) -> dict[Location, Entry | None]:
+        if not place.container:
+            return {place: directory(place)}
         container = index = None
         entries: dict[Location, Entry | None] = {}
         try:
@@ -89,13 +91,12 @@ class PathResolver(ABC, Generic[C, I]):
                 canonical = container.location.child(*location.inner)
                 if not location.inner:
                     entries[location] = container.entry()
-                elif self._is_implied(container, location):
+                elif location.inner in container.directories:
                     entries[location] = directory(canonical)
                 else:
                     index = index or await self._indexes.get(container, newer_than=newer_than)
-                    item = await self._item(index, location, below=False)
-                    name = self._name(container, index, canonical)
-                    entries[location] = item and self._entry(item, name, location)
+                    item = await self._item(index, location)
+                    entries[location] = item and self._entry(container, index, item, canonical)
         except NotFoundError:
             # an entry's id in place of a dataset, or another dataset has the name by now
             if container is not None or id_of(place.container, place.root) is not None:
@@ -104,7 +105,7 @@ class PathResolver(ABC, Generic[C, I]):
 
     async def _or_none(self, location: Location, newer_than: float | None) -> Entry | None:
         try:
-            return await self.resolve(location, refresh=newer_than is not None)
+            return await self.resolve(location, newer_than=newer_than)
         except NotFoundError:
             return None
 
@@ -136,15 +137,32 @@ class PathResolver(ABC, Generic[C, I]):
         try:
             container = await self._catalog.find(location, newer_than=newer_than)
         except NotFoundError as error:
-            return await self._list_elsewhere(location, error, recursive=recursive)
-        if not recursive and (names := self._top(container, location)) is not None:
-            return [directory(location.child(name)) for name in names]
-        container, _, item = await self._look(container, location, newer_than, began, below=True)
-        if item is None and not self._is_implied(container, location):
-            raise NotFoundError("no such file or directory", location.path)
-        if item is not None and not isinstance(item, DirectoryNode):
-            return [self._entry(item, location, location)]
-        return self._below(item or DirectoryNode(), container, location, recursive=recursive)
+            return await self._list_by_id(location, error, recursive=recursive)
+        if not (location.inner or recursive) and container.directories:
+            return [directory(location.child(*inner)) for inner in container.directories]
+        container, _, node = await self._look(container, location, newer_than, began, below=True)
+        if node is None:
+            if location.inner and location.inner not in container.directories:
+                raise NotFoundError("no such file or directory", location.path)
+            return []
+        if not isinstance(node, DirectoryNode):
+            return [self._described(node, location)]
+        if location.inner or not container.directories:
+            return self._below(node, location, recursive=recursive)
+        entries: list[Entry] = []
+        for inner in container.directories:
+            place = location.child(*inner)
+            below = node.folder(inner) or DirectoryNode()
+            entries += [directory(place), *self._below(below, place, recursive=True)]
+        return entries
+
+    def _below(
+        self, node: DirectoryNode[Any], place: Location, *, recursive: bool
+    ) -> Sequence[Entry]:
+        return [
+            self._described(item, place.child(*self._shown(node, segments, item)))
+            for segments, item in (node.walk() if recursive else node.children())
+        ]
 
     async def refresh(self, location: Location, newer_than: float) -> bool:
         """List anew what shows a path, unless it was asked for since; say whether it was.
@@ -178,74 +196,57 @@ class PathResolver(ABC, Generic[C, I]):
 
         With ``below`` what it holds is wanted.
         """
-        is_nothing = is_empty if below else is_missing
-        container, index = await self._open(
-            container, location, self._indexes.get(container, newer_than=newer_than)
-        )
-        item = await self._item(index, location, below=below)
-        if is_nothing(item) and self._indexes.as_of(container.identifier) < began:
-            container, index = await self._open(
-                container, location, self._indexes.latest(container, newer_than=began)
-            )
-            item = await self._item(index, location, below=below)
-        doubtful = is_nothing(item) and self._may_be_gone(index)
-        if doubtful and await self._catalog.is_replaced(container, location, began):
-            container = await self._catalog.find(location)
-            index = await self._indexes.get(container)
-            item = await self._item(index, location, below=below)
-        return container, index, item
-
-    async def _open(self, container: C, location: Location, reading: Awaitable[I]) -> tuple[C, I]:
-        """Read an index; that of what has the name by now, where the service denies it."""
         try:
-            return container, await reading
+            index = await self._indexes.get(container, newer_than=newer_than)
+            item = await self._item(index, location, below=below)
+            if item is not None and not (below and is_empty(item)):
+                return container, index, item
+            if index.read_at < began:
+                index = await self._indexes.latest(container, newer_than=began)
+                item = await self._item(index, location, below=below)
         except NotFoundError as error:
             if error.status != 404 or not await self._catalog.is_replaced(container, location):
                 raise
+        else:
+            doubtful = is_empty(item) and index.may_be_gone
+            if not doubtful or not await self._catalog.is_replaced(container, location, began):
+                return container, index, item
         container = await self._catalog.find(location)
-        return container, await self._indexes.get(container)
+        index = await self._indexes.get(container)
+        return container, index, await self._item(index, location, below=below)
+
+    async def _item(self, index: I, location: Location, *, below: bool = False) -> Any:
+        if index.undecided:
+            await self._decide(index, location, below=below)
+        return index.item(location.inner)
 
     # --- what the services do differently --------------------------------------------------
 
-    def _may_be_gone(self, index: I) -> bool:  # noqa: ARG002
-        """Say whether an index may be that of what is gone; others are denied by the service."""
-        return False
+    async def _decide(self, index: I, location: Location, *, below: bool) -> None:
+        """Ask whether entries are files or directories where the listing does not tell."""
+
+    def _entry(self, container: C, index: I, item: Any, location: Location) -> Entry:  # noqa: ARG002
+        """Describe what was found at a path."""
+        return self._described(item, location)
 
     @abstractmethod
-    def _is_implied(self, container: C, location: Location) -> bool:
-        """Say whether a path is a directory whatever lies below it."""
+    def _described(self, item: Any, place: Location) -> Entry:
+        """Describe a directory node or file record at a place."""
 
-    def _top(self, container: C, location: Location) -> Iterable[str] | None:  # noqa: ARG002
-        """Give the names that a container holds whatever lies below them; None to look."""
-        return None
-
-    @abstractmethod
-    async def _item(self, index: I, location: Location, *, below: bool) -> Any:
-        """Give a path's directory node or file record; None where nothing is there."""
-
-    def _name(self, container: C, index: I, location: Location) -> Location:  # noqa: ARG002
-        """Name what a path leads to."""
-        return location
-
-    @abstractmethod
-    def _entry(self, item: Any, name: Location, asked: Location) -> Entry:
-        """Describe what is at a path."""
-
-    @abstractmethod
-    def _below(
-        self, node: DirectoryNode[Any], container: C, location: Location, *, recursive: bool
-    ) -> Sequence[Entry]:
-        """Describe what a directory holds."""
-
-    async def _resolve_elsewhere(
+    def _shown(
         self,
-        location: Location,  # noqa: ARG002
-        error: NotFoundError,
-    ) -> Entry:
-        """Find what lies in no collection or dataset that is known."""
+        node: DirectoryNode[Any],  # noqa: ARG002
+        segments: tuple[str, ...],
+        item: Any,  # noqa: ARG002
+    ) -> tuple[str, ...]:
+        """Give the path below a directory under which something is listed."""
+        return segments
+
+    async def _resolve_by_id(self, location: Location, error: NotFoundError) -> Entry:  # noqa: ARG002
+        """Find what the id of an entry, in place of a collection or dataset, stands for."""
         raise error
 
-    async def _list_elsewhere(
+    async def _list_by_id(
         self,
         location: Location,  # noqa: ARG002
         error: NotFoundError,

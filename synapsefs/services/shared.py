@@ -144,6 +144,9 @@ class RecentChanges(Generic[K, R]):
         self.reading_since = float("inf")
         """When the listing was begun that is being read."""
 
+    def __len__(self) -> int:
+        return len(self._by_id)
+
     def note(self, identifier: K, record: R | None) -> None:
         """Note a change that was made just now."""
         self._by_id.pop(identifier, None)

@@ -67,25 +67,23 @@ class DirectoryNode(Generic[R]):
                 return
             del trail[depth - 1].folders[segments[depth - 1]]
 
-    def walk(
-        self, above: tuple[str, ...] = ()
-    ) -> Iterator[tuple[tuple[str, ...], DirectoryNode[R] | None, R | None]]:
-        """Go through everything below: path segments, and either a folder or a record."""
-        waiting: list[tuple[tuple[str, ...], DirectoryNode[R]]] = [(above, self)]
+    def children(self) -> Iterator[tuple[tuple[str, ...], DirectoryNode[R] | R]]:
+        """Go through what lies directly in this directory: path segments, and node or record."""
+        for name, node in self.folders.items():
+            yield (name,), node
+        for name, record in self.files.items():
+            yield (name,), record
+
+    def walk(self) -> Iterator[tuple[tuple[str, ...], DirectoryNode[R] | R]]:
+        """Go through everything below this directory, as :meth:`children` does."""
+        waiting: list[tuple[tuple[str, ...], DirectoryNode[R]]] = [((), self)]
         while waiting:
             path, here = waiting.pop()
             if here is not self:
-                yield path, here, None
+                yield path, here
             for name, record in here.files.items():
-                yield (*path, name), None, record
+                yield (*path, name), record
             waiting += [((*path, name), here.folders[name]) for name in reversed(here.folders)]
-
-    def children(self) -> Iterator[tuple[tuple[str, ...], DirectoryNode[R] | None, R | None]]:
-        """Go through what lies directly in this directory, as :meth:`walk` does."""
-        for name, node in self.folders.items():
-            yield (name,), node, None
-        for name, record in self.files.items():
-            yield (name,), None, record
 
 
 def is_empty(item: object) -> bool:

@@ -11,7 +11,7 @@ from fsspec.utils import tokenize
 
 from synapsefs.errors import NotFoundError, UnsupportedError, error_path
 from synapsefs.location import Location
-from synapsefs.services.base import Entry, directory, rebase
+from synapsefs.services.base import Entry, directory
 from synapsefs.verbs.base import Core
 from synapsefs.verbs.calls import mirrored
 
@@ -190,14 +190,10 @@ class ListingVerbs(Core):
     ) -> Sequence[Entry]:
         if location.root is None:
             return await self._entries_below(location, refresh=refresh)
-        above = await self._entry(location.path)
-        if refresh and above.kind == "file":
-            above = await self._entry(location.path, refresh=True)
-        above = rebase(location, above.location, [above])[0]
-        if above.kind == "file":
-            return [above]
-        below = await self._entries_below(location, refresh=refresh)
-        return [above, *below] if withdirs else below
+        entries = await self._entries_below(location, refresh=refresh)
+        if not withdirs or any(entry.location == location for entry in entries[:1]):
+            return entries
+        return [await self._entry(location.path), *entries]
 
     async def _walk(
         self,

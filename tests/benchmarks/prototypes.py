@@ -24,6 +24,8 @@ CHUNK = 50 * MIB
 PART = 10 * MIB
 SMALL_AT_ONCE, PARTS_AT_ONCE, HASHERS = 32, 4, 2
 BATCH = 1000
+PIECES = 8
+"""Pieces that one visit to a thread hashes."""
 ENTRIES = "/v0.1/data-storage/data-entries"
 BOUNDARY = "synapsefs-benchmark"
 
@@ -156,15 +158,28 @@ class Prototype:
 
     async def _download(self, job: Job, *, verify: bool) -> None:
         digest, hashing = hashlib.md5(usedforsecurity=False), None
+        pieces: list[bytes] = []
+
+        def consume(taken: list[bytes]) -> None:
+            for piece in taken:
+                digest.update(piece)
+
         async with self._session() as session, session.get(job.urls[0]) as answer:
             answer.raise_for_status()
             with open(job.out, "wb") as file, ThreadPoolExecutor(1) as pool:
                 async for piece in answer.content.iter_chunked(MIB):
-                    if verify:
+                    file.write(piece)
+                    if not verify:
+                        continue
+                    pieces.append(piece)
+                    if len(pieces) >= PIECES:
                         if hashing is not None:
                             await asyncio.wrap_future(hashing)
-                        hashing = pool.submit(digest.update, piece)
-                    file.write(piece)
+                        hashing = pool.submit(consume, pieces)
+                        pieces = []
+                if hashing is not None:
+                    await asyncio.wrap_future(hashing)
+                consume(pieces)
 
     def cat(self, job: Job) -> None:
         """Read a file into memory."""

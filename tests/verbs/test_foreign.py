@@ -43,7 +43,7 @@ def prepared(fs: SynapseFileSystem, work: Callable[[], Coroutine[Any, Any, Any]]
 
 async def bind(api: CollectionsClient, collection: int, name: str, data: bytes, **more: Any) -> int:
     """Create a unit as other clients do: nothing of ours in its metadata."""
-    file = await api.upload_file(data, name, ABOUT)
+    file = await api.create_data_file(data, name, ABOUT)
     binding = v1.FileBinding(checksum=file.checksum, path=name)
     unit = v1.UnitToCreate(data_collection=collection, files={"data_1": binding}, **more)
     return (await api.create_units([unit], ABOUT))[0].id

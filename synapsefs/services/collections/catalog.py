@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from pydantic import ValidationError
 
 from synapsefs.errors import InvalidRequestError, NotFoundError
-from synapsefs.location import Location, Root, unescape
+from synapsefs.location import Location, Root, escape, unescape
 from synapsefs.services.base import aware
 from synapsefs.services.catalog import Catalog, Container
 from synapsefs.services.collections.client import CollectionsClient
@@ -56,10 +56,15 @@ class Collection(Container[int]):
         """Name of the primary specification."""
         return next((spec.name for spec in self.specifications if spec.is_primary), None)
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether its specifications are known."""
-        return bool(self.specifications)
+    def __post_init__(self) -> None:
+        Container.__post_init__(self)
+        self.set_specifications(self.specifications)
+
+    def set_specifications(self, specifications: list[v1.FileSpecification]) -> None:
+        """Take its specifications: they are its directories."""
+        self.specifications, self.is_whole = specifications, bool(specifications)
+        segments = (escape(spec.name, Root.COLLECTIONS) for spec in specifications)
+        self.directories = tuple((segment,) for segment in segments)
 
     @property
     def details(self) -> dict[str, Any]:
@@ -69,7 +74,7 @@ class Collection(Container[int]):
 
     def keep_known(self, known: Collection) -> None:
         """Take from an earlier record what a listing leaves out."""
-        self.specifications = self.specifications or known.specifications
+        self.set_specifications(self.specifications or known.specifications)
         self.rule = self.rule or known.rule
 
 
@@ -102,7 +107,7 @@ class CollectionCatalog(Catalog[int, Collection]):
 
     async def _complete(self, container: Collection, path: str) -> None:
         full = await self._api.collection(container.identifier, path)
-        container.specifications = full.specifications or []
+        container.set_specifications(full.specifications or [])
         container.rule = MetadataRule(metadata.schema_in(full.meta))
 
     def _key(self, identifier: str) -> int:

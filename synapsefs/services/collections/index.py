@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime, timedelta
 
 from synapsefs.location import split_suffix
 from synapsefs.services.collections.order import Shown, Versions
 from synapsefs.services.collections.unit import Unit, UnitFile
-from synapsefs.services.shared import RecentChanges
+from synapsefs.services.index_cache import Index
 from synapsefs.services.tree import DirectoryNode
 
 LEFT_BEHIND = timedelta(hours=1)
 """How long ago somebody replaced a unit who then can no longer be about to delete it."""
 
 
-class CollectionIndex:
+class CollectionIndex(Index[int, Unit]):
     """A collection's units and the tree they make.
 
     Of several files with one path the newest has it. Older ones that it replaced (it was written
@@ -25,58 +24,42 @@ class CollectionIndex:
 
     Attributes
     ----------
-    loaded_at
-        When the whole listing was begun that is held here (monotonic seconds); None without one.
-    read_at
-        When the service was asked last what is new.
     unreconciled
         True when something was written here without knowing what it replaced.
     """
 
-    def __init__(self, identifier: int = 0) -> None:
-        self.identifier = identifier
+    def __init__(self, identifier: int) -> None:
+        super().__init__(identifier)
         self.units: dict[int, Unit] = {}
         self.tree: DirectoryNode[UnitFile] = DirectoryNode()
         self.superseded: dict[int, Unit] = {}
-        self.loaded_at: float | None = None
-        self.read_at = float("-inf")
-        self.load_seconds = 0.0
         self.unreconciled = False
-        self.changes: RecentChanges[int, Unit] = RecentChanges()
         self._written: set[int] = set()
         self._several: dict[tuple[str, ...], list[UnitFile]] = {}
         self._hidden: dict[int, dict[str, Unit]] = {}
         self._by_stem: dict[str, list[Unit]] | None = None
         self._latest: datetime | None = None
 
-    def listed(self, units: Mapping[int, Unit], began: float) -> CollectionIndex:
-        """Arrange a whole listing that was begun at ``began`` (monotonic seconds).
+    @property
+    def may_be_gone(self) -> bool:
+        """Whether this may be what is left of a collection: of one that is gone all is nothing."""
+        return not self.units
 
-        Changes nothing here, so that a thread may do it; :meth:`fill` takes the result.
-        """
+    def arranged(self, listing: Collection[Unit], began: float) -> CollectionIndex:  # noqa: ARG002
+        """Arrange a whole listing in a new index."""
         fresh = CollectionIndex(self.identifier)
-        fresh._written = self._written & units.keys()
-        fresh._latest, fresh.read_at = self._latest, began
-        for identifier in sorted(units):
-            fresh._add(units[identifier])
+        fresh._written, fresh._latest = set(self._written), self._latest
+        for unit in sorted(listing, key=lambda unit: unit.identifier):
+            fresh._add(unit)
         return fresh
 
-    def fill(self, fresh: CollectionIndex) -> None:
-        """Take a listing; what was written or removed here since it was begun is kept."""
-        changes = self.changes.since(fresh.read_at)
-        written = self._written & (fresh.units.keys() | changes.keys())
-        self.units, self.tree, self.superseded = fresh.units, fresh.tree, fresh.superseded
-        self._several, self._hidden = fresh._several, fresh._hidden
-        self._by_stem, self._latest = None, fresh._latest
+    def _replay(self, changes: Mapping[int, Unit | None]) -> None:
+        written = self._written & (self.units.keys() | changes.keys())
         for identifier, unit in changes.items():
-            if identifier in self.units:
-                self._take_out(self.units[identifier])
+            self.lose(identifier)
             if unit is not None:
                 self._add(unit)
         self._written = written
-        self.loaded_at = self.read_at = fresh.read_at
-        self.load_seconds = time.monotonic() - fresh.read_at
-        self.unreconciled = False
 
     def merge(self, newest: Mapping[int, Unit], began: float) -> None:
         """Take the newest units, all of them down to some id, as they were at ``began`` or later.
@@ -114,9 +97,8 @@ class CollectionIndex:
 
     def lose(self, identifier: int) -> None:
         """Forget a unit that the service has no more."""
-        known = self.units.get(identifier)
-        if known is not None:
-            self._take_out(known)
+        if identifier in self.units:
+            self._take_out(self.units[identifier])
 
     def insert(self, unit: Unit) -> None:
         """Add a unit that was just written; the newest at a path takes it."""
@@ -132,8 +114,8 @@ class CollectionIndex:
     def _forget_old(self) -> None:
         """Keep little of what was written without a listing: one that is read later tells it."""
         for unit in self.changes.pop_excess():
-            if self.loaded_at is None and unit.identifier in self.units:
-                self._take_out(self.units[unit.identifier])
+            if self.loaded_at is None:
+                self.lose(unit.identifier)
 
     def _add(self, unit: Unit) -> None:
         self.units[unit.identifier] = unit
@@ -146,16 +128,15 @@ class CollectionIndex:
                 held[:] = [*(other for other in held if other is not unit), unit]
 
     def _place(self, file: UnitFile) -> None:
-        several = self._several.get(file.segments)
+        segments, identifier = file.segments, file.unit.identifier
+        several = self._several.get(segments)
         if several is None:
-            there = self.tree.file(file.segments)
-            same = there is None or there.unit.identifier == file.unit.identifier
-            if there is None or same or there.segments != file.segments:
-                self.tree.put(file.segments, file)
+            there = self.tree.file(segments)
+            if there is None or there.unit.identifier == identifier or there.segments != segments:
+                self.tree.put(segments, file)
                 return
-            several = self._several[file.segments] = [there]
-        several[:] = [other for other in several if other.unit.identifier != file.unit.identifier]
-        several.append(file)
+            several = self._several[segments] = [there]
+        several[:] = [*(other for other in several if other.unit.identifier != identifier), file]
         self._arrange(several)
 
     def _arrange(self, several: list[UnitFile]) -> None:
@@ -200,23 +181,22 @@ class CollectionIndex:
     def deletable(self) -> list[Unit]:
         """Give the replaced units to delete: those replaced here, and what others left behind.
 
-        What somebody else replaced lately is left to them: they may still take it back, and then
-        need what was there.
+        What somebody else replaced lately, by the times of the service alone, is left to them:
+        they may still take it back, and then need what was there.
         """
-        return [unit for unit in self.superseded.values() if self._is_final(unit)]
 
-    def _is_final(self, unit: Unit) -> bool:
-        """Say whether nobody takes back what replaced a unit, by the times of the service alone."""
-        successors = list(self._hidden.get(unit.identifier, {}).values())
-        return all(
-            successor.identifier in self._written
-            or (
-                successor.created is not None
-                and self._latest is not None
-                and self._latest - successor.created > LEFT_BEHIND
-            )
-            for successor in successors
-        )
+        def is_final(successor: Unit) -> bool:
+            if successor.identifier in self._written:
+                return True
+            if successor.created is None or self._latest is None:
+                return False
+            return self._latest - successor.created > LEFT_BEHIND
+
+        return [
+            unit
+            for unit in self.superseded.values()
+            if all(map(is_final, self._hidden.get(unit.identifier, {}).values()))
+        ]
 
     def invalidate(self) -> None:
         """Believe nothing, also not what seemed replaced: units were taken back."""
@@ -227,8 +207,7 @@ class CollectionIndex:
         """Take away a unit that was deleted; what it hid is shown again."""
         self.changes.note(unit.identifier, None)
         self._forget_old()
-        if unit.identifier in self.units:
-            self._take_out(self.units[unit.identifier])
+        self.lose(unit.identifier)
 
     def _take_out(self, unit: Unit) -> None:
         del self.units[unit.identifier]
@@ -236,22 +215,19 @@ class CollectionIndex:
         self._written.discard(unit.identifier)
         self._hidden.pop(unit.identifier, None)
         for file in unit.files.values():
-            self._displace(file)
+            for segments in (file.segments, file.segments_with_id):
+                there = self.tree.file(segments)
+                if there is not None and there.unit is unit:
+                    self.tree.discard(segments)
+            several = self._several.get(file.segments)
+            if several is not None:
+                several[:] = [other for other in several if other.unit is not unit]
+                self._arrange(several)
+                if len(several) == 1:
+                    del self._several[file.segments]
             if self._by_stem is not None:
                 held = self._by_stem.get(split_suffix(file.name)[0], [])
                 held[:] = [other for other in held if other is not unit]
-
-    def _displace(self, file: UnitFile) -> None:
-        for segments in (file.segments, file.segments_with_id):
-            found = self.tree.file(segments)
-            if found is not None and found.unit is file.unit:
-                self.tree.discard(segments)
-        several = self._several.get(file.segments)
-        if several is not None:
-            several[:] = [other for other in several if other.unit is not file.unit]
-            self._arrange(several)
-            if len(several) == 1:
-                del self._several[file.segments]
 
     def of_path(self, segments: tuple[str, ...]) -> list[UnitFile]:
         """Give all files of a path, those that were replaced too."""
@@ -277,21 +253,25 @@ class CollectionIndex:
         A name with an id, which listings give while a newer file has the plain one, goes on
         standing for that file.
         """
-        found = self.tree.file(segments)
-        if found is not None or not segments or "@" not in segments[-1]:
-            return found
+        return self.tree.file(segments) or self._by_id(segments)
+
+    def item(self, segments: tuple[str, ...]) -> UnitFile | DirectoryNode[UnitFile] | None:
+        """Find what is at a path: a directory, where a file has the same name."""
+        file, node = self.tree.at(segments)
+        return node or file or self._by_id(segments)
+
+    def _by_id(self, segments: tuple[str, ...]) -> UnitFile | None:
+        if not segments or "@" not in segments[-1]:
+            return None
         stem, _, identifier = split_suffix(segments[-1])[0].rpartition("@")
-        unit = self.units.get(int(identifier)) if _is_number(identifier) else None
+        number = int(identifier) if identifier.isdecimal() and len(identifier) < 19 else None
+        unit = None if number is None else self.units.get(number)
         for file in unit.files.values() if unit else ():
             if not stem and file.segments[0] == segments[0]:
                 return file
             if stem and file.segments_with_id == segments and not self.is_hidden(file):
                 return file
         return None
-
-    def item(self, segments: tuple[str, ...]) -> UnitFile | DirectoryNode[UnitFile] | None:
-        """Find what is at a path: a directory, where a file has the same name."""
-        return self.tree.folder(segments) or self.at(segments)
 
     def with_stem(self, stem: str) -> list[Unit]:
         """Give the units that hold a file of this stem, oldest first."""
@@ -302,7 +282,3 @@ class CollectionIndex:
                     self._by_stem.setdefault(split_suffix(file.name)[0], []).append(unit)
         found = {unit.identifier: unit for unit in self._by_stem.get(stem, ())}
         return [found[identifier] for identifier in sorted(found)]
-
-
-def _is_number(text: str) -> bool:
-    return text.isdecimal() and len(text) < 19

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 from synapsefs import concurrency
 from synapsefs.errors import ChangedError, NotFoundError
@@ -23,10 +22,6 @@ SEVERAL_UNITS = 4
 UNITS_PER_REQUEST = UNITS_PER_PAGE // 20
 """More units than the first are listed rather than asked for one by one, where listing them costs
 less: a page takes about as long as twenty units."""
-
-
-LARGE = 1000
-"""Units from which on a listing is arranged in a thread."""
 
 
 class Indexes(IndexCache[int, Collection, CollectionIndex]):
@@ -56,7 +51,7 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
             index = self.held(collection.identifier)
             known = index.loaded_at is not None
             if not known or (index.read_at < began and not await self._newest(collection, index)):
-                await self._load(collection, index)
+                await self._read(collection, index)
         return index
 
     async def glimpse(self, collection: Collection, since: float | None = None) -> CollectionIndex:
@@ -72,10 +67,11 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
         page = await self._api.newest_units(collection.identifier, about, NEWEST[0])
         units = {unit.id: record_of(unit, began) for unit in page.results}
         if not page.next and len(units) >= (page.count or 0):
-            index.fill(index.listed(units, began))
+            index.fill(index.arranged(list(units.values()), began), began)
             return index
         partial = CollectionIndex(collection.identifier)
-        partial.fill(partial.listed({**index.units, **units}, began))
+        both = {**index.units, **units}
+        partial.fill(partial.arranged(list(both.values()), began), began)
         self._partial[collection.identifier] = partial
         return partial
 
@@ -113,7 +109,7 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
         """Name the collections that were written to without knowing what was replaced."""
         return [identifier for identifier, index in self._by_id.items() if index.unreconciled]
 
-    async def _load(self, container: Collection, index: CollectionIndex) -> None:
+    async def _list(self, container: Collection, began: float) -> tuple[list[Unit], float]:
         """List everything.
 
         Raises
@@ -122,21 +118,16 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
             When the listing changes all the time so that parts of it may be missing.
         """
         about = container.location.path
-        before: Mapping[int, Unit] | None = None
+        before: set[int] | None = None
         for _ in range(LISTING_ATTEMPTS):
-            began = time.monotonic()
             units: dict[int, Unit] = {}
             check = PageCheck()
             async for page in self._api.unit_pages(container.identifier, about):
                 check.add(page)
                 units.update((unit.id, record_of(unit, began)) for unit in page.results)
-            if check.whole or (before is not None and before.keys() == units.keys()):
-                if len(units) < LARGE:
-                    index.fill(index.listed(units, began))
-                else:
-                    index.fill(await asyncio.to_thread(index.listed, units, began))
-                return
-            before = units
+            if check.whole or before == units.keys():
+                return list(units.values()), began
+            before, began = set(units), time.monotonic()
         raise ChangedError(KEPT_CHANGING, about)
 
     async def _newest(self, collection: Collection, index: CollectionIndex) -> bool:
@@ -147,7 +138,7 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
             page = await self._api.newest_units(collection.identifier, about, most)
             units = {unit.id: record_of(unit, began) for unit in page.results}
             if not page.next and len(units) >= (page.count or 0):
-                index.fill(index.listed(units, began))
+                index.fill(index.arranged(list(units.values()), began), began)
                 return True
             numbers = [unit.id for unit in page.results]
             if numbers != sorted(numbers, reverse=True):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from synapsefs.errors import NotFoundError
-from synapsefs.location import Location, Root, escape, with_id
+from synapsefs.location import Location, with_id
 from synapsefs.services.base import Entry, directory
 from synapsefs.services.collections.catalog import Collection, CollectionCatalog
 from synapsefs.services.collections.index import CollectionIndex
@@ -21,54 +21,24 @@ class UnitResolver(PathResolver[Collection, CollectionIndex]):
     _catalog: CollectionCatalog
     _indexes: Indexes
 
-    def _may_be_gone(self, index: CollectionIndex) -> bool:
-        return not index.units
-
-    def _is_implied(self, container: Collection, location: Location) -> bool:
-        inner = location.inner
-        return not inner or (len(inner) == 1 and inner[0] in _specifications(container))
-
-    def _top(self, container: Collection, location: Location) -> Iterable[str] | None:
-        return None if location.inner else _specifications(container)
-
-    async def _item(
-        self,
-        index: CollectionIndex,
-        location: Location,
-        *,
-        below: bool,  # noqa: ARG002
-    ) -> UnitFile | DirectoryNode[UnitFile] | None:
-        return index.item(location.inner)
-
     def at(self, index: CollectionIndex, place: Location) -> Entry | None:
         """Give what an index has at a place; a directory, where a file has the same name."""
         item = index.item(place.inner)
-        return None if item is None else self._entry(item, place, place)
+        return None if item is None else self._described(item, place)
 
-    def _entry(
-        self,
-        item: UnitFile | DirectoryNode[UnitFile],
-        name: Location,
-        asked: Location,  # noqa: ARG002
-    ) -> Entry:
-        return directory(name) if isinstance(item, DirectoryNode) else file_entry(name, item)
+    def _described(self, item: DirectoryNode[UnitFile] | UnitFile, place: Location) -> Entry:
+        return directory(place) if isinstance(item, DirectoryNode) else file_entry(place, item)
 
-    def _below(
+    def _shown(
         self,
         node: DirectoryNode[UnitFile],
-        container: Collection,
-        location: Location,
-        *,
-        recursive: bool,
-    ) -> Sequence[Entry]:
-        if not location.inner:
-            entries: list[Entry] = []
-            for name in _specifications(container):
-                place = location.child(name)
-                below = node.folders.get(name) or DirectoryNode()
-                entries += [directory(place), *_listed(below, place, recursive=True)]
-            return entries
-        return _listed(node, location, recursive=recursive)
+        segments: tuple[str, ...],
+        item: DirectoryNode[UnitFile] | UnitFile,
+    ) -> tuple[str, ...]:
+        """Name a file with its unit's id where a directory has its name; others can make such."""
+        if isinstance(item, DirectoryNode) or node.folder(segments) is None:
+            return segments
+        return (*segments[:-1], with_id(segments[-1], str(item.unit.identifier)))
 
     async def current(
         self, collection: Collection, places: Sequence[Location], since: float
@@ -96,29 +66,6 @@ class UnitResolver(PathResolver[Collection, CollectionIndex]):
         place = folder.location
         found = self._indexes.held(collection.identifier).tree.file(place.inner)
         return {place: file_entry(place, found)} if found is not None else {}
-
-
-def _specifications(collection: Collection) -> list[str]:
-    return [escape(spec.name, Root.COLLECTIONS) for spec in collection.specifications]
-
-
-def _listed(node: DirectoryNode[UnitFile], place: Location, *, recursive: bool) -> list[Entry]:
-    return [
-        directory(place.child(*segments))
-        if file is None
-        else file_entry(place.child(*_shown(node, segments, file)), file)
-        for segments, _, file in (node.walk() if recursive else node.children())
-    ]
-
-
-def _shown(
-    folder: DirectoryNode[UnitFile], segments: tuple[str, ...], file: UnitFile
-) -> tuple[str, ...]:
-    """Name a file with its unit's id where a directory has its name; others can make such names."""
-    if folder.folder(segments) is None:
-        return segments
-    *above, name = segments
-    return (*above, with_id(name, str(file.unit.identifier)))
 
 
 def file_entry(place: Location, file: UnitFile) -> Entry:

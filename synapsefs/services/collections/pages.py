@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
-from synapsefs.errors import IntegrityError
+from pydantic import TypeAdapter
+
+from synapsefs import concurrency
+from synapsefs.errors import IntegrityError, NotFoundError
+from synapsefs.http import Reply
+from synapsefs.services.wireio import parsed
+from synapsefs.wire.collections import v1
+
+PAGES_AT_A_TIME = 8
+PER_PAGE = 200
 
 LISTING_ATTEMPTS = 6
 """How often a list is read whose items moved between pages meanwhile."""
@@ -110,3 +121,94 @@ class LoopGuard:
         if self._stale >= STALE_PAGES:
             words = "the service's listing repeats itself without an end"
             raise IntegrityError(words, self._about)
+
+
+Get = Callable[[str, str, Mapping[str, str]], Awaitable[Reply]]
+"""Asks a route, in the name of a path, with parameters."""
+
+
+class Pager:
+    """Goes through the pages of the service's lists."""
+
+    def __init__(self, get: Get) -> None:
+        self._get = get
+        self._takes_size = True
+
+    async def numbered(
+        self, route: str, params: Mapping[str, str], adapter: TypeAdapter[Any], path: str
+    ) -> AsyncIterator[Any]:
+        """Go through numbered pages; what changes meanwhile may be on two of them."""
+        page = parsed(adapter, await self._get(route, path, params), path)
+        yield page
+        repeats = LoopGuard(path)
+        repeats.check(page.results)
+        query = query_of(page.next)
+        if query.get("page") == "2" and page.count is not None and page.results:
+            size, count = len(page.results), page.count
+            if self._takes_size and "page_size" in query and size >= SMALLEST_OVERLAPPING:
+                sizes = overlapping(size, count)
+            else:
+                sizes = ((number, 0) for number in range(2, -(-count // size) + 1))
+            async for page in self._further(route, query, sizes, adapter, path):
+                repeats.check(page.results)
+                yield page
+            query = query_of(page.next)
+        while query:
+            page = parsed(adapter, await self._get(route, path, query), path)
+            repeats.check(page.results)
+            yield page
+            query = query_of(page.next)
+
+    async def _further(
+        self,
+        route: str,
+        query: dict[str, str],
+        sizes: Iterator[tuple[int, int]],
+        adapter: TypeAdapter[Any],
+        path: str,
+    ) -> AsyncIterator[Any]:
+        """Get pages by number and size, 0 for the size that the query has; several at a time."""
+
+        async def fetch(number: int, size: int) -> Any:
+            asked = {**query, "page": str(number)} | ({"page_size": str(size)} if size else {})
+            try:
+                reply = await self._get(route, path, asked)
+            except NotFoundError:
+                return v1.Page[Any]()
+            return parsed(adapter, reply, path)
+
+        while batch := list(itertools.islice(sizes, PAGES_AT_A_TIME)):
+            work = (fetch(number, size) for number, size in batch)
+            pages = await concurrency.gather(work, PAGES_AT_A_TIME)
+            for (_, size), page in zip(batch, pages, strict=True):
+                if size and page.next and len(page.results) != size:
+                    self._takes_size = False
+                    yield v1.Page[Any](next=f"?{urlencode({**query, 'page': '2'})}")
+                    return
+                yield page
+                if not page.results:
+                    return
+
+    async def by_cursor(
+        self, route: str, params: Mapping[str, str], adapter: TypeAdapter[Any], path: str
+    ) -> AsyncIterator[Any]:
+        """Go through a list of the second generation; gives what each page holds."""
+        params = {**params, "per_page": str(PER_PAGE)}
+        repeats = LoopGuard(path)
+        while True:
+            page = parsed(adapter, await self._get(route, path, params), path)
+            yield page.data
+            cursor = page.meta.pagination.next_cursor if page.meta.pagination else None
+            if not cursor:
+                return
+            repeats.check(page.data)
+            params = {**params, "cursor": _cursor_value(cursor)}
+
+
+def query_of(url: str | None) -> dict[str, str]:
+    """Read the parameters of a URL; empty for None."""
+    return dict(parse_qsl(urlsplit(url).query, keep_blank_values=True)) if url else {}
+
+
+def _cursor_value(cursor: str) -> str:
+    return query_of(cursor).get("cursor", cursor) if cursor.startswith("http") else cursor

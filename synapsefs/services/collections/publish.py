@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from synapsefs.concurrency import Locks
 from synapsefs.errors import (
@@ -20,7 +20,6 @@ from synapsefs.errors import (
     NotFoundError,
     SynapseError,
 )
-from synapsefs.location import Location
 from synapsefs.services.base import Entry
 from synapsefs.services.collections.catalog import Collection, CollectionCatalog
 from synapsefs.services.collections.client import CollectionsClient
@@ -41,16 +40,7 @@ from synapsefs.services.collections.unit import MARK, Unit
 from synapsefs.services.collections.unit_store import UnitStore, fresh
 from synapsefs.services.shared import SharedChanges
 
-
-class Located(Protocol):
-    """What lies in a collection."""
-
-    @property
-    def location(self) -> Location:
-        """Where."""
-
-
-L = TypeVar("L", bound=Located)
+L = TypeVar("L", PlannedFile, Entry)
 Groups = Sequence[tuple[Collection, list[L]]]
 logger = logging.getLogger("synapsefs")
 MAX_PROBLEMS = 20
@@ -72,7 +62,6 @@ class _Plan:
 
     collection: Collection
     path: str
-    files: Sequence[PlannedFile]
     drafts: Sequence[Draft]
     units: Sequence[Unit] = ()
 
@@ -156,17 +145,24 @@ class UnitPublisher:
                 if complete:
                     await self._check_whole(collection, group)
 
-        await self.in_collections(_last_of_each(files), check)
+        await self.in_collections(list({f.location: f for f in files}.values()), check)
 
     async def _check_whole(self, collection: Collection, files: Sequence[PlannedFile]) -> None:
+        joins = not joins_nothing(collection)
         index = self._indexes.held(collection.identifier)
-        if index.loaded_at is None and not joins_nothing(collection):
+        if joins and index.loaded_at is None:
             index = await self._indexes.get(collection)
-        try:
-            _require_whole(collection, files, index)
-        except (InvalidRequestError, FolderError, NotAFolderError):
-            index = await self._latest(collection)
-            _require_whole(collection, files, index)
+        for is_latest in (False, True):
+            try:
+                require_free([file.location for file in files], index)
+                drafts = compose(files, index.with_stem) if joins else []
+                _require_publishable(drafts, collection, files[0].location.path)
+            except (InvalidRequestError, FolderError, NotAFolderError):
+                if is_latest:
+                    raise
+                index = await self._latest(collection)
+            else:
+                return
 
     async def _latest(self, collection: Collection, since: float | None = None) -> CollectionIndex:
         """Ask what is there now; where files join nothing, no more than one request's answer."""
@@ -215,7 +211,7 @@ class UnitPublisher:
                 for plan in plans:
                     await self._settle(plan)
 
-        await self.in_collections(_last_of_each(files), publish)
+        await self.in_collections(list({f.location: f for f in files}.values()), publish)
 
     async def _plan(
         self, collection: Collection, files: Sequence[PlannedFile], since: float | None
@@ -236,7 +232,7 @@ class UnitPublisher:
         require_free([file.location for file in files], index)
         await self._prepare(collection, drafts, index)
         _require_publishable(drafts, collection, path)
-        return _Plan(collection, path, files, drafts)
+        return _Plan(collection, path, drafts)
 
     async def _prepare(
         self, collection: Collection, drafts: Sequence[Draft], index: CollectionIndex
@@ -260,9 +256,16 @@ class UnitPublisher:
         """
         own: set[int] = set()
         for _ in range(REBASES):
-            own.update(unit.identifier for unit in plan.units)
+            created = {unit.identifier for unit in plan.units}
+            own |= created
             removed = await self._merge_changes(plan)
-            self._take_place(plan)
+            index = self._indexes.held(plan.collection.identifier)
+            for unit in plan.units:
+                index.insert(unit)
+            for draft in plan.drafts:
+                for old in (draft.base, *draft.replaced):
+                    if old is not None and old.identifier not in created:
+                        index.supersede(old)
             gone = await self._store.delete_superseded(plan.collection, plan.path)
             gone |= removed
             outdated = [
@@ -299,21 +302,6 @@ class UnitPublisher:
                 with contextlib.suppress(NotFoundError):
                     await self._editor.write(plan.collection, unit, changed, new_edit(), plan.path)
         return {identifier for identifier in bases if identifier not in index.units}
-
-    def _take_place(self, plan: _Plan) -> None:
-        """Note new units in the index, and what they replaced."""
-        index = self._indexes.held(plan.collection.identifier)
-        sizes = {(file.specification, file.name): file.size for file in plan.files}
-        for unit in plan.units:
-            for bound in unit.files.values():
-                if bound.size is None:
-                    bound.size = sizes.get((bound.specification, bound.name))
-            index.insert(unit)
-        created = {unit.identifier for unit in plan.units}
-        for draft in plan.drafts:
-            for unit in (*draft.replaced, *([draft.base] if draft.base else ())):
-                if unit.identifier not in created:
-                    index.supersede(unit)
 
     async def _rebased(
         self, plan: _Plan, outdated: Sequence[Draft], own: set[int], removed: set[int]
@@ -352,7 +340,7 @@ class UnitPublisher:
         except InvalidRequestError as error:
             await asyncio.shield(self._store.take_back(collection, replaced, plan.path, error))
             raise
-        return _Plan(collection, plan.path, plan.files, drafts)
+        return _Plan(collection, plan.path, drafts)
 
     async def remove(self, entries: Iterable[Entry], *, unchanged: bool) -> None:
         """Take files out of their units; see :meth:`UnitRemover.remove`.
@@ -374,11 +362,6 @@ class UnitPublisher:
                 changed = changed or error
         if changed is not None:
             raise changed
-
-
-def _last_of_each(files: Iterable[PlannedFile]) -> list[PlannedFile]:
-    """Give of several files for one path the last."""
-    return list({file.location: file for file in files}.values())
 
 
 def joins_nothing(collection: Collection) -> bool:
@@ -403,16 +386,6 @@ def _merging(
         return kept | {name: now[name] for name in names if name in now}
 
     return changed
-
-
-def _require_whole(
-    collection: Collection, files: Sequence[PlannedFile], index: CollectionIndex
-) -> None:
-    """Refuse files that lie in the way of others, or make no whole units."""
-    require_free([file.location for file in files], index)
-    if not joins_nothing(collection):
-        drafts = compose(files, index.with_stem)
-        _require_publishable(drafts, collection, files[0].location.path)
 
 
 def _require_publishable(drafts: Sequence[Draft], collection: Collection, path: str) -> None:

@@ -153,15 +153,8 @@ class CollectionsService:
 
     async def start_upload(self, file: NewFile) -> CollectionUpload:
         """Begin to write a data file."""
-        return CollectionUpload(
-            self.api,
-            file.location,
-            part_size=self._transport.options.block_size,
-            size=file.size if file.size >= 0 else None,
-            exclusive=file.exclusive,
-            wish=_wish(file.options),
-            presigned=self._presigned,
-        )
+        size = self._transport.options.block_size
+        return CollectionUpload(self.api, self._presigned, file, size, _wish(file.options))
 
     async def upload_many(
         self, files: Sequence[NewFile], report: Report, *, deferred: bool = False
@@ -215,7 +208,7 @@ class CollectionsService:
         await self._publisher.publish(files, then, began)
 
     async def _check_absent(self, locations: Sequence[Location]) -> None:
-        """Raise an error where a file is already."""
+        """Refuse files that may replace nothing where something is."""
         for collection, files in await self._publisher.by_collection(map(PlannedFile, locations)):
             index = await self._indexes.latest(collection)
             for location in [file.location for file in files]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -75,8 +76,9 @@ class UnitStore:
                 units += await asyncio.shield(creation)
                 _require_names(units[start:], batch, path)
             except BaseException as error:
-                undoing = self._undo(collection, fresh(units, drafts), creation, batch, path, error)
-                undo = asyncio.ensure_future(undoing)
+                undo = asyncio.ensure_future(
+                    self._undo(collection, units, creation, drafts, path, error)
+                )
                 self._undoing.add(undo)
                 undo.add_done_callback(self._undoing.discard)
                 cancelled = isinstance(error, asyncio.CancelledError)
@@ -117,9 +119,9 @@ class UnitStore:
         path: str,
         error: BaseException,
     ) -> None:
-        created = (await asyncio.gather(creation, return_exceptions=True))[0]
-        made = [] if isinstance(created, BaseException) else fresh(created, drafts)
-        await self.take_back(collection, list(dict.fromkeys([*units, *made])), path, error)
+        with contextlib.suppress(Exception):
+            units = [*units, *await creation]
+        await self.take_back(collection, fresh(units, drafts), path, error)
 
     async def take_back(
         self, collection: Collection, units: Sequence[Unit], path: str, error: BaseException
@@ -176,7 +178,7 @@ class UnitStore:
 def fresh(units: Sequence[Unit], drafts: Sequence[Draft]) -> list[Unit]:
     """Pick the units that were made for these drafts, not found to hold equal content."""
     writes = {draft.write for draft in drafts}
-    return [unit for unit in units if unit.write in writes]
+    return list({unit.identifier: unit for unit in units if unit.write in writes}.values())
 
 
 def _append(error: BaseException, words: str) -> None:
@@ -214,13 +216,13 @@ def _completed(answer: v1.Unit, draft: Draft, request: v1.UnitToCreate) -> Unit:
     """Read a created unit, and fill in what the answer leaves out from what was asked for."""
     answer.meta = answer.meta or request.meta
     unit = record_of(answer)
-    if unit.write == draft.write:
-        for specification, file in draft.files.items():
-            held = unit.files.get(specification)
-            if held is None or held.name != file.name:
-                checksum, url = (held.checksum, held.url) if held else (file.checksum, "")
-                size = held.size if held else None
-                unit.files[specification] = UnitFile(
-                    unit, specification, file.name, checksum, url, size
-                )
+    for specification, file in draft.files.items():
+        bound = unit.files.get(specification)
+        if bound is not None and bound.name == file.name:
+            bound.size = file.size if bound.size is None else bound.size
+        elif unit.write == draft.write:
+            checksum, url = (bound.checksum, bound.url) if bound else (file.checksum, "")
+            unit.files[specification] = UnitFile(
+                unit, specification, file.name, checksum, url, file.size
+            )
     return unit

@@ -14,11 +14,12 @@ import asyncio
 import hashlib
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import IO, Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
-from synapsefs import integrity
+from synapsefs import integrity, sync
 from synapsefs.checkpoint import UploadCheckpoint
 from synapsefs.errors import (
     ChecksumError,
@@ -31,10 +32,9 @@ from synapsefs.errors import (
 from synapsefs.local.files import Spool
 from synapsefs.location import Location
 from synapsefs.services.base import NewFile, Source, Staged
-from synapsefs.services.collections.client import CollectionsClient
+from synapsefs.services.collections.client import CHUNKED_ROUTE, CollectionsClient
 from synapsefs.services.collections.composition import StagedFile, UnitOptions
 from synapsefs.services.collections.presigned import PresignedUploader
-from synapsefs.services.collections.sending import CHUNKED_ROUTE
 from synapsefs.wire.collections import constants, v1
 
 logger = logging.getLogger("synapsefs")
@@ -43,19 +43,20 @@ HOPELESS = (NotFoundError, ExpiredError, InvalidRequestError)
 _REFUSAL = TypeAdapter(v1.OffsetRefused)
 
 
-class _Earlier(BaseModel):
-    """What an earlier process noted: the upload, and the MD5 of the bytes that had arrived."""
+class _SavedChunks(BaseModel):
+    """What a checkpoint keeps: the upload, and the MD5 of the bytes that had arrived."""
 
     id: int | Annotated[str, Field(pattern=r"^[\w-]+$")]
     offset: int = Field(gt=0)
     md5: str
 
-
-def _earlier(noted: Mapping[str, Any]) -> _Earlier | None:
-    try:
-        return _Earlier.model_validate(noted) if noted else None
-    except ValidationError:
-        return None
+    @classmethod
+    def of(cls, saved: Mapping[str, Any]) -> _SavedChunks | None:
+        """Read it; None where there is nothing of the kind."""
+        try:
+            return cls.model_validate(saved) if saved else None
+        except ValidationError:
+            return None
 
 
 class CollectionUpload:
@@ -63,20 +64,14 @@ class CollectionUpload:
 
     Parameters
     ----------
-    api
-        The service.
-    location
-        Where the file will appear.
+    api, presigned
+        The service, and the way past it.
+    file
+        Where it will appear, and its size where that is known beforehand.
     part_size
         Bytes of each part but the last.
-    size
-        Bytes in all where known beforehand.
-    exclusive
-        Whether publishing may replace nothing.
-    wish
+    options
         What its unit shall carry.
-    presigned
-        The way straight to the storage.
     """
 
     smallest_part = 1
@@ -84,21 +79,18 @@ class CollectionUpload:
     def __init__(
         self,
         api: CollectionsClient,
-        location: Location,
-        *,
+        presigned: PresignedUploader,
+        file: NewFile,
         part_size: int,
-        size: int | None,
-        exclusive: bool,
-        wish: UnitOptions | None = None,
-        presigned: PresignedUploader | None = None,
+        options: UnitOptions | None,
     ) -> None:
         self.part_size = part_size
         self._api = api
-        self._location = location
-        self._exclusive = exclusive
-        self._wish = wish
         self._presigned = presigned
-        self._size = size
+        self._new = file
+        self._path = file.location.path
+        self._options = options
+        self._size = max(file.size, 0)
         self._sent = 0
         self._md5 = hashlib.md5(usedforsecurity=False)
         self._file: v1.DataFile | None = None
@@ -107,7 +99,7 @@ class CollectionUpload:
         self._spool: IO[bytes] | None = None
         self._flight: asyncio.Task[None] | None = None
         self._failure: SynapseError | None = None
-        self._memory: UploadCheckpoint | None = None
+        self._checkpoint: UploadCheckpoint | None = None
 
     async def write(self, part: bytes | memoryview, *, last: bool) -> None:
         """Take the next part; it is hashed and sent while the caller fills the one after it."""
@@ -117,52 +109,48 @@ class CollectionUpload:
             await self._landed()
 
     async def adopt(self, source: Source) -> int:
-        """Take a large file straight to the storage, or continue where its chunks stopped."""
+        """Send a large file straight to the storage, or resume its chunks; give the offset."""
         if source.size <= self.part_size or source.memory is None:
             return 0
-        earlier = _earlier(source.memory.saved)
-        if earlier is None and self._presigned is not None:
-            file = NewFile(self._location, source.path, source.size)
+        saved = _SavedChunks.of(source.memory.saved)
+        if saved is None:
+            file = replace(self._new, source=source.path, size=source.size)
             self._file = await self._presigned.upload(file, source.memory, source.progress)
-            if self._file is not None:
-                self._sent = source.size
-                return self._sent
-        self._memory = source.memory
-        if earlier is None:
-            return 0
-        chunks = Chunks(self._api, self._location)
-        offset = await chunks.reopen(earlier, source.size)
-        if offset is None or not await asyncio.to_thread(self._agree, source.path, earlier, offset):
-            logger.info("%s: starting over: the earlier upload is gone", self._location.path)
+            self._sent = source.size if self._file is not None else 0
+            self._checkpoint = source.memory
+            return self._sent
+        self._checkpoint = source.memory
+        chunks = Chunks(self._api, self._new.location)
+        offset = await chunks.reopen(saved, source.size)
+        if offset is None or not await asyncio.to_thread(self._hash, source.path, saved, offset):
+            await sync.in_thread(source.memory.start_over, "the earlier upload is gone")
             return 0
         self._chunks, self._sent = chunks, offset
         source.progress(offset)
         return offset
 
-    def _agree(self, path: str, earlier: _Earlier, offset: int) -> bool:
+    def _hash(self, path: str, saved: _SavedChunks, offset: int) -> bool:
         """Hash what was sent before; False where the file begins with other bytes by now."""
         digest = hashlib.md5(usedforsecurity=False)
         with open(path, "rb") as file:
-            integrity.hash_range(file, digest, 0, earlier.offset)
-            if digest.hexdigest() != earlier.md5:
+            integrity.hash_range(file, digest, 0, saved.offset)
+            if digest.hexdigest() != saved.md5:
                 return False
-            integrity.hash_range(file, digest, earlier.offset, offset)
+            integrity.hash_range(file, digest, saved.offset, offset)
         self._md5 = digest
         return True
 
     async def finish(self) -> Staged:
         """Wait for the last part, compare checksums, and give the data file."""
         await self._landed()
-        about = self._location.path
         if self._spool is not None:
-            await self._send_spooled()
+            await self._send_spooled(self._spool)
         if self._chunks is not None:
             self._file = await self._chunks.finish(self._md5.hexdigest())
         if self._file is None:
-            raise IntegrityError("the file was finished without a last part", about)
-        return Staged(
-            self._location, self._sent, self._exclusive, StagedFile(self._file.checksum, self._wish)
-        )
+            raise IntegrityError("the file was finished without a last part", self._path)
+        handle = StagedFile(self._file.checksum, self._options)
+        return Staged(self._new.location, self._sent, self._new.exclusive, handle)
 
     async def abort(self) -> None:
         """Stop sending. The service has no route to end a chunked upload; it expires unseen."""
@@ -190,34 +178,36 @@ class CollectionUpload:
             self._flight = None
 
     async def _take(self, part: bytes | memoryview, *, last: bool) -> None:
-        whole = last and self._sent == 0
+        """Send a part, and hash it meanwhile."""
         if len(part) <= integrity.INLINE:
             self._md5.update(part)
-            await (self._send_whole(part) if whole else self._send_part(part, last=last))
+            await self._send(part, last=last)
         else:
             hashing = asyncio.ensure_future(asyncio.to_thread(self._md5.update, part))
             try:
-                await (self._send_whole(part) if whole else self._send_part(part, last=last))
+                await self._send(part, last=last)
             finally:
                 await hashing
         self._sent += len(part)
-        if whole and self._file is not None:
-            await _compare(self._file.checksum, self._md5.hexdigest(), part, self._location)
-        if self._memory is not None and self._chunks is not None:
-            await self._memory.note(
+        if self._file is not None:
+            await self._compare(self._file.checksum, part)
+        if self._checkpoint is not None and self._chunks is not None:
+            await self._checkpoint.note(
                 id=self._chunks.identifier, offset=self._sent, md5=self._md5.hexdigest()
             )
 
-    async def _send_whole(self, part: bytes | memoryview) -> None:
-        name = self._location.name
-        self._file = await self._api.upload_file(part, name, self._location.path)
-
-    async def _send_part(self, part: bytes | memoryview, *, last: bool) -> None:
-        if self._spool is not None:
+    async def _send(self, part: bytes | memoryview, *, last: bool) -> None:
+        if last and self._sent == 0:
+            name = self._new.location.name
+            self._file = await self._api.create_data_file(part, name, self._path)
+        elif self._spool is not None:
             await asyncio.to_thread(self._spool.write, part)
-            return
+        else:
+            await self._send_chunk(part, last=last)
+
+    async def _send_chunk(self, part: bytes | memoryview, *, last: bool) -> None:
         if self._chunks is None:
-            self._chunks = Chunks(self._api, self._location)
+            self._chunks = Chunks(self._api, self._new.location)
         total = self._size or self._sent + len(part)
         try:
             await self._chunks.send(part, self._sent, total)
@@ -228,21 +218,28 @@ class CollectionUpload:
         self._first = part if self._sent == 0 and not last and not self._size else None
 
     async def _spool_from_here(self, part: bytes | memoryview) -> None:
-        logger.info("%s: the service wants the total first; spooling", self._location.path)
+        logger.info("%s: the service wants the total first; spooling", self._path)
         self._spool = Spool()
         for piece in (self._first, part):
             await asyncio.to_thread(self._spool.write, piece or b"")
         self._chunks = self._first = None
 
-    async def _send_spooled(self) -> None:
-        spool, self._spool = self._spool, None
-        assert spool is not None  # noqa: S101 - the caller looked
-        self._chunks = Chunks(self._api, self._location)
+    async def _send_spooled(self, spool: IO[bytes]) -> None:
+        self._chunks, self._spool = Chunks(self._api, self._new.location), None
         with spool:
             for first in range(0, self._sent, self.part_size):
                 await asyncio.to_thread(spool.seek, first)
                 part = await asyncio.to_thread(spool.read, self.part_size)
                 await self._chunks.send(part, first, self._sent)
+
+    async def _compare(self, checksum: str, content: bytes | memoryview) -> None:
+        """Compare what the service says it stored with the whole that was sent."""
+        algorithm = constants.CHECKSUM_ALGORITHMS.get(len(checksum))
+        own = self._md5.hexdigest()
+        if algorithm in {"sha1", "sha256"}:
+            own = (await asyncio.to_thread(hashlib.new, algorithm, content)).hexdigest()
+        if algorithm and own != checksum.lower():
+            raise ChecksumError("the service stored other bytes than were sent", self._path)
 
 
 class Chunks:
@@ -250,22 +247,22 @@ class Chunks:
 
     def __init__(self, api: CollectionsClient, location: Location) -> None:
         self._api = api
-        self._about = location.path
+        self._path = location.path
         self._name = location.name
         self._url = CHUNKED_ROUTE
         self.identifier: int | str | None = None
 
-    async def reopen(self, earlier: _Earlier, size: int) -> int | None:
+    async def reopen(self, saved: _SavedChunks, size: int) -> int | None:
         """Find an upload of an earlier process again; give its offset, None where it is lost."""
         try:
-            state = await self._api.chunk_state(earlier.id, self._about)
+            state = await self._api.chunk_state(saved.id, self._path)
         except HOPELESS:
             return None
         offset = size if state.completed_at and state.offset is None else state.offset
-        if offset is None or not earlier.offset <= offset <= size:
+        if offset is None or not saved.offset <= offset <= size:
             return None
-        self.identifier = earlier.id
-        self._url = f"{CHUNKED_ROUTE}{earlier.id}/"
+        self.identifier = saved.id
+        self._url = f"{CHUNKED_ROUTE}{saved.id}/"
         return offset
 
     async def send(self, part: bytes | memoryview, first: int, total: int) -> None:
@@ -276,25 +273,25 @@ class Chunks:
         async def put() -> int:
             return await self._put(part[offset - first :], offset, total)
 
-        async def look() -> int | None:
+        async def fetch_offset() -> int | None:
             nonlocal offset
             if self.identifier is None:
                 return None
-            state = await self._api.chunk_state(self.identifier, self._about)
+            state = await self._api.chunk_state(self.identifier, self._path)
             offset = self._within(state.offset, first, end)
             return offset if offset == end else None
 
         for _ in range(RESYNC_ATTEMPTS):
-            offset = self._within(await self._api.once(put, look), first, end)
+            offset = self._within(await self._api.once(put, fetch_offset), first, end)
             if offset == end:
                 return
-        raise IntegrityError(f"the service stands at byte {offset}, not {end}", self._about)
+        raise IntegrityError(f"the service stands at byte {offset}, not {end}", self._path)
 
     async def _put(self, rest: bytes | memoryview, offset: int, total: int) -> int:
         """Send what is left of a chunk; give the byte that the service stands at then."""
         try:
             state = await self._api.put_chunk(
-                self._url, rest, self._name, offset, total, self._about
+                self._url, rest, self._name, offset, total, self._path
             )
         except InvalidRequestError as error:
             expected = _expected_offset(error)
@@ -308,21 +305,22 @@ class Chunks:
     def _within(self, offset: int | None, first: int, end: int) -> int:
         """Refuse an offset from which this chunk cannot go on."""
         if offset is None or not first <= offset <= end:
-            words = f"the service stands at byte {offset}, not between {first} and {end}"
-            raise IntegrityError(words, self._about)
+            message = f"the service stands at byte {offset}, not between {first} and {end}"
+            raise IntegrityError(message, self._path)
         return offset
 
     async def finish(self, md5: str) -> v1.DataFile:
         """Finalise with the MD5 of the whole and turn the upload into a data file."""
         state = await self._api.once(lambda: self._finalise(md5), self._finalised)
-        file = await self._api.register_chunks(state.id, self._about)
+        chunks = v1.DataFileFromChunks(chunked_upload=state.id)
+        file = await self._api.create_data_file(chunks, self._name, self._path)
         if len(file.checksum) == len(md5) and file.checksum.lower() != md5:
-            raise ChecksumError("the service stored other bytes than were sent", self._about)
+            raise ChecksumError("the service stored other bytes than were sent", self._path)
         return file
 
     async def _finalise(self, md5: str) -> v1.ChunkedUpload:
         try:
-            return await self._api.finalise_chunks(self._url, md5, self._about)
+            return await self._api.finalise_chunks(self._url, md5, self._path)
         except InvalidRequestError:
             state = await self._finalised()
             if state is None:
@@ -333,7 +331,7 @@ class Chunks:
         """Look whether the upload is complete already."""
         if self.identifier is None:
             return None
-        state = await self._api.chunk_state(self.identifier, self._about)
+        state = await self._api.chunk_state(self.identifier, self._path)
         return state if state.completed_at else None
 
 
@@ -342,15 +340,3 @@ def _expected_offset(error: SynapseError) -> int | None:
         return _REFUSAL.validate_json(error.body).expected_offset
     except ValidationError:
         return None
-
-
-async def _compare(
-    checksum: str, md5: str, content: bytes | memoryview, location: Location
-) -> None:
-    """Compare what the service says it stored with what was sent."""
-    algorithm = constants.CHECKSUM_ALGORITHMS.get(len(checksum))
-    own = md5
-    if algorithm in {"sha1", "sha256"}:
-        own = (await asyncio.to_thread(hashlib.new, algorithm, content)).hexdigest()
-    if algorithm and own != checksum.lower():
-        raise ChecksumError("the service stored other bytes than were sent", location.path)

@@ -63,7 +63,9 @@ class Folders:
                 raise
         return await work(await self._catalog.find(location))
 
-    async def check(self, locations: Iterable[Location], since: float) -> dict[str, Dataset]:
+    async def check(
+        self, locations: Iterable[Location], since: float
+    ) -> dict[str, tuple[Dataset, DatasetIndex]]:
         """Refuse paths where no file can be written; give the datasets by their segment.
 
         Raises
@@ -78,7 +80,7 @@ class Folders:
             by_container.setdefault(location.container, []).append(location)
         datasets = {}
         for container, inside in by_container.items():
-            datasets[container], index = await self.index(inside[0], since)
+            _, index = datasets[container] = await self.index(inside[0], since)
             for location in inside:
                 if isinstance(index.at(location.inner), DirectoryNode):
                     raise FolderError("there is a directory already", location.path)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import datetime
 
@@ -11,12 +10,12 @@ from synapsefs.location import Root, escape, id_of, split_suffix, unescape, with
 from synapsefs.services.base import aware
 from synapsefs.services.datasets.entry import StoredEntry, listed
 from synapsefs.services.datasets.metadata import HIDDEN_TAG
-from synapsefs.services.shared import RecentChanges
+from synapsefs.services.index_cache import Index
 from synapsefs.services.tree import DirectoryNode, is_empty
 from synapsefs.wire.datasets import answers, constants
 
 
-class DatasetIndex:
+class DatasetIndex(Index[str, StoredEntry]):
     """A dataset's active entries as a tree.
 
     Of several entries with one name in one directory the newest has it; the others are listed as
@@ -25,32 +24,22 @@ class DatasetIndex:
 
     Attributes
     ----------
-    loaded_at, read_at
-        When the listing was asked for (monotonic seconds); None when it is not to be used.
-    load_seconds
-        How long it took.
     records, paths
         What is shown, by id, and where.
-    undecided
-        Entries that may be files or directories, by id.
     internal
         Entries that are not shown: pending and disabled ones, and those of this package.
     latest
         The latest time in the listing, by the service's clock.
     """
 
-    def __init__(self, dataset: str) -> None:
-        self.dataset = dataset
+    def __init__(self, identifier: str) -> None:
+        super().__init__(identifier)
         self.tree: DirectoryNode[StoredEntry] = DirectoryNode()
         self.records: dict[str, StoredEntry] = {}
         self.paths: dict[str, tuple[str, ...]] = {}
         self.undecided: dict[str, StoredEntry] = {}
-        self.loaded_at: float | None = None
-        self.read_at = float("-inf")
-        self.load_seconds = 0.0
         self.internal: list[answers.Entry] = []
         self.latest: datetime | None = None
-        self.changes: RecentChanges[str, StoredEntry] = RecentChanges()
         self._aliases: dict[str, str] = {}
         self._namesakes: dict[str, list[StoredEntry]] = {}
         self._doubles: dict[str, list[StoredEntry]] = {}
@@ -75,40 +64,28 @@ class DatasetIndex:
                     above = known.entry.parent_id if known else None
         return found
 
-    def listed(self, entries: Sequence[answers.Entry], began: float) -> DatasetIndex:
-        """Arrange a whole listing that was begun at ``began`` (monotonic seconds).
-
-        Changes nothing here, so that a thread may do it; :meth:`fill` takes the result.
-        """
-        fresh = DatasetIndex(self.dataset)
-        shown = [entry for entry in entries if _shown(entry)]
-        fresh.internal = [entry for entry in entries if not _shown(entry)]
-        moments = [moment for entry in entries if (moment := aware(entry.modified_at))]
+    def arranged(self, listing: Collection[answers.Entry], began: float) -> DatasetIndex:
+        """Arrange a whole listing in a new index; what was learnt of its entries is kept."""
+        fresh = DatasetIndex(self.identifier)
+        shown = [entry for entry in listing if _shown(entry)]
+        fresh.internal = [entry for entry in listing if not _shown(entry)]
+        moments = [moment for entry in listing if (moment := aware(entry.modified_at))]
         fresh.latest = max(moments, default=None)
         parents = frozenset(entry.parent_id for entry in shown if entry.parent_id)
         for entry in shown:
-            record = listed(entry, parents, self.dataset, began)
+            record = listed(entry, parents, self.identifier, began)
             known = self.records.get(entry.id)
             if known is not None and known.entry.modified_at == entry.modified_at:
                 record = record.with_known(known)
             fresh.records[entry.id] = record
         fresh._arrange()
-        fresh.read_at = began
         return fresh
 
-    def fill(self, fresh: DatasetIndex) -> None:
-        """Take a listing; what was changed here since it was begun is kept."""
-        changes = self.changes.since(fresh.read_at)
-        self.tree, self.records, self.paths = fresh.tree, fresh.records, fresh.paths
-        self.undecided, self._aliases = fresh.undecided, fresh._aliases
-        self._namesakes, self._doubles = fresh._namesakes, fresh._doubles
-        self.internal, self.latest = fresh.internal, fresh.latest
+    def _replay(self, changes: Mapping[str, StoredEntry | None]) -> None:
         self._take_out([identifier for identifier, record in changes.items() if record is None])
         for record in changes.values():
             if record is not None:
                 self._add(record)
-        self.read_at = self.loaded_at = fresh.read_at
-        self.load_seconds = time.monotonic() - fresh.read_at
 
     def put(self, record: StoredEntry) -> None:
         """Add an entry, or take what was learnt about one."""
@@ -265,7 +242,7 @@ class DatasetIndex:
         That is ``@<entry id>``, ``@<short alias>``, or the ``stem@id.ext`` of an entry that was
         listed so and has the plain name now.
         """
-        if not any("@" in segment for segment in segments):
+        if "@" not in "".join(segments):
             return segments
         for depth in range(len(segments), 0, -1):
             key = id_of(segments[depth - 1], Root.DATASETS)
@@ -291,12 +268,12 @@ class DatasetIndex:
         place = self.paths.get(key)
         return place if place and place[:-1] == segments[:-1] else None
 
-    def at(self, segments: tuple[str, ...]) -> StoredEntry | DirectoryNode[StoredEntry] | None:
+    def item(self, segments: tuple[str, ...]) -> StoredEntry | DirectoryNode[StoredEntry] | None:
         """Find a file or directory by path, ``@<entry id>`` or ``@<short alias>`` in it or not."""
-        if not segments:
-            return self.tree
         file, node = self.tree.at(self.canonical(segments))
         return file or node
+
+    at = item
 
 
 def _shown(entry: answers.Entry) -> bool:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -13,9 +11,7 @@ from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.index_cache import IndexCache
 from synapsefs.services.shared import Expiry
-
-LARGE = 1000
-"""Entries from which on a listing is arranged in a thread."""
+from synapsefs.wire.datasets import answers
 
 
 class Indexes(IndexCache[str, Dataset, DatasetIndex]):
@@ -29,15 +25,10 @@ class Indexes(IndexCache[str, Dataset, DatasetIndex]):
         """Give the index that a record lies in, as it is."""
         return self.held(record.dataset)
 
-    async def _load(self, container: Dataset, index: DatasetIndex) -> None:
-        began = time.monotonic()
+    async def _list(self, container: Dataset, began: float) -> tuple[list[answers.Entry], float]:
         answer = await self._api.dataset(container.identifier, container.location.path)
         container.description = answer.dataset.description or container.description
-        entries = answer.data_storage_entries
-        if len(entries) < LARGE:
-            index.fill(index.listed(entries, began))
-        else:
-            index.fill(await asyncio.to_thread(index.listed, entries, began))
+        return answer.data_storage_entries, began
 
     async def decided(self, record: StoredEntry, about: str) -> StoredEntry:
         """Look closer at an entry of which the listing does not say what it is."""

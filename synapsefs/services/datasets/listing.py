@@ -17,6 +17,8 @@ from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.resolver import PathResolver
 from synapsefs.services.tree import DirectoryNode
 
+_Item = DirectoryNode[StoredEntry] | StoredEntry
+
 
 class EntryResolver(PathResolver[Dataset, DatasetIndex]):
     """Looks up paths of datasets."""
@@ -29,20 +31,6 @@ class EntryResolver(PathResolver[Dataset, DatasetIndex]):
         super().__init__(registry, indexes)
         self._api = api
         self._at_a_time = at_a_time
-
-    def _is_implied(self, container: Dataset, location: Location) -> bool:  # noqa: ARG002
-        return not location.inner
-
-    def _name(self, container: Dataset, index: DatasetIndex, location: Location) -> Location:
-        inner = index.canonical(location.inner)
-        return location if inner == location.inner else container.location.child(*inner)
-
-    async def _item(
-        self, index: DatasetIndex, location: Location, *, below: bool
-    ) -> StoredEntry | DirectoryNode[StoredEntry] | None:
-        if index.undecided:
-            await self._decide(index, location, below=below)
-        return index.at(location.inner)
 
     async def _decide(self, index: DatasetIndex, location: Location, *, below: bool) -> None:
         """Ask whether entries are files or directories where the listing does not tell."""
@@ -57,27 +45,19 @@ class EntryResolver(PathResolver[Dataset, DatasetIndex]):
                 await self._indexes.decided(above, location.path)
 
     def _entry(
-        self, item: StoredEntry | DirectoryNode[StoredEntry], name: Location, asked: Location
+        self, container: Dataset, index: DatasetIndex, item: _Item, location: Location
     ) -> Entry:
-        if isinstance(item, DirectoryNode):
-            return item.record.entry_at(name) if item.record else directory(name)
-        return (replace(item, by_id=True) if asked.name.startswith("@") else item).entry_at(name)
+        inner = index.canonical(location.inner)
+        place = location if inner == location.inner else container.location.child(*inner)
+        if isinstance(item, StoredEntry) and location.name.startswith("@"):
+            item = replace(item, by_id=True)
+        return self._described(item, place)
 
-    def _below(
-        self,
-        node: DirectoryNode[StoredEntry],
-        container: Dataset | None,  # noqa: ARG002
-        location: Location,
-        *,
-        recursive: bool,
-    ) -> Sequence[Entry]:
-        entries = []
-        for segments, below, file in node.walk() if recursive else node.children():
-            record, place = (file if below is None else below.record), location.child(*segments)
-            entries.append(directory(place) if record is None else record.entry_at(place))
-        return entries
+    def _described(self, item: _Item, place: Location) -> Entry:
+        record = item.record if isinstance(item, DirectoryNode) else item
+        return directory(place) if record is None else record.entry_at(place)
 
-    async def _resolve_elsewhere(self, location: Location, error: NotFoundError) -> Entry:
+    async def _resolve_by_id(self, location: Location, error: NotFoundError) -> Entry:
         """Find an entry, or what is below it, by its id or short alias alone."""
         if id_of(location.container, Root.DATASETS) is None:
             raise error
@@ -87,7 +67,7 @@ class EntryResolver(PathResolver[Dataset, DatasetIndex]):
             item = record if not location.inner else part or node
             if item is None:
                 raise NotFoundError("no such file or directory", location.path)
-            return self._entry(item, location, location)
+            return self._described(item, location)
         place = ROOT.child(f"@{record.entry.dataset_id}", f"@{record.identifier}")
         dataset = await self._catalog.find(place)
         index = await self._indexes.get(dataset)
@@ -101,14 +81,14 @@ class EntryResolver(PathResolver[Dataset, DatasetIndex]):
         identifier = id_of(location.container, Root.DATASETS) or ""
         return from_response(await self._api.entry(identifier, location.path))
 
-    async def _list_elsewhere(
+    async def _list_by_id(
         self, location: Location, error: NotFoundError, *, recursive: bool
     ) -> Sequence[Entry]:
-        above = await self._resolve_elsewhere(location, error)
+        above = await self._resolve_by_id(location, error)
         if above.kind == "file":
             return [replace(above, location=location)]
         if above.location != location:
             below = await self.list(above.location, recursive=recursive)
             return rebase(location, above.location, below)
         node = (await self._identified(location)).tree().folder(location.inner)
-        return self._below(node or DirectoryNode(), None, location, recursive=recursive)
+        return self._below(node or DirectoryNode(), location, recursive=recursive)

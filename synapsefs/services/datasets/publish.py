@@ -137,7 +137,7 @@ class EntryPublisher:
         if then is not None:
             await then()
         work = (
-            self._publish(datasets[location.container], item, since)
+            self._publish(datasets[location.container][0], item, since)
             for location, item in last.items()
         )
         published = await concurrency.gather(work, self._at_a_time)

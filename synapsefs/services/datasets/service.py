@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -38,7 +38,6 @@ from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.entry import StoredEntry
 from synapsefs.services.datasets.external import ExternalSources
 from synapsefs.services.datasets.folders import Folders
-from synapsefs.services.datasets.index import DatasetIndex
 from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
@@ -198,29 +197,28 @@ class DatasetsService:
         is listed anew.
         """
         attributes = {id(file.options): _attributes(file) for file in files}
+        for file in files:
+            validate_path(file.location)
         locations = [file.location for file in files]
-        for location in locations:
-            validate_path(location)
         require_distinct(locations, TOP)
+        began = time.monotonic()
         try:
-            await self._folders.check(locations, ANY)
+            datasets = await self._folders.check(locations, ANY)
         except (FolderError, NotAFolderError):
-            await self._folders.check(locations, time.monotonic())
-        replaced: list[Coroutine[Any, Any, None]] = []
-        indexes: dict[str, DatasetIndex] = {}
+            datasets = await self._folders.check(locations, began)
+        replaced: list[tuple[StoredEntry, Location, EntryAttributes]] = []
         for file in files:
             location = file.location
-            if location.container not in indexes:
-                _, indexes[location.container] = await self._folders.index(location, ANY)
-            there = indexes[location.container].at(location.inner)
+            _, index = datasets[location.container]
+            there = index.at(location.inner)
             if there is not None and file.exclusive:
-                _, now = await self._folders.index(location, time.monotonic())
+                _, now = await self._folders.index(location, began)
                 if now.at(location.inner) is not None:
                     raise AlreadyExistsError("there is a file already", location.path)
             if isinstance(there, StoredEntry):
-                said = attributes[id(file.options)]
-                replaced.append(self._require_own(there, location, said))
-        await concurrency.gather(replaced, self._transport.options.max_concurrency)
+                replaced.append((there, location, attributes[id(file.options)]))
+        work = (self._require_own(*one) for one in replaced)
+        await concurrency.gather(work, self._transport.options.max_concurrency)
 
     def check_options(self, location: Location, options: Mapping[str, Any]) -> None:
         """Refuse what an entry cannot say."""
