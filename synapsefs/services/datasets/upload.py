@@ -166,13 +166,13 @@ class PendingEntries:
         return await self._folders.in_dataset(self._location, make)
 
     async def _create(self, dataset: Dataset, marks: dict[str, Any]) -> answers.EntryResponse:
-        about = self._location.path
+        path = self._location.path
         wanted = await self._wanted(dataset, marks)
 
         async def undo(made: answers.EntryResponse) -> None:
-            await delete_quietly(self._api, made.data_storage.id, about)
+            await delete_quietly(self._api, made.data_storage.id, path)
 
-        return await finished(self._api.create_entry(wanted, about, replay=True), undo)
+        return await finished(self._api.create_entry(wanted, path, replay=True), undo)
 
     async def again(self, identifier: str, marks: dict[str, Any]) -> answers.EntryResponse | None:
         """Find one of an earlier process again; None where it is not what would be made now."""
@@ -195,16 +195,16 @@ class PendingEntries:
 
     async def abandon(self, identifier: str) -> None:
         """Delete one, if that can be; what has become visible stays."""
-        about = self._location.path
+        path = self._location.path
         with contextlib.suppress(SynapseError, TimeoutError):
             async with asyncio.timeout(SECONDS):
-                found = await self._api.entry(identifier, about)
+                found = await self._api.entry(identifier, path)
                 entry = found.data_storage
                 hidden = HIDDEN_TAG in (entry.tags or ())
                 if entry.status == constants.Status.PENDING or (
                     entry.status == constants.Status.ACTIVE and hidden
                 ):
-                    await remove_source(self._api, found, about)
+                    await remove_source(self._api, found, path)
 
     async def _wanted(self, dataset: Dataset, marks: dict[str, Any]) -> requests.EntryCreate:
         location, notes = self._location, self._notes
@@ -253,8 +253,8 @@ class PendingEntries:
             becomes_archive = self._notes.archive and not replaced.entry.is_collection
             if not becomes_archive:
                 return Purpose(source=True, metadata=metadata)
-        segments, about = self._location.inner[:-1], self._location.path
-        parent = await self._folders.ensure(dataset, segments, about, since=self._since)
+        segments, path = self._location.inner[:-1], self._location.path
+        parent = await self._folders.ensure(dataset, segments, path, since=self._since)
         return Purpose(parent=parent, metadata=metadata)
 
 
