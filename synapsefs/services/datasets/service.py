@@ -42,12 +42,13 @@ from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
 from synapsefs.services.datasets.paths import TOP, validate_name, validate_path
+from synapsefs.services.datasets.pending import PendingEntries, Target
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
 from synapsefs.services.datasets.revisions import Revisions
 from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
-from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
+from synapsefs.services.datasets.upload import DatasetUpload
 from synapsefs.services.paths import require_distinct
 from synapsefs.services.shared import Expiry, SharedChanges
 
@@ -99,6 +100,7 @@ class DatasetsService:
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
         self._folders = Folders(self.api, self._registry, self._indexes)
+        self._pending = PendingEntries(self.api, self._folders, self._registry, self._indexes)
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
         )
@@ -251,19 +253,9 @@ class DatasetsService:
         new: bool = False,
         since: float | None = None,
     ) -> DatasetUpload:
-        location = file.location
         notes = _attributes(file) if notes is None else notes
-        pending = PendingEntries(
-            self.api,
-            self._folders,
-            self._registry,
-            self._indexes,
-            location,
-            notes,
-            new=new,
-            since=since,
-        )
-        return DatasetUpload(self.api, self._transport, pending, file, notes)
+        target = Target(file.location, notes, new, since)
+        return DatasetUpload(self.api, self._transport, self._pending, file, target)
 
     async def _require_own(
         self, entry: StoredEntry, location: Location, notes: EntryAttributes
