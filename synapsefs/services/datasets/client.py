@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import time
@@ -22,6 +23,8 @@ from synapsefs.wire.datasets import answers, constants, requests
 T = TypeVar("T")
 ANNOUNCEMENT = "X-Synapsefs-Server"
 YOUNG_SECONDS = 60.0
+LARGE = 2**18
+"""Bytes from which on a listing is parsed in a thread."""
 
 _LOGIN = TypeAdapter(answers.LoginAnswer)
 _DATASET = TypeAdapter(answers.DatasetWithEntries)
@@ -143,7 +146,10 @@ class DatasetsClient:
 
     async def dataset(self, identifier: str, path: str) -> answers.DatasetWithEntries:
         """Get a dataset with its entries of every depth."""
-        return await self._fetch(_DATASET, "GET", _dataset(identifier), path)
+        reply = await self._call("GET", _dataset(identifier), path)
+        if len(reply.body) < LARGE:
+            return parsed(_DATASET, reply, path)
+        return await asyncio.to_thread(parsed, _DATASET, reply, path)
 
     async def create_dataset(
         self, name: str, description: str | None, identifier: str, path: str

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,6 +18,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from synapsefs import concurrency
+from synapsefs.checkpoint import UploadCheckpoint
 from synapsefs.errors import (
     ChecksumError,
     SynapseError,
@@ -26,7 +27,7 @@ from synapsefs.errors import (
 from synapsefs.http import Transport
 from synapsefs.integrity import PartDigests
 from synapsefs.location import split_suffix, unescape
-from synapsefs.services.base import UNKNOWN_SIZE, NewFile, Source, Staged
+from synapsefs.services.base import UNKNOWN_SIZE, NewFile, Staged
 from synapsefs.services.datasets.client import DatasetsClient
 from synapsefs.services.datasets.metadata import (
     HIDDEN_TAG,
@@ -137,7 +138,8 @@ class DatasetUpload:
         self._path = file.location.path
         self._entry: answers.EntryResponse | None = None
         self._purpose = Purpose()
-        self._source: Source | None = None
+        self._checkpoint: UploadCheckpoint | None = None
+        self._report: Callable[[int], None] = lambda _: None
         self._marks: dict[str, Any] = {}
         self._upload_id = ""
         self._etags: dict[int, str] = {}
@@ -155,13 +157,13 @@ class DatasetUpload:
         """Take the next part, which must not change any more."""
         await self.parts.append(part, last=last)
 
-    async def adopt(self, source: Source) -> int:
+    async def resume(self, checkpoint: UploadCheckpoint, report: Callable[[int], None]) -> int:
         """Take a local file of more than one part as it lies: it needs no second copy on disk."""
-        if source.size <= self.part_size:
+        if self._file.size <= self.part_size:
             return 0
-        await self.parts.scan(source.path, source.size)
-        self._source = source
-        return source.size
+        await self.parts.scan(str(self._file.source), self._file.size)
+        self._checkpoint, self._report = checkpoint, report
+        return self._file.size
 
     async def finish(self) -> Staged:
         """Send the parts, unless the content is small text."""
@@ -185,7 +187,7 @@ class DatasetUpload:
                 async with asyncio.timeout(ABORT_SECONDS):
                     await self._api.delete_entry(entry.data_storage.id, self._path)
 
-    async def pause(self) -> None:
+    async def suspend(self) -> None:
         """Stop; the service keeps the pending entry and its parts, for a day or so."""
         await self.parts.aclose()
 
@@ -252,10 +254,9 @@ class DatasetUpload:
         self, content: Mapping[str, Any]
     ) -> tuple[answers.EntryResponse, Purpose] | None:
         """Find the entry and the parts of an earlier process, where they are of this content."""
-        memory = self._source.memory if self._source else None
-        if memory is None:
+        if self._checkpoint is None:
             return None
-        earlier = _Earlier.read(memory.saved)
+        earlier = _Earlier.read(self._checkpoint.saved)
         if earlier is not None and earlier.holds(content, self.part_size):
             found = await self._pending.find(self._target, earlier.entry, earlier.marks)
             if found is not None:
@@ -263,25 +264,21 @@ class DatasetUpload:
                 self._etags = {n: etag for n, etag in earlier.etags.items() if n in known}
                 self._upload_id, self._marks = earlier.upload, earlier.marks
                 return found
-        stale = earlier or _Earlier.read(memory.stale)
+        stale = earlier or _Earlier.read(self._checkpoint.stale)
         if stale is not None:
             logger.info("%s: starting over: the earlier upload is gone", self._path)
             await self._pending.abandon(stale.entry, self._path)
         return None
 
     async def _remember(self, identifier: str, **facts: Any) -> None:
-        if self._source is not None and self._source.memory is not None:
-            await self._source.memory.note(
+        if self._checkpoint is not None:
+            await self._checkpoint.note(
                 entry=identifier,
                 upload=self._upload_id,
                 marks=self._marks,
                 part_size=self.part_size,
                 **facts,
             )
-
-    def _report(self, amount: int) -> None:
-        if self._source is not None:
-            self._source.progress(amount)
 
 
 def may_be_text(name: str, size: int) -> bool:
