@@ -28,9 +28,6 @@ class Synapsefs:
     def put_file(self, job: Job) -> None:
         self.fs.put_file(job.local, f"{job.container}/large.bin")
 
-    def put_file_not_resumable(self, job: Job) -> None:
-        self.fs.put_file(job.local, f"{job.container}/large.bin", resume=False)
-
     def open_wb(self, job: Job) -> None:
         with open(job.local, "rb") as source, self.fs.open(f"{job.container}/large.bin", "wb") as f:
             while block := source.read(MIB):

@@ -194,11 +194,12 @@ class Connection(asyncio.BufferedProtocol):
             self._transport.write(response.head(len(content)) + content)
             return
         start, end = response.span
-        self._counts.sent += end - start
         head = response.head(end - start)
         if request.method == "HEAD":
             self._transport.write(head)
-        elif end - start <= INLINE:
+            return
+        self._counts.sent += end - start
+        if end - start <= INLINE:
             self._transport.writelines([head, response.file.part(start, end)])
         else:
             self._transport.write(head)

@@ -82,13 +82,15 @@ class Prototype:
             async def send(part: dict[str, Any]) -> None:
                 start = (part["part_number"] - 1) * spread["part_size"]
                 end = min(start + spread["part_size"], size)
-                await _put(session, part["presigned_url"], job.local, start, end)
+                part["etag"] = await _put(session, part["presigned_url"], job.local, start, end)
 
             await _each(spread["parts"], send, PARTS_AT_ONCE)
             done = {"file_key": target["file_key"], "size": size}
             done["checksum"] = (await hashing).hexdigest()
             if target["multipart"]:
-                parts = [{"part_number": p["part_number"], "etag": '"x"'} for p in spread["parts"]]
+                parts = [
+                    {name: p[name] for name in ("part_number", "etag")} for p in spread["parts"]
+                ]
                 done["multipart"] = {"upload_id": spread["upload_id"], "parts": parts}
             await self._confirm(session, [done])
             await self._bind(session, job, [(done["checksum"], job.local)])
@@ -274,17 +276,22 @@ class Prototype:
             session, "POST", f"{entry}/multipart-upload/initiate", json={"part_hashes": hashes}
         )
 
+        etags = [""] * len(hashes)
+
         async def send(number: int) -> None:
             url, headers = begun["part_urls"][number], {"Content-MD5": hashes[number], **_PLAIN}
             if size <= PART:
                 async with session.put(url, data=content, headers=headers) as answer:
                     answer.raise_for_status()
+                    etags[number] = answer.headers["ETag"]
             else:
-                await _put(session, url, path, starts[number], ends[number], headers)
+                etags[number] = await _put(
+                    session, url, path, starts[number], ends[number], headers
+                )
 
         await _each(range(len(hashes)), send, at_once)
         parts = [
-            {"part_number": number, "etag": "x", "checksum": value}
+            {"part_number": number, "etag": etags[number - 1], "checksum": value}
             for number, value in enumerate(hashes, 1)
         ]
         body = {"upload_id": begun["upload_id"], "parts": parts}
@@ -304,10 +311,12 @@ async def _call(session: aiohttp.ClientSession, method: str, url: str, **options
 
 async def _put(
     session: Any, url: str, path: str, start: int, end: int, headers: Any = _PLAIN
-) -> None:
+) -> str:
+    """Send a part of a file; give its ETag."""
     headers = {**headers, "Content-Length": str(end - start)}
     async with session.put(url, data=_slices(path, start, end), headers=headers) as answer:
         answer.raise_for_status()
+        return str(answer.headers["ETag"])
 
 
 async def _slices(

@@ -32,7 +32,7 @@ async def own_groups(
     somebody else made, only the inner one is known.
     """
     units = list(units)
-    foreign = [unit for unit in units if not unit.mark and unit.group]
+    foreign = [unit for unit in units if not unit.marked and unit.group]
     ask = any(isinstance(unit.group, int) for unit in foreign)
     names = await group_names(api, collection) if ask else {}
     found = {unit.identifier: groups for unit in units if (groups := unit.own_groups) is not None}
