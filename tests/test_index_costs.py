@@ -206,3 +206,19 @@ def test_a_size_that_a_read_told_is_not_asked_for_again(tmp_path):
         with server.watching() as seen, fs.open(f"{base}/a.bin") as file:
             assert file.read() == b"bytes"
         assert len(seen) == 1
+
+
+def test_a_write_costs_the_same_however_many_were_written_before(server, monkeypatch):
+    """Where no listing was read: what is known of the collection is not arranged anew."""
+    fs = instance(server)
+    base = make(fs, "collections")
+    added: list[object] = []
+    before = CollectionIndex._add
+    monkeypatch.setattr(CollectionIndex, "_add", lambda *given: added.append(before(*given)))
+    counts = []
+    for number in range(80):
+        added.clear()
+        fs.pipe_file(f"{base}/{number}.txt", b"%d" % number)
+        counts.append(len(added))
+    assert max(counts[60:]) <= 6, counts
+    assert len(fs.find(base)) == 80

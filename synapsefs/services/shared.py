@@ -159,9 +159,10 @@ class RecentChanges(Generic[K, R]):
         return NEVER if change is None else change[0]
 
     def since(self, moment: float) -> dict[K, R | None]:
-        """Give what was changed since a listing was begun, and forget what was before."""
-        self._by_id = {i: change for i, change in self._by_id.items() if change[0] >= moment}
-        return {identifier: record for identifier, (_, record) in self._by_id.items()}
+        """Give what was changed since a listing was begun; forget what no listing needs more."""
+        needed = min(moment, self.reading_since)
+        self._by_id = {i: change for i, change in self._by_id.items() if change[0] >= needed}
+        return {i: record for i, (noted, record) in self._by_id.items() if noted >= moment}
 
     def pop_excess(self) -> list[R]:
         """Forget old changes beyond the number that is kept; give what had been written."""

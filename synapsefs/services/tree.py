@@ -45,7 +45,10 @@ class DirectoryNode(Generic[R]):
         """Find or create a directory and those above it."""
         here = self
         for segment in segments:
-            here = here.folders.setdefault(segment, DirectoryNode())
+            below = here.folders.get(segment)
+            if below is None:
+                below = here.folders[segment] = DirectoryNode()
+            here = below
         return here
 
     def put(self, segments: tuple[str, ...], record: R) -> None:
