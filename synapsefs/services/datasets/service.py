@@ -429,6 +429,9 @@ def _remote(
             raise _unreadable(record, path)
         return url
 
+    def learned(size: int) -> None:
+        record.size, record.size_certain = size, True
+
     inline = record.text.encode() if record.text is not None and not record.url else None
     size = record.size if record.is_size_certain else None
     return RemoteObject(
@@ -440,6 +443,7 @@ def _remote(
         locate=locate,
         inline=inline,
         parts=None if inline is not None else record.parts,
+        learned=learned,
     )
 
 
