@@ -9,12 +9,16 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
 
 MAX_BUFFERED = 256 * 2**20
+MAX_VISITS = 4
+MANY_WAITING = 8
+"""Pieces of work that wait for a visit to a thread when another thread is worth it."""
 
 
 class ByteBudget:
@@ -65,6 +69,63 @@ class ByteBudget:
             turn.set_result(None)
 
 
+class ThreadBatch:
+    """Runs short blocking work of many tasks in a few visits to a thread.
+
+    What comes while a thread is at work goes along with its next visit.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: list[tuple[Callable[[], Any], asyncio.Future[Any]]] = []
+        self._visits = 0
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Run ``work`` to its end, so that a cancelled caller cleans up after it."""
+        done: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, done))
+        self._visit()
+        try:
+            return await asyncio.shield(done)
+        except asyncio.CancelledError:
+            await asyncio.wait([done])
+            if not done.cancelled():
+                done.exception()
+            raise
+
+    def _visit(self) -> None:
+        behind = len(self._waiting) >= MANY_WAITING and self._visits < MAX_VISITS
+        if self._waiting and (not self._visits or behind):
+            self._visits += 1
+            batch, self._waiting = self._waiting, []
+            running = asyncio.get_running_loop().run_in_executor(None, _run_all, batch)
+            running.add_done_callback(partial(self._deliver, batch))
+
+    def _deliver(
+        self,
+        batch: list[tuple[Callable[[], Any], asyncio.Future[Any]]],
+        running: asyncio.Future[list[tuple[Any, BaseException | None]]],
+    ) -> None:
+        self._visits -= 1
+        self._visit()
+        for (_, done), (result, error) in zip(batch, running.result(), strict=True):
+            if error is None:
+                done.set_result(result)
+            else:
+                done.set_exception(error)
+
+
+def _run_all(
+    batch: Iterable[tuple[Callable[[], T], object]],
+) -> list[tuple[T | None, BaseException | None]]:
+    outcomes: list[tuple[T | None, BaseException | None]] = []
+    for work, _ in batch:
+        try:
+            outcomes.append((work(), None))
+        except BaseException as error:  # noqa: BLE001 - raised where it was asked for
+            outcomes.append((None, error))
+    return outcomes
+
+
 class Limits:
     """The budgets of one event loop; synchronous callers of a process all share one loop.
 
@@ -72,10 +133,13 @@ class Limits:
     ----------
     buffered
         Bytes of parts in memory.
+    files
+        Visits to the disk for small files.
     """
 
     def __init__(self) -> None:
         self.buffered = ByteBudget(MAX_BUFFERED)
+        self.files = ThreadBatch()
 
 
 _limits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Limits] = weakref.WeakKeyDictionary()
@@ -84,10 +148,10 @@ _limits: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Limits] = weakref.
 def shared() -> Limits:
     """Give the budgets of the running loop."""
     loop = asyncio.get_running_loop()
-    found = _limits.get(loop)
-    if found is None:
-        found = _limits[loop] = Limits()
-    return found
+    limits = _limits.get(loop)
+    if limits is None:
+        limits = _limits[loop] = Limits()
+    return limits
 
 
 os.register_at_fork(after_in_child=_limits.clear)
@@ -180,15 +244,15 @@ def batched(
     count
         Items of a parcel.
     """
-    found: list[list[T]] = []
+    batches: list[list[T]] = []
     room = 0
     for item in items:
         room -= size(item)
-        if not found or room < 0 or len(found[-1]) == count:
-            found.append([])
+        if not batches or room < 0 or len(batches[-1]) == count:
+            batches.append([])
             room = most - size(item)
-        found[-1].append(item)
-    return found
+        batches[-1].append(item)
+    return batches
 
 
 class Locks(Generic[K]):

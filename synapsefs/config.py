@@ -19,7 +19,6 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from synapsefs.errors import InvalidRequestError
 from synapsefs.local import servers
-from synapsefs.options import Options
 
 logger = logging.getLogger("synapsefs")
 
@@ -30,7 +29,6 @@ ADDRESSING = (
     "endpoint_url", "token", "tenant", "datasets_endpoint_url", "datasets_token", "datasets",
 )  # fmt: skip
 """The options that say where the services are and what opens them."""
-NetworkOptions = Options
 _announced_embedded: set[Path] = set()
 _USER_INFO = re.compile(r"^([a-z+]+:/{1,2})?.*@", re.IGNORECASE)
 _HOST_NAME = re.compile(r"(?i)[a-z0-9-]+(\.[a-z0-9-]+)+\.?(:\d+)?(/|$)")

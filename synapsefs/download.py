@@ -35,9 +35,6 @@ RANGE = 8 * 2**20
 RANGE_MEMORY = 4 * 2**20
 """Bytes that a range on its way may hold in memory."""
 
-MAX_LAG = 16 * 2**20
-"""Bytes that may arrive before those are hashed that came first."""
-
 WINDOW = 0.2
 """Seconds over which the rate is measured."""
 
@@ -108,7 +105,7 @@ async def _save_small(remote: RemoteObject, data: bytes, target: str, report: Pr
         verify()
         return place(data, target)
 
-    through = await sync.in_thread(verify_and_place)
+    through = await concurrency.shared().files.run(verify_and_place)
     report(len(data))
     if through is not None:
         await _hand_on([data], through)
@@ -168,14 +165,15 @@ async def _save(
     """Fetch a file to a regular file, from an opened stream or from where an earlier one ended."""
     while True:
         file = PartialFile(remote, target, remote.http.options.block_size, key)
+        ranges = _Ranges(remote, file, report)
         try:
             await sync.in_thread(partial(file.begin, anew=opened is not None))
             report(file.offset)
-            await _Ranges(remote, file, report).run(opened)
+            await ranges.run(opened)
             await sync.in_thread(file.settle)
             return
         except BaseException as error:
-            await sync.in_thread(file.fail, error)
+            await sync.in_thread(file.fail, error, ranges.arrived)
             if not (file.offset and isinstance(error, HOPELESS)):
                 raise
             logger.info("%s: starting over: %s", target.path, error)
@@ -278,7 +276,8 @@ class _Ranges:
     def _claim(self) -> _Span | None:
         if self._next >= self._size:
             return None
-        span = _Span(self._next, min(self._next + RANGE, self._size))
+        end = self._next + RANGE if self._remote.ranged else self._size
+        span = _Span(self._next, min(end, self._size))
         self._next = span.end
         self._spans.append(span)
         return span
@@ -308,21 +307,21 @@ class _Ranges:
             held -= min(excess, len(last))
             if excess < len(last):
                 pieces.append(last[: len(last) - excess])
+        while self._hashing and self._file.is_ahead(self.arrived + held):
+            await asyncio.wait(self._hashing, return_when=asyncio.FIRST_COMPLETED)
         await sync.in_thread(self._file.write, pieces, span.position)
         span.position += held
         self._report(held)
         self._hash()
-        while self._hashing and self._arrived - (self._file.hashed or 0) > MAX_LAG:
-            await asyncio.wait(self._hashing, return_when=asyncio.FIRST_COMPLETED)
         self._raise_failure()
 
     @property
-    def _arrived(self) -> int:
+    def arrived(self) -> int:
         """Bytes from the file's start that are written without a gap."""
         return min((span.position for span in self._spans), default=self._next)
 
     def _hash(self) -> None:
-        while (work := self._file.next_hash(self._arrived, self._size)) is not None:
+        while (work := self._file.next_hash(self.arrived, self._size)) is not None:
             running = asyncio.get_running_loop().run_in_executor(None, work)
             self._hashing.add(running)
             running.add_done_callback(self._hashed)

@@ -253,22 +253,8 @@ _BY_STATUS: dict[int, type[SynapseError]] = {
 
 
 def from_status(status: int, words: str, path: str | None, endpoint: str = "") -> SynapseError:
-    """Build the error for an HTTP answer.
-
-    Parameters
-    ----------
-    status
-        HTTP status, 400 or above.
-    words
-        The answer's text, as :func:`service_words` reads it.
-    path
-        What the request was about.
-    endpoint
-        Who answered.
-    """
-    kind = _BY_STATUS.get(status)
-    if kind is None:
-        kind = ServiceError if status >= 500 else InvalidRequestError
+    """Build the error for an HTTP answer of 400 or above, by its text and what was asked for."""
+    kind = _BY_STATUS.get(status, ServiceError if status >= 500 else InvalidRequestError)
     if kind is RangeNotSatisfiableError:
         words = f"range not satisfiable: {words}"
     origin = f" from {endpoint}" if endpoint else ""
@@ -286,7 +272,7 @@ def enumerated(problems: Sequence[str]) -> str:
 
 @contextmanager
 def error_path(path: str) -> Iterator[None]:
-    """Let an error about something above ``path``, such as its listing, name ``path`` itself."""
+    """Attribute errors raised for a parent of ``path``, such as by its listing, to ``path``."""
     try:
         yield
     except SynapseError as error:
@@ -308,13 +294,13 @@ def naming(target: str) -> Iterator[None]:
 
 def service_words(body: bytes) -> str:
     """Read the human text out of an error body: v1, v2, datasets or S3 style."""
-    text = body[: 4 * _LONGEST_WORDS].decode("utf-8", "replace").strip()
     try:
-        found = _words_in(json.loads(body))
+        words = _words_in(json.loads(body))
     except (ValueError, RecursionError):
+        text = body[: 4 * _LONGEST_WORDS].decode("utf-8", "replace")
         code = re.search(r"<Code>(.*?)</Code>", text)
-        found = code[1] if code else re.sub(r"<[^>]*>", " ", text)
-    return scrub(" ".join(found.split())[:_LONGEST_WORDS]) or "no further words"
+        words = code[1] if code else re.sub(r"<[^>]*>", " ", text)
+    return scrub(" ".join(words.split())[:_LONGEST_WORDS]) or "no further words"
 
 
 def _words_in(value: Any, depth: int = 0) -> str:

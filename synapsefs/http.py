@@ -17,7 +17,6 @@ from urllib.parse import urlsplit
 import aiohttp
 from yarl import URL
 
-from synapsefs.config import NetworkOptions
 from synapsefs.errors import (
     IdleTimeoutError,
     IntegrityError,
@@ -26,6 +25,7 @@ from synapsefs.errors import (
     from_status,
     service_words,
 )
+from synapsefs.options import Options
 from synapsefs.sessions import SLICE, SessionPool
 
 logger = logging.getLogger("synapsefs")
@@ -122,7 +122,7 @@ class Transport:
         What errors call an endpoint, by its URL, where that is not the URL.
     """
 
-    def __init__(self, options: NetworkOptions) -> None:
+    def __init__(self, options: Options) -> None:
         self.options = options
         self.names: dict[str, str] = {}
         self.counts: Counter[str] = Counter()

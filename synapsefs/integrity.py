@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -206,7 +208,7 @@ class SequentialCheck:
         self._held = 0
 
     def take(self, start: int, data: bytes) -> list[bytes | memoryview] | None:
-        """Take the bytes read from ``start`` on; give what is to be hashed now, if any."""
+        """Take the bytes that were read from ``start`` on; give what is to be hashed now."""
         end = start + len(data)
         if not self._in_order or end < self._seen:
             return None
@@ -238,13 +240,28 @@ class SequentialCheck:
             await self._sum.verify()
 
 
+@dataclass(slots=True, eq=False)
+class _Part:
+    """A part of a file that is being hashed: how far, and what that came to."""
+
+    end: float
+    position: int
+    digest: Any
+    seen: Any
+    busy: bool = False
+
+
 class FileDigest:
-    """The checksum of a file on disk, hashed in a thread as far as the file has arrived.
+    """The checksum of a file on disk, hashed in threads as far as the file has arrived.
 
     Parameters
     ----------
     checksum
         Hexadecimal, its algorithm told by its length; None where there is nothing to compare.
+    parts
+        The checksum by parts, two of which are hashed at a time; used instead where it is known.
+    step
+        Bytes that are worth a visit to a thread; one visit takes twice as many at most.
 
     Attributes
     ----------
@@ -252,31 +269,67 @@ class FileDigest:
         Bytes from the file's start that were hashed.
     """
 
-    def __init__(self, checksum: str | None) -> None:
+    def __init__(
+        self, checksum: str | None, parts: PartDigests | None = None, step: int = BATCH
+    ) -> None:
         self.hashed = 0
-        self._checksum = checksum
-        self._digest = hasher(checksum) or hashlib.sha1(usedforsecurity=False)
-        self._busy = False
+        self._checksum = parts.md5 if parts else checksum
+        self._part_size = parts.part_size if parts else math.inf
+        self._step = step
+        self._joined = hashlib.md5(usedforsecurity=False) if parts else None
+        self._parts: deque[_Part] = deque()
         self._lock = threading.Lock()
 
     def next(self, descriptor: int, arrived: int, size: int) -> Callable[[], None] | None:
         """Give the next work for a thread; None where nothing is worth it yet."""
-        start, end = self.hashed, min(arrived, self.hashed + 8 * BATCH)
-        if self._busy or end - start < (BATCH if arrived < size else 1):
-            return None
-        self._busy = True
-        return partial(self._hash, descriptor, end)
-
-    def _hash(self, descriptor: int, end: int) -> None:
         with self._lock:
-            _hash_stored(descriptor, self._digest, self.hashed, end)
-            self.hashed = end
-            self._busy = False
+            begun = self._parts[-1].end if self._parts else self.hashed
+            if len(self._parts) < PARTS_AT_A_TIME and begun < arrived:
+                self._parts.append(self._part(int(begun)))
+            for part in self._parts:
+                end = int(min(part.end, arrived, part.position + 2 * self._step))
+                enough = end - part.position >= self._step or end in {part.end, size}
+                if enough and end > part.position and not part.busy:
+                    part.busy = True
+                    return partial(self._hash, descriptor, part, end)
+        return None
+
+    def _part(self, start: int) -> _Part:
+        digest = hashlib.md5(usedforsecurity=False)
+        if self._joined is None:
+            digest = hasher(self._checksum) or hashlib.sha1(usedforsecurity=False)
+        return _Part(start + self._part_size, start, digest, digest.copy())
+
+    def _hash(self, descriptor: int, part: _Part, end: int) -> None:
+        _hash_stored(descriptor, part.digest, part.position, end)
+        with self._lock:
+            part.position, part.seen, part.busy = end, part.digest.copy(), False
+            while self._parts and self._parts[0].position == self._parts[0].end:
+                self.hashed = self._parts[0].position
+                done = self._parts.popleft()
+                if self._joined is not None:
+                    self._joined.update(done.digest.digest())
+            if self._parts:
+                self.hashed = self._parts[0].position
+
+    def catch_up(self, descriptor: int, arrived: int) -> None:
+        """Hash what has arrived, in this thread."""
+        while (work := self.next(descriptor, arrived, arrived)) is not None:
+            work()
 
     def state(self) -> tuple[int, str]:
         """Give how many bytes were hashed, and their digest."""
         with self._lock:
-            return self.hashed, str(self._digest.hexdigest())
+            return self.hashed, str(self._value().hexdigest())
+
+    def _value(self) -> Any:
+        first = self._parts[0].seen if self._parts else None
+        if self._joined is None:
+            return first or self._part(0).digest
+        value = self._joined.copy()
+        if first is not None:
+            value.update(first.digest())
+        return value
 
     def compare(self, path: str) -> None:
         """Compare the checksum of the whole file.
@@ -286,37 +339,8 @@ class FileDigest:
         ChecksumError
             Naming the path and both checksums.
         """
-        compare(self._digest, self._checksum, path)
-
-
-class PartsDigest(FileDigest):
-    """The same by the file's parts, two at a time."""
-
-    def __init__(self, parts: PartDigests) -> None:
-        super().__init__(parts.md5)
-        self._size = parts.part_size
-        self._begun = self._joined = 0
-        self._done: dict[int, tuple[int, bytes]] = {}
-
-    def next(self, descriptor: int, arrived: int, size: int) -> Callable[[], None] | None:
-        """Give the next work for a thread; None where nothing is worth it yet."""
-        start = self._begun * self._size
-        end = min(start + self._size, size)
-        running = self._begun - self._joined - len(self._done)
-        if running >= PARTS_AT_A_TIME or start >= size or end > arrived:
-            return None
-        self._begun += 1
-        return partial(self._hash_part, descriptor, self._begun - 1, end)
-
-    def _hash_part(self, descriptor: int, number: int, end: int) -> None:
-        digest = hashlib.md5(usedforsecurity=False)
-        _hash_stored(descriptor, digest, number * self._size, end)
-        with self._lock:
-            self._done[number] = end, digest.digest()
-            while (following := self._done.pop(self._joined, None)) is not None:
-                self.hashed = following[0]
-                self._digest.update(following[1])
-                self._joined += 1
+        if self._checksum:
+            compare(self._value(), self._checksum, path)
 
 
 def _hash_stored(descriptor: int, digest: Any, start: int, end: int) -> None:

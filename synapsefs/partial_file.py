@@ -11,11 +11,14 @@ from functools import partial
 from typing import Any
 
 from synapsefs.checkpoint import HOPELESS, Checkpoint, TransferKey, checkpoints, partial_path
-from synapsefs.integrity import FileDigest, PartsDigest
+from synapsefs.integrity import BATCH, FileDigest
 from synapsefs.local.files import LocalTarget, temporary_beside, write_at
 from synapsefs.remote_object import RemoteObject
 
 logger = logging.getLogger("synapsefs")
+
+MAX_AHEAD = 64 * 2**20
+"""Bytes that may arrive before those are hashed that came first."""
 
 
 class PartialFile:
@@ -79,10 +82,13 @@ class PartialFile:
         """Write bytes where they belong."""
         write_at(self._descriptor, pieces, position)
 
-    @property
-    def hashed(self) -> int | None:
-        """Bytes that were hashed; None where nothing is."""
-        return None if self._digest is None else self._digest.hashed
+    def is_ahead(self, arrived: int) -> bool:
+        """Say whether so many bytes are too many for those that were hashed.
+
+        What has arrived when a process is killed is one part more than was noted, at most.
+        """
+        most = MAX_AHEAD if self._checkpoint is None else min(MAX_AHEAD, self._part_size * 5 // 8)
+        return self._digest is not None and arrived - self._digest.hashed > most
 
     def next_hash(self, arrived: int, size: int) -> Callable[[], None] | None:
         """Give work for a thread: to hash what has arrived, and to note how far that reaches."""
@@ -92,7 +98,7 @@ class PartialFile:
     def _hash(self, work: Callable[[], None]) -> None:
         work()
         digest, checkpoint = self._digest, self._checkpoint
-        if digest and checkpoint and digest.hashed - self._noted >= self._part_size // 2:
+        if digest and checkpoint and digest.hashed - self._noted >= self._part_size // 8:
             self._note(checkpoint, digest)
 
     def settle(self) -> None:
@@ -110,21 +116,17 @@ class PartialFile:
         if self._checkpoint is not None:
             self._checkpoint.discard()
 
-    def fail(self, error: BaseException) -> None:
-        """Leave what has arrived to a later process where it is of use; else remove it."""
+    def fail(self, error: BaseException, arrived: int) -> None:
+        """Leave what has arrived without a gap to a later process; remove what is of no use."""
         checkpoint, digest = self._checkpoint, self._digest
-        kept = checkpoint is not None and digest is not None and digest.hashed > 0
-        if (
-            checkpoint is not None
-            and digest is not None
-            and kept
-            and not isinstance(error, HOPELESS)
-        ):
-            with contextlib.suppress(OSError):
+        if checkpoint is not None and digest is not None and not isinstance(error, HOPELESS):
+            with contextlib.suppress(OSError, ValueError):
+                digest.catch_up(self._descriptor, arrived)
                 self._note(checkpoint, digest)
-            self._close()
-            checkpoint.keep()
-            return
+            if digest.hashed:
+                self._close()
+                checkpoint.keep()
+                return
         self._close()
         if self._path:
             with contextlib.suppress(OSError):
@@ -134,9 +136,9 @@ class PartialFile:
 
     def _new_digest(self) -> FileDigest | None:
         remote = self._remote
-        if remote.parts is not None:
-            return PartsDigest(remote.parts)
-        return FileDigest(remote.checksum) if remote.checksum or self._checkpoint else None
+        if not (remote.checksum or remote.parts or self._checkpoint):
+            return None
+        return FileDigest(remote.checksum, remote.parts, min(BATCH, self._part_size // 16 + 1))
 
     def _note(self, checkpoint: Checkpoint, digest: FileDigest) -> None:
         offset, value = digest.state()
@@ -166,8 +168,7 @@ class PartialFile:
         if digest is None or not 0 <= offset <= size:
             raise ValueError("the checkpoint makes no sense")
         self._descriptor = _open_private(path)
-        while (work := digest.next(self._descriptor, offset, offset)) is not None:
-            work()
+        digest.catch_up(self._descriptor, offset)
         if digest.state() != (offset, noted.get("digest")):
             raise ValueError("the part that was fetched is not what it was")
         os.ftruncate(self._descriptor, offset)

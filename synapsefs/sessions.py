@@ -15,7 +15,7 @@ from typing import Any
 import aiohttp
 
 from synapsefs._version import __version__
-from synapsefs.config import NetworkOptions
+from synapsefs.options import Options
 
 SLICE = 2**20
 """Bytes that are sent or read at a time."""
@@ -24,7 +24,7 @@ SLICE = 2**20
 class Sessions:
     """The sessions of one event loop."""
 
-    def __init__(self, options: NetworkOptions) -> None:
+    def __init__(self, options: Options) -> None:
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=options.connect_timeout, sock_read=options.read_timeout
         )
@@ -59,14 +59,14 @@ class Sessions:
                 connector._close()  # noqa: SLF001 - the only way without the loop
 
 
-def _connector(options: NetworkOptions) -> aiohttp.TCPConnector:
+def _connector(options: Options) -> aiohttp.TCPConnector:
     return aiohttp.TCPConnector(limit=options.max_connections, ssl=options.tls or True)
 
 
 class SessionPool:
     """Sessions by event loop, safe after fork and after the end of a loop."""
 
-    def __init__(self, options: NetworkOptions) -> None:
+    def __init__(self, options: Options) -> None:
         self._options = options
         self._by_loop: dict[asyncio.AbstractEventLoop, Sessions] = {}
         self._pid = os.getpid()

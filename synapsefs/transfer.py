@@ -7,19 +7,19 @@ import contextlib
 from dataclasses import replace
 from functools import partial
 from stat import S_ISREG
-from typing import IO
 
 from synapsefs import concurrency, sync
 from synapsefs.checkpoint import TransferKey, UploadCheckpoint
 from synapsefs.download import Progress
-from synapsefs.local.files import look, require_unchanged
+from synapsefs.errors import InvalidRequestError
+from synapsefs.local.files import CHANGED, look, open_binary, require_unchanged
 from synapsefs.local.streams import LocalReader
 from synapsefs.remote_object import RemoteObject
-from synapsefs.services.base import NewFile, Service, Source, Staged, Upload
+from synapsefs.services.base import NewFile, Service, Staged, Upload
 
 
 async def stage_file(
-    service: Service, file: NewFile, progress: Progress, keeping: TransferKey | None = None
+    service: Service, file: NewFile, report: Progress, key: TransferKey | None = None
 ) -> Staged:
     """Send a local file; it is not visible before it is published.
 
@@ -27,8 +27,8 @@ async def stage_file(
 
     Parameters
     ----------
-    keeping
-        Names the transfer for a later process that continues it after a failure.
+    key
+        Names the transfer for a later process that resumes it after a failure.
 
     Raises
     ------
@@ -41,104 +41,91 @@ async def stage_file(
     before, data = await asyncio.to_thread(look, path)
     if data is not None:
         staged = await stage_bytes(service, file, data)
-        progress(len(data))
+        report(len(data))
         return staged
     if not S_ISREG(before.st_mode):
-        return await _stage_stream(await service.start_upload(file), path, progress)
+        return await _stage_stream(await service.start_upload(file), path, report)
     file = replace(file, size=before.st_size)
-    counted = _Counted(progress)
-    memory = UploadCheckpoint(keeping, before, path)
+    checkpoint = UploadCheckpoint(key, before, path)
     while True:
         upload = await service.start_upload(file)
+        sent = _Sent(report)
         try:
-            if before.st_size > upload.part_size:
-                await sync.in_thread(memory.claim)
-            source = Source(path, before.st_size, counted, memory)
-            staged = await _send_file(upload, source)
+            if file.size > upload.part_size:
+                await sync.in_thread(checkpoint.claim)
+            staged = await _send_file(upload, file, checkpoint, sent)
             await asyncio.to_thread(require_unchanged, before, path)
-            staged.journal = memory.checkpoint
+            staged.checkpoint = checkpoint.checkpoint
             return staged
         except BaseException as error:
-            anew = memory.should_restart(error)
-            await asyncio.shield(_stop(upload, memory, error))
-            if not anew:
+            restarts = checkpoint.should_restart(error)
+            await asyncio.shield(_stop(upload, checkpoint, error))
+            if not restarts:
                 raise
-            counted.take_back()
+            sent(-sent.total)
 
 
-async def _stage_stream(upload: Upload, path: str, progress: Progress) -> Staged:
+class _Sent:
+    """Reports the bytes that have arrived, and sums them up."""
+
+    def __init__(self, report: Progress) -> None:
+        self._report = report
+        self.total = 0
+
+    def __call__(self, amount: int) -> None:
+        self.total += amount
+        self._report(amount)
+
+
+async def _send_file(
+    upload: Upload, file: NewFile, checkpoint: UploadCheckpoint, report: Progress
+) -> Staged:
+    """Send a file; the upload may keep its last part in memory until it is finished."""
+    sent = await upload.resume(checkpoint, report)
+    if sent >= file.size > 0:
+        return await upload.finish()
+    size = upload.part_size
+    async with concurrency.shared().buffered.hold(min(2 * size, file.size - sent)):
+        with await sync.in_thread(open_binary, str(file.source)) as opened:
+            opened.seek(sent)
+            last = False
+            while not last:
+                part = await asyncio.to_thread(opened.read, size)
+                if not part:
+                    raise InvalidRequestError(CHANGED, str(file.source))
+                sent += len(part)
+                last = sent >= file.size
+                await upload.write(part, last=last)
+                report(len(part))
+        return await upload.finish()
+
+
+async def _stop(upload: Upload, checkpoint: UploadCheckpoint, error: BaseException) -> None:
+    """End an upload that failed: what is of use to a later process stays."""
+    await (upload.suspend() if checkpoint.is_resumable(error) else upload.abort())
+    await sync.in_thread(checkpoint.end, error)
+
+
+async def _stage_stream(upload: Upload, path: str, report: Progress) -> Staged:
+    """Send what a device or FIFO gives."""
     try:
         source = await asyncio.to_thread(LocalReader, path)
         try:
             async with concurrency.shared().buffered.hold(2 * upload.part_size):
                 read = partial(source.read, upload.part_size)
-                part = await sync.stoppable(read)
-                while True:
+                part: bytes | None = await sync.stoppable(read)
+                while part is not None:
                     full = len(part) == upload.part_size
-                    following = await sync.stoppable(read) if full else b""
-                    await upload.write(part, last=not following)
-                    progress(len(part))
-                    if not following:
-                        return await upload.finish()
+                    following = (await sync.stoppable(read) if full else None) or None
+                    await upload.write(part, last=following is None)
+                    report(len(part))
                     part = following
+                return await upload.finish()
         finally:
             source.close()
     except BaseException:
         await asyncio.shield(upload.abort())
         raise
-
-
-async def _send_file(upload: Upload, source: Source) -> Staged:
-    """Send a file; the upload may keep its last part in memory until it is finished."""
-    start = await upload.adopt(source)
-    if start >= source.size > 0:
-        return await upload.finish()
-    async with concurrency.shared().buffered.hold(min(2 * upload.part_size, source.size - start)):
-        await _send_parts(upload, source, start)
-        return await upload.finish()
-
-
-async def _stop(upload: Upload, memory: UploadCheckpoint, error: BaseException) -> None:
-    """End an upload that failed: what is of use to a later process stays."""
-    if memory.is_resumable(error):
-        await upload.pause()
-    else:
-        await upload.abort()
-    await sync.in_thread(memory.end, error)
-
-
-async def _send_parts(upload: Upload, source: Source, start: int) -> None:
-    with contextlib.ExitStack() as closed_at_the_end:
-
-        def opened() -> IO[bytes]:
-            return closed_at_the_end.enter_context(open(source.path, "rb"))
-
-        file = await sync.in_thread(opened)
-        file.seek(start)
-        sent = start
-        while True:
-            part = await asyncio.to_thread(file.read, upload.part_size)
-            last = sent + len(part) >= source.size
-            await upload.write(part, last=last)
-            sent += len(part)
-            source.progress(len(part))
-            if last or not part:
-                return
-
-
-class _Counted:
-    """Reports progress, and takes it back when all begins anew."""
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self._total = 0
-
-    def __call__(self, amount: int) -> None:
-        self._total += amount
-        self._progress(amount)
-
-    def take_back(self) -> None:
-        self(-self._total)
 
 
 async def stage_bytes(service: Service, file: NewFile, value: bytes | memoryview) -> Staged:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import inspect
 import re
@@ -15,6 +16,7 @@ import pytest
 import synapsefs.errors
 from synapsefs import SynapseFileSystem
 from synapsefs.cli import app
+from synapsefs.options import MIB, Options
 
 HERE = Path(__file__).parent.parent
 PAGES = sorted([*HERE.glob("*.md"), *HERE.glob("docs/*.md")])
@@ -56,6 +58,18 @@ def test_every_option_is_documented() -> None:
     options = inspect.signature(SynapseFileSystem.__init__).parameters
     for name in [name for name in options if name not in {"self", "kwargs"}]:
         assert f"| `{name}` |" in REFERENCE, name
+
+
+def test_the_defaults_are_those_that_are_documented() -> None:
+    shown = dict(re.findall(r"^\| `(\w+)` \| (.+?) \| ", REFERENCE, re.MULTILINE))
+    for option in dataclasses.fields(Options):
+        value = option.default
+        if isinstance(value, bool):
+            assert shown[option.name] == f"`{value}`"
+        elif option.name == "block_size":
+            assert shown[option.name] == f"{value // MIB} MiB"
+        elif isinstance(value, int | float):
+            assert shown[option.name] == f"{value:g}"
 
 
 def test_every_error_is_documented() -> None:

@@ -11,6 +11,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from synapsefs import SynapseFileSystem
 from synapsefs.services import index_cache, shared
@@ -167,3 +168,28 @@ def test_a_writer_that_runs_for_long_does_not_grow(server, root, listed, monkeyp
     assert len(index.changes) <= 5
     assert len(getattr(index, "_written", ())) <= 10
     assert fs.cat(fs.find(base)) == {f"{base}/{n}.txt": b"%d" % (n + 10) for n in range(10)}
+
+
+def test_a_list_of_stored_files_that_is_refused_is_not_asked_for_in_each_directory(tmp_path):
+    """Sizes are then found one by one, once."""
+
+    @web.middleware
+    async def refuse(request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path.startswith("/v2/data-files"):
+            return web.json_response({"detail": "no"}, status=403)
+        return await handler(request)
+
+    with observed_server(tmp_path / "root", strict=True, middleware=refuse) as server:
+        base = make(instance(server), "collections")
+        names = {f"{base}/f{n % 3}/{n:02}.bin": b"x" * n for n in range(1, 13)}
+        instance(server).pipe(names)
+        fs = instance(server)
+        with server.watching() as seen:
+            sizes = {
+                info["name"]: info["size"]
+                for _, _, files in fs.walk(base, detail=True)
+                for info in files.values()
+            }
+        assert sizes == {name: len(data) for name, data in names.items()}
+        assert sum("data-files" in one.path for one in seen) == 1
+        assert requests(server, lambda: fs.du(base)) == 0

@@ -28,7 +28,26 @@ PUBLIC = {
     "UnsupportedError",
     "__version__",
 }
-HEAVY = {"pydantic", "pyarrow", "pandas", "tqdm", "typer", "synapsefs.server"}
+HEAVY = {
+    "difflib",
+    "jsonschema",
+    "numpy",
+    "pandas",
+    "pathspec",
+    "platformdirs",
+    "pyarrow",
+    "pydantic",
+    "sqlite3",
+    "synapsefs.cli",
+    "synapsefs.server",
+    "synapsefs.services.collections",
+    "synapsefs.services.datasets",
+    "synapsefs.wire",
+    "tqdm",
+    "typer",
+    "yaml",
+}
+"""Modules that are imported when they are first needed."""
 ARGUMENTS = ["endpoint_url", "token", "tenant", "datasets_endpoint_url", "datasets_token"]
 
 

@@ -418,6 +418,50 @@ def test_many_paths_cost_one_listing(server, place):
     assert listings(whole) <= 5, str(whole)
 
 
+@pytest.mark.parametrize("write", ["pipe", "put"])
+def test_creating_many_files_asks_once_before_and_once_after(server, place, write, tmp_path):
+    """That nothing is there is found out for all of them together."""
+    fs = cold(server)
+    fs.find(place)
+    names = [f"{number}.txt" for number in range(12)]
+    for name in names:
+        (tmp_path / name).write_text(name)
+    ways = {
+        "pipe": lambda: fs.pipe(
+            {f"{place}/{name}": name.encode() for name in names}, mode="create"
+        ),
+        "put": lambda: fs.put(f"{tmp_path}/", place, recursive=True, mode="create"),
+    }
+    created = cost(server, fs, ways[write])
+    assert listings(created) <= 2, str(created)
+
+
+def test_a_copy_costs_what_the_protocol_asks_for_each_file(server):
+    """In datasets: the newest version, its bytes, and the five requests of a new file.
+
+    From there to a collection: bytes, and the file; the units are made together.
+    """
+    base = uuid.uuid4().hex[:12]
+    fs = cold(server)
+    fs.mkdir(f"datasets/{base}")
+    fs.mkdir(f"collections/{base}")
+    fs.pipe({f"datasets/{base}/x/{number}.bin": b"\xff%d" % number for number in range(10)})
+    fs.find(f"datasets/{base}")
+    inside = cost(
+        server,
+        fs,
+        lambda: fs.copy(f"datasets/{base}/x/", f"datasets/{base}/y/", recursive=True),
+    )
+    assert inside.requests <= 10 * 7 + 9, str(inside)
+    across = cost(
+        server,
+        fs,
+        lambda: fs.copy(f"datasets/{base}/x/", f"collections/{base}/data_1/", recursive=True),
+    )
+    assert across.requests <= 10 * 2 + 7, str(across)
+    assert len(fs.find(f"collections/{base}")) == 10
+
+
 # --- Parquet ------------------------------------------------------------------------------------
 
 

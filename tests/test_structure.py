@@ -19,7 +19,7 @@ MAX_METHODS = 25
 NOTEWORTHY_STATEMENTS = 6
 
 LAYERS = [
-    {"_version", "errors"},
+    {"_version", "errors", "metadata"},
     {"local", "options"},
     {
         "location",

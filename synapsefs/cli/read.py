@@ -44,8 +44,8 @@ def find(
 ) -> None:
     """List all files below a path."""
     fs.info(path, measure=False)
-    found = fs.find(path, maxdepth=maxdepth, detail=True, measure=long)
-    print_entries(found.values(), details=long)
+    infos = fs.find(path, maxdepth=maxdepth, detail=True, measure=long)
+    print_entries(infos.values(), details=long)
 
 
 @command

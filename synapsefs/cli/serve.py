@@ -140,21 +140,21 @@ def _lines(path: Path | None) -> list[str]:
     """Read secrets, one a line."""
     if path is None:
         return []
-    found = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
-    if not found:
+    secrets = [line.strip() for line in path.read_text("utf-8").splitlines() if line.strip()]
+    if not secrets:
         raise InvalidRequestError("a file of tokens or keys has at least one", str(path))
-    return found
+    return secrets
 
 
 def _named(given: Iterable[str]) -> dict[str, str]:
     """Read ``NAME=VALUE`` arguments."""
-    found = {}
+    buckets = {}
     for text in given:
         name, equals, value = text.partition("=")
         if not (name and equals and value) or "/" in name:
             raise InvalidRequestError("a bucket is given as NAME=URL", text)
-        found[name] = value
-    return found
+        buckets[name] = value
+    return buckets
 
 
 async def _serve(settings: ServerSettings, host: str, port: int) -> None:
@@ -203,5 +203,5 @@ def _is_loopback(host: str) -> bool:
 
     if not host:
         return False
-    found = socket.getaddrinfo(host, None)
-    return all(ipaddress.ip_address(str(item[4][0])).is_loopback for item in found)
+    addresses = [str(item[4][0]) for item in socket.getaddrinfo(host, None)]
+    return all(ipaddress.ip_address(address).is_loopback for address in addresses)

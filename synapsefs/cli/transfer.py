@@ -44,10 +44,10 @@ def _one_or_all(paths: list[str]) -> str | list[str]:
 
 def _refuse_directories(is_directory: Callable[[str], bool], paths: Iterable[str]) -> None:
     """Do nothing at all when directories would be left out."""
-    found = [path for path in paths if is_directory(path)]
-    if found:
-        more = f", and so are {len(found) - 1} more" if len(found) > 1 else ""
-        raise FolderError(f"this is a directory{more}: add -r for all it holds", found[0])
+    directories = [path for path in paths if is_directory(path)]
+    if directories:
+        more = f", and so are {len(directories) - 1} more" if len(directories) > 1 else ""
+        raise FolderError(f"this is a directory{more}: add -r for all it holds", directories[0])
 
 
 def _print_plan(plan: Sequence[Mapping[str, Any]] | None) -> None:

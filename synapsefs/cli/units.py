@@ -50,10 +50,10 @@ def _cell(value: Any) -> Any:
 
 def _condition(words: str) -> tuple[str, str, Any]:
     """Read ``NAME=VALUE``; a value that is JSON is what it says, any other a text."""
-    found = re.fullmatch(r"([^=!<>]+)(==?|!=|<=?|>=?)(.*)", words)
-    if found is None:
+    parts = re.fullmatch(r"([^=!<>]+)(==?|!=|<=?|>=?)(.*)", words)
+    if parts is None:
         raise InvalidRequestError("a condition is NAME=VALUE, or with != < <= > >=", words)
-    name, operator, text = found.groups()
+    name, operator, text = parts.groups()
     try:
         value = json.loads(text)
     except ValueError:

@@ -35,19 +35,22 @@ def look(path: str) -> tuple[os.stat_result, bytes | None]:
     InvalidRequestError
         When it changes meanwhile.
     """
-    found = os.stat(path)
-    if stat.S_ISDIR(found.st_mode):
+    status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
         raise IsADirectoryError(errno.EISDIR, "a file is wanted", path)
-    if not stat.S_ISREG(found.st_mode):
-        return found, None
-    with open(path, "rb") as file:
-        found = os.fstat(file.fileno())
-        if found.st_size > SMALL:
-            return found, None
-        data = file.read(SMALL + 1)
-        if len(data) != found.st_size or not _same(found, os.fstat(file.fileno())):
+    if not stat.S_ISREG(status.st_mode):
+        return status, None
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        status = os.fstat(descriptor)
+        if status.st_size > SMALL:
+            return status, None
+        data = os.read(descriptor, SMALL + 1)
+        if len(data) != status.st_size or not _same(status, os.fstat(descriptor)):
             raise InvalidRequestError(CHANGED, path)
-    return found, data
+    finally:
+        os.close(descriptor)
+    return status, data
 
 
 def open_binary(path: str) -> IO[bytes]:

@@ -1,9 +1,8 @@
 """Which files of a local tree to leave out: ``.gitignore`` rules, by the ``pathspec`` library.
 
-Of several patterns that speak of a path the last one decides. Patterns of the caller go before
-those of ignore files, an ignore file in a deeper folder before one above, and all of them before
-the defaults. What lies in a folder that is left out is never looked at, so no ``!pattern`` brings
-it back: all as git does it.
+Of several patterns that match a path the last one decides. Patterns of the caller go before those
+of ignore files, an ignore file in a deeper directory before one above, and all before the
+defaults. Nothing below an excluded directory is included again, as in git.
 """
 
 from __future__ import annotations
@@ -24,47 +23,26 @@ DEFAULTS = (".git", "__pycache__", "*.pyc", ".DS_Store", "node_modules")
 
 
 @dataclass(frozen=True, slots=True)
-class _Rules:
-    """Patterns, and how many folders below the tree's root they begin to count."""
-
-    depth: int
-    spec: GitIgnoreSpec
-
-    def verdict(self, parts: Sequence[str], *, folder: bool) -> bool | None:
-        """Say whether a path is left out; None when no pattern speaks of it."""
-        path = "/".join(parts[self.depth :])
-        return self.spec.check_file(f"{path}/" if folder else path).include
-
-
-@dataclass(frozen=True, slots=True)
 class Ignoring:
-    """What to leave out of one folder and those below it.
-
-    Made by :func:`ignoring`, and taken down a tree by :meth:`inside`.
+    """What to leave out of one directory and those below it.
 
     Attributes
     ----------
     rules
-        Patterns, the deciding ones first.
+        The deciding ones first: how many directories below the tree's root patterns begin to
+        count, and the patterns.
     above
         How many of ``rules`` go before any ignore file.
     filename
         Name of the ignore files; None to look for none.
     """
 
-    rules: tuple[_Rules, ...] = field(default=(), repr=False)
+    rules: tuple[tuple[int, GitIgnoreSpec], ...] = field(default=(), repr=False)
     above: int = 0
     filename: str | None = None
 
-    def inside(self, folder: str, depth: int) -> Ignoring:
-        """Give what to leave out of a local folder, its own ignore file taken into account.
-
-        Parameters
-        ----------
-        folder
-            Local path.
-        depth
-            How many folders it lies below the tree's root.
+    def inside(self, directory: str, depth: int) -> Ignoring:
+        """Add the ignore file of a local directory ``depth`` below the tree's root.
 
         Raises
         ------
@@ -73,7 +51,7 @@ class Ignoring:
         OSError
             When it cannot be read.
         """
-        path = os.path.join(folder, self.filename) if self.filename else None
+        path = os.path.join(directory, self.filename) if self.filename else None
         if path is None or not os.path.isfile(path):
             return self
         try:
@@ -82,22 +60,15 @@ class Ignoring:
         except UnicodeDecodeError as error:
             raise InvalidRequestError("the ignore file is not UTF-8", path) from error
         first, last = self.rules[: self.above], self.rules[self.above :]
-        return Ignoring((*first, _Rules(depth, spec), *last), self.above, self.filename)
+        return Ignoring((*first, (depth, spec), *last), self.above, self.filename)
 
     def leaves_out(self, parts: Sequence[str], *, folder: bool) -> bool:
-        """Say whether to leave out what lies in this folder.
-
-        Parameters
-        ----------
-        parts
-            Names from the tree's root down.
-        folder
-            Whether it is a folder, for patterns that end in ``/``.
-        """
-        for rules in self.rules:
-            verdict = rules.verdict(parts, folder=folder)
-            if verdict is not None:
-                return verdict
+        """Say whether to leave out what has these names from the tree's root down."""
+        for depth, spec in self.rules:
+            path = "/".join(parts[depth:])
+            include = spec.check_file(f"{path}/" if folder else path).include
+            if include is not None:
+                return include
         return False
 
 
@@ -111,21 +82,21 @@ def ignoring(
     patterns
         Lines as in ``.gitignore``, relative to the tree's root.
     filename
-        Name of files in the tree that hold such lines, each for its own folder.
+        Name of files in the tree that hold such lines, each for its own directory.
     defaults
         Whether to leave out :data:`DEFAULTS` too, unless a pattern says otherwise.
 
     Raises
     ------
     InvalidRequestError
-        For a pattern that means nothing, or a file name with a folder.
+        For a pattern that means nothing, or a file name with a directory.
     """
     if isinstance(patterns, str | bytes):
         raise InvalidRequestError("ignore_patterns is a list of patterns, not one text")
     if filename is not None and (not filename or os.path.basename(filename) != filename):
         raise InvalidRequestError(f"ignore_filename is a name without folders, not {filename!r}")
-    own = [_Rules(0, _spec(list(patterns), None))] if patterns else []
-    last = [_Rules(0, _spec(DEFAULTS, None))] if defaults else []
+    own = [(0, _spec(list(patterns), None))] if patterns else []
+    last = [(0, _spec(DEFAULTS, None))] if defaults else []
     return Ignoring((*own, *last), len(own), filename)
 
 
@@ -137,8 +108,7 @@ def _spec(lines: Sequence[str], path: str | None) -> GitIgnoreSpec:
         try:
             GitIgnoreSpec.from_lines([line])
         except (ValueError, TypeError, AttributeError, re.error):
-            where = f"line {number}: " if path else ""
-            wrong.append(f"{where}{line!r} is no pattern")
+            wrong.append(f"{f'line {number}: ' if path else ''}{line!r} is no pattern")
     if wrong:
         raise InvalidRequestError("; ".join(wrong), path)
     return GitIgnoreSpec.from_lines(lines)

@@ -10,7 +10,7 @@ object with ``description`` and ``metadata``. The whole begins with the folder's
     {"tree": {"description": "All of it",
               "entries": {"a.csv": "What was measured", "src/": {"entries": {"main.py": "It"}}}}}
 
-Nothing is passed over: what is said of a file that is not there is an error.
+Nothing is ignored: an entry for a file that is not there is an error.
 """
 
 from __future__ import annotations
@@ -18,12 +18,13 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from synapsefs.errors import InvalidRequestError, NotFoundError, TooLargeError, enumerated
 from synapsefs.local.walk import LocalItem
+from synapsefs.metadata import metadata_problem
 
 LONGEST = 16 * 2**20
 """Bytes."""
@@ -35,12 +36,7 @@ Said = dict[str, Any]
 
 
 def read_manifest(filename: str, folder: str) -> tuple[str, Any]:
-    """Read a manifest, which is in the folder that it describes or in the working directory.
-
-    Returns
-    -------
-    tuple
-        The manifest's own path, and what it holds.
+    """Give the path and the content of a manifest, from its tree or the working directory.
 
     Raises
     ------
@@ -113,35 +109,36 @@ class _Reading:
     """What is read of a manifest for a tree, and what is wrong with it."""
 
     items: Mapping[tuple[str, ...], LocalItem]
-    said: dict[tuple[str, ...], Said]
+    attributes: dict[tuple[str, ...], Said]
     problems: list[str]
 
     def entry(self, parts: tuple[str, ...], value: Any) -> None:
         """Read what stands for one file or folder."""
         if isinstance(value, str):
-            self.said[parts] = {DESCRIPTION: value}
+            self.attributes[parts] = {DESCRIPTION: value}
         elif not isinstance(value, Mapping):
             self._wrong(parts, "is neither text nor an object")
         elif isinstance(value.get(ENTRIES), Mapping):
-            self._about(parts, value, {DESCRIPTION, METADATA, ENTRIES})
+            self._attributes(parts, value, {DESCRIPTION, METADATA, ENTRIES})
             self._inside(parts, value[ENTRIES])
         elif DESCRIPTION in value or METADATA in value:
-            self._about(parts, value, {DESCRIPTION, METADATA})
+            self._attributes(parts, value, {DESCRIPTION, METADATA})
         else:
             self._inside(parts, value)
 
-    def _about(self, parts: tuple[str, ...], value: Mapping[str, Any], known: set[str]) -> None:
+    def _attributes(
+        self, parts: tuple[str, ...], value: Mapping[str, Any], known: set[str]
+    ) -> None:
         for key in value:
             if key not in known:
                 self._wrong(parts, f"has {key!r}, which is none of {', '.join(sorted(known))}")
         description, metadata = value.get(DESCRIPTION), value.get(METADATA)
         if description is not None and not isinstance(description, str):
             self._wrong(parts, "has a description that is no text")
-        if metadata is not None:
-            for rule in _wrong_metadata(metadata):
-                self._wrong(parts, rule)
-        given = {DESCRIPTION: description, METADATA: metadata}
-        self.said[parts] = {name: held for name, held in given.items() if held is not None}
+        if metadata is not None and (problem := metadata_problem(metadata)):
+            self._wrong(parts, f"has metadata that {problem}")
+        held = {DESCRIPTION: description, METADATA: metadata}
+        self.attributes[parts] = {name: one for name, one in held.items() if one is not None}
 
     def _inside(self, parts: tuple[str, ...], value: Mapping[Any, Any]) -> None:
         if value and not self.items[parts].folder:
@@ -168,36 +165,19 @@ class _Reading:
         self.problems.append(f"{'/'.join(parts) or 'the folder'} {rule}")
 
 
-def _wrong_metadata(metadata: Any) -> Iterator[str]:
-    if not isinstance(metadata, Mapping) or not all(isinstance(name, str) for name in metadata):
-        yield "has metadata that is no object"
-        return
-    try:
-        json.dumps(metadata, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        yield f"has metadata that is not JSON: {error}"
-
-
-def told(
+def attributes_in(
     manifest: Any, names: Sequence[str], items: Sequence[LocalItem], path: str
 ) -> dict[tuple[str, ...], Said]:
-    """Find out what a manifest says of each file and folder of a tree.
+    """Give what a manifest holds for each file and directory, by names from the root down.
 
     Parameters
     ----------
-    manifest
-        As :func:`read_manifest` gave it.
+    manifest, path
+        As :func:`read_manifest` gave them.
     names
-        Names under which the tree's folder may stand in it.
+        Names under which the tree's directory may stand in it.
     items
         The tree, its root first.
-    path
-        The manifest's own, for errors.
-
-    Returns
-    -------
-    dict
-        By names from the tree's root down.
 
     Raises
     ------
@@ -206,13 +186,13 @@ def told(
     """
     if not isinstance(manifest, Mapping):
         raise InvalidRequestError("a manifest is an object with the folder's name as a key", path)
-    about = {str(key).removesuffix("/"): value for key, value in manifest.items()}
-    name = next((name for name in names if name in about), None)
+    entries = {str(key).removesuffix("/"): value for key, value in manifest.items()}
+    name = next((name for name in names if name in entries), None)
     if name is None:
-        speaks = enumerated([repr(key) for key in about]) or "nothing"
+        speaks = enumerated([repr(key) for key in entries]) or "nothing"
         raise InvalidRequestError(f"nothing about {names[0]!r}; it speaks of {speaks}", path)
     reading = _Reading({item.parts: item for item in items}, {}, [])
-    reading.entry((), about[name])
+    reading.entry((), entries[name])
     if reading.problems:
         raise InvalidRequestError(f"the manifest: {enumerated(reading.problems)}", path)
-    return reading.said
+    return reading.attributes

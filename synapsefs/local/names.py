@@ -17,17 +17,9 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
 def escaping(name: str) -> str | None:
-    """Say how a name could lead out of its folder or to something that is no file, on any system.
+    """Give the rule that one name breaks; None where every system takes it for a plain one.
 
-    Parameters
-    ----------
-    name
-        One name, no path.
-
-    Returns
-    -------
-    str or None
-        The rule that it breaks; None for a name that every system takes for a plain one.
+    Others could lead out of their directory, or to something that is no file.
     """
     if name in {"", ".", ".."}:
         return "is no name" if name else "holds an empty name"
@@ -60,14 +52,7 @@ def refused_here(name: str, *, windows: bool = _WINDOWS) -> str | None:
 
 
 def require_inside(root: str, targets: Sequence[str]) -> None:
-    """Refuse local paths, made of names from elsewhere, that do not lie below a folder.
-
-    Parameters
-    ----------
-    root
-        The folder; a target may be the folder itself.
-    targets
-        Local paths that begin with it.
+    """Refuse local paths, made of names from elsewhere, that do not lie at or below a directory.
 
     Raises
     ------

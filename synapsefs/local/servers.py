@@ -31,17 +31,7 @@ LOOPBACK = ("127.0.0.1", "::1")
 
 @dataclass(frozen=True, slots=True)
 class LocalServer:
-    """A server on a loopback address.
-
-    Attributes
-    ----------
-    url
-        Its URL, with the address and the port that it listens on.
-    token, api_key
-        What opens the two services; empty where the user has to say it.
-    tenant
-        Tenant of the token.
-    """
+    """A server on a loopback address; token and key are empty where the user has to say them."""
 
     url: str
     token: str = field(default="", repr=False)
@@ -53,15 +43,7 @@ class LocalServer:
 def announced(server: LocalServer) -> Iterator[bool]:
     """Let clients of this user on this machine find a server while the block runs.
 
-    Yields
-    ------
-    bool
-        Whether they do: only loopback addresses are announced.
-
-    Raises
-    ------
-    OSError
-        The file cannot be written.
+    Yields whether they do: only loopback addresses are announced.
     """
     path = _path(server.url)
     if path is None or fcntl is None:
@@ -82,17 +64,8 @@ def announced(server: LocalServer) -> Iterator[bool]:
 def find(url: str) -> LocalServer | None:
     """Find the server of this user that listens at a URL now.
 
-    Parameters
-    ----------
-    url
-        An endpoint. ``localhost`` stands for the loopback addresses; what is found has the one
-        that the server listens on.
-
-    Returns
-    -------
-    LocalServer or None
-        None where there is none: another address than a loopback one, another user's server or
-        machine, a server that has ended.
+    ``localhost`` stands for the loopback addresses; the result has the one that is listened on.
+    None for another address, another user's server or machine, and a server that has ended.
     """
     parts = urlsplit(url)
     hosts = LOOPBACK if parts.hostname == "localhost" else (parts.hostname or "",)
@@ -168,9 +141,9 @@ def _is_held(descriptor: int) -> bool:
 
 def _machine() -> str:
     """Name this machine and its network: a home directory may be shared by several."""
-    found = [socket.gethostname()]
+    names = [socket.gethostname()]
     with contextlib.suppress(OSError):
-        found.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+        names.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
     with contextlib.suppress(OSError):
-        found.append(os.readlink("/proc/self/ns/net"))
-    return " ".join(found)
+        names.append(os.readlink("/proc/self/ns/net"))
+    return " ".join(names)

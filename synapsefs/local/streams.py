@@ -20,13 +20,7 @@ Check = Callable[[], None]
 
 
 class LocalReader:
-    """A device, FIFO or descriptor that is read from where it stands.
-
-    Parameters
-    ----------
-    path
-        Where it is.
-    """
+    """A device, FIFO or descriptor that is read from where it stands."""
 
     def __init__(self, path: str) -> None:
         linked = descriptor_link(path)
@@ -58,13 +52,7 @@ class LocalReader:
 
 
 class LocalWriter:
-    """A device, FIFO or descriptor that is written through; opened at the first write.
-
-    Parameters
-    ----------
-    path
-        Where it is.
-    """
+    """A device, FIFO or descriptor that is written through; opened at the first write."""
 
     def __init__(self, path: str) -> None:
         self._path = path

@@ -13,14 +13,12 @@ from synapsefs.local.ignore import Ignoring
 
 @dataclass(frozen=True, slots=True)
 class LocalItem:
-    """A file or folder of a local tree.
+    """A file or directory of a local tree.
 
     Attributes
     ----------
     parts
         Names from the tree's root down; empty for the root.
-    path
-        Local path.
     status
         Of what it is, links followed.
     """
@@ -38,16 +36,7 @@ class LocalItem:
 def local_tree(
     root: str, ignoring: Ignoring | None = None, passed_over: list[str] | None = None
 ) -> list[LocalItem]:
-    """List a local folder with all it holds, in an order that depends on the names alone.
-
-    Links are followed, to folders too.
-
-    Parameters
-    ----------
-    root
-        Local path of a folder.
-    ignoring
-        What to leave out.
+    """List a local directory with all it holds, links followed, in the order of names.
 
     Raises
     ------
@@ -55,19 +44,18 @@ def local_tree(
         When ``root`` is something else.
     InvalidRequestError
         One error that names everything that could not be sent: what cannot be read, links that
-        lead nowhere or in a circle, pipes and devices, names that are no text.
+        lead nowhere or in a circle, pipes and devices, names that are no text. With
+        ``passed_over`` these problems go there instead.
     """
     if not os.path.isdir(root):
         os.stat(root)
         raise NotAFolderError("a local folder is wanted", root)
-    problems: list[str] = []
-    found = [LocalItem((), root, os.stat(root))]
-    found += _below(found[0], ignoring or Ignoring(), (), problems)
-    if passed_over is not None:
-        passed_over += problems
-    elif problems:
+    problems: list[str] = [] if passed_over is None else passed_over
+    items = [LocalItem((), root, os.stat(root))]
+    items += _below(items[0], ignoring or Ignoring(), (), problems)
+    if problems and passed_over is None:
         raise InvalidRequestError(enumerated(problems), root)
-    return found
+    return items
 
 
 def _below(

@@ -50,10 +50,9 @@ class UnpackLimits:
     size
         Bytes of all files together.
     ratio
-        How many times as long as the archive all files together may be. Archives that unpack to
-        no more than 64 MiB may have any.
+        Times the archive's size; archives that unpack to no more than 64 MiB may have any.
     files
-        Files and folders.
+        Files and directories.
     """
 
     size: int = 64 * 2**30
@@ -66,15 +65,6 @@ def pack(items: Sequence[LocalItem], target: IO[bytes], check: Check) -> None:
 
     Times are left out, of permissions only the right to execute is kept: the bytes depend on
     names and contents alone.
-
-    Parameters
-    ----------
-    items
-        The tree, its root first.
-    target
-        Where to write.
-    check
-        Called for every piece.
 
     Raises
     ------
@@ -124,22 +114,11 @@ def _pack_file(archive: zipfile.ZipFile, item: LocalItem, check: Check) -> None:
         raise InvalidRequestError("the local file changed while it was packed", item.path)
 
 
-def unpack(archive: str, target: str, limits: UnpackLimits, about: str, check: Check) -> None:
-    """Unpack a zip archive into a folder that is not there yet.
+def unpack(archive: str, target: str, limits: UnpackLimits, path: str, check: Check) -> None:
+    """Unpack a zip archive into a directory that is not there yet.
 
-    Parameters
-    ----------
-    archive
-        Local path.
-    target
-        Local path of the folder to make. After an error it may hold a part of the files: it is
-        for the caller to put in place or to take away.
-    limits
-        How far it may grow.
-    about
-        Path to name in errors.
-    check
-        Called for every piece.
+    After an error the directory may hold a part of the files: the caller puts it in place or
+    takes it away. Errors name ``path``.
 
     Raises
     ------
@@ -154,32 +133,32 @@ def unpack(archive: str, target: str, limits: UnpackLimits, about: str, check: C
         When the archive is damaged.
     """
     try:
-        _require_short_directory(archive, limits, about)
+        _require_short_directory(archive, limits, path)
         with zipfile.ZipFile(archive) as opened:
-            members = _checked(opened, os.path.getsize(archive), limits, about)
+            members = _checked(opened, os.path.getsize(archive), limits, path)
             os.mkdir(target)
             left = limits.size
             for member in members:
                 left -= _unpack_member(opened, member, target, left, check)
     except zipfile.BadZipFile as error:
         kind = IntegrityError if zipfile.is_zipfile(archive) else InvalidRequestError
-        raise kind(f"not a sound zip archive: {error}", about) from error
+        raise kind(f"not a sound zip archive: {error}", path) from error
     except (zlib.error, EOFError) as error:
-        raise IntegrityError(f"the zip archive is damaged: {error}", about) from error
+        raise IntegrityError(f"the zip archive is damaged: {error}", path) from error
     except NotImplementedError as error:
-        raise UnsupportedError(f"the zip archive cannot be read: {error}", about) from error
+        raise UnsupportedError(f"the zip archive cannot be read: {error}", path) from error
     except SynapseError as error:
-        error.filename = error.filename or about
+        error.filename = error.filename or path
         raise
 
 
-def _require_short_directory(path: str, limits: UnpackLimits, about: str) -> None:
+def _require_short_directory(archive: str, limits: UnpackLimits, path: str) -> None:
     """Refuse an archive whose list of files alone would fill the memory.
 
     Where the list begins and how long it is stands at the archive's end, in one of two records
     (APPNOTE.TXT, 4.3.14 and 4.3.16).
     """
-    with open(path, "rb") as file:
+    with open(archive, "rb") as file:
         size = file.seek(0, os.SEEK_END)
         file.seek(max(0, size - _TAIL))
         tail = file.read()
@@ -194,30 +173,30 @@ def _require_short_directory(path: str, limits: UnpackLimits, about: str) -> Non
             if len(record) == 56:
                 (length,) = struct.unpack_from("<Q", record, 40)
     if min(length, size) > limits.files * _LISTED_BYTES:
-        raise TooLargeError(f"more than the {limits.files} files that are unpacked", about)
+        raise TooLargeError(f"more than the {limits.files} files that are unpacked", path)
 
 
 def _checked(
-    archive: zipfile.ZipFile, packed: int, limits: UnpackLimits, about: str
+    archive: zipfile.ZipFile, packed: int, limits: UnpackLimits, path: str
 ) -> list[zipfile.ZipInfo]:
     """Give the members, when all of them are safe to unpack."""
     members = archive.infolist()
     total = sum(member.file_size for member in members)
     if len(members) > limits.files:
-        raise TooLargeError(f"{len(members)} files; at most {limits.files} are unpacked", about)
+        raise TooLargeError(f"{len(members)} files; at most {limits.files} are unpacked", path)
     if total > limits.size:
-        raise TooLargeError(f"{total} bytes; at most {limits.size} are unpacked", about)
+        raise TooLargeError(f"{total} bytes; at most {limits.size} are unpacked", path)
     if total > max(_FREE, packed * limits.ratio):
         rule = f"at most {limits.ratio:g} times its size is unpacked"
-        raise TooLargeError(f"{total} bytes from an archive of {packed}; {rule}", about)
+        raise TooLargeError(f"{total} bytes from an archive of {packed}; {rule}", path)
     problems = [f"{_shown(member)} {rule}" for member in members for rule in _broken(member)]
     if sum(member.compress_size for member in members) > packed:
         problems.append("files overlap")
     problems += _clashing(members)
     if problems:
-        raise InvalidRequestError(f"not safe to unpack: {enumerated(problems)}", about)
+        raise InvalidRequestError(f"not safe to unpack: {enumerated(problems)}", path)
     if any(member.flag_bits & _ENCRYPTED for member in members):
-        raise UnsupportedError("the zip archive is encrypted", about)
+        raise UnsupportedError("the zip archive is encrypted", path)
     return members
 
 

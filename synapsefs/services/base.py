@@ -103,7 +103,7 @@ class Staged:
         The service's own; opaque to others.
     base
         The version that the new one shall follow, and no other; None to follow whatever is there.
-    journal
+    checkpoint
         Remembers the file until it is published; None for files that are not worth it.
     abandon
         Clears it away when it shall not be published after all; None where the service has no way.
@@ -114,30 +114,8 @@ class Staged:
     exclusive: bool
     handle: Any
     base: str | int | None = None
-    journal: Checkpoint | None = None
+    checkpoint: Checkpoint | None = None
     abandon: Callable[[], Awaitable[None]] | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A local file to send.
-
-    Attributes
-    ----------
-    path
-        Where it is.
-    size
-        Bytes.
-    progress
-        Called with the number of bytes that have arrived, as they do.
-    memory
-        What an earlier process came to; None where that is not wanted.
-    """
-
-    path: str
-    size: int
-    progress: Callable[[int], None]
-    memory: UploadCheckpoint | None = None
 
 
 class Upload(Protocol):
@@ -153,10 +131,20 @@ class Upload(Protocol):
         The buffer belongs to the upload from now on: it must not change any more.
         """
 
-    async def adopt(self, source: Source) -> int:
-        """Take a local file, or what an earlier process sent of it.
+    async def resume(self, checkpoint: UploadCheckpoint, report: Callable[[int], None]) -> int:
+        """Take over the local file, and what an earlier process sent of it.
 
-        Gives the byte from which on parts are wanted: the size where none are.
+        Parameters
+        ----------
+        checkpoint
+            Keeps how far this has come.
+        report
+            Is told bytes that have arrived.
+
+        Returns
+        -------
+        int
+            The byte from which on parts are wanted: the file's size where none are.
         """
 
     async def finish(self) -> Staged:
@@ -165,7 +153,7 @@ class Upload(Protocol):
     async def abort(self) -> None:
         """Give up; what was sent is never visible."""
 
-    async def pause(self) -> None:
+    async def suspend(self) -> None:
         """Stop, and leave what was sent to a later process."""
 
 
@@ -247,9 +235,9 @@ class Service(Protocol):
     async def list(
         self, location: Location, *, recursive: bool = False, refresh: bool = False
     ) -> Sequence[Entry]:
-        """List a directory, with ``recursive`` at any depth; names begin as it was asked for.
+        """List a directory, with ``recursive`` at any depth; a file lists as itself.
 
-        A file lists as itself, and holds nothing.
+        Names begin as the path was asked for.
         """
 
     async def with_sizes(self, entries: Sequence[Entry]) -> Sequence[Entry]:

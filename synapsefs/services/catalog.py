@@ -59,6 +59,11 @@ class Container(Generic[K]):
         return escape(self.name, self.root) or f"@{escape(str(self.identifier))}"
 
     @property
+    def key(self) -> tuple[str, K]:
+        """What tells it from all others, whatever it is called."""
+        return self.kind, self.identifier
+
+    @property
     def location(self) -> Location:
         """Its canonical path."""
         return Location((self.root.value, self.segment))
@@ -80,7 +85,7 @@ class Container(Generic[K]):
             created=self.created,
             record=self,
             details=self.details,
-            identity=(self.kind, self.identifier),
+            identity=self.key,
             is_container=True,
         )
 
@@ -235,8 +240,8 @@ class Catalog(ABC, Generic[K, C]):
         container.as_of, container.segment = began, f"@{container.identifier}"
         if known is not None and known.name == container.name:
             container.segment = known.segment
-        if self._by_segment.get(container.segment) is known:
-            self._by_segment[container.segment] = container
+            if known.segment in self._by_segment:
+                self._by_segment[known.segment] = container
         self._by_id[container.identifier] = container
         return container
 
@@ -256,11 +261,21 @@ class Catalog(ABC, Generic[K, C]):
     async def _fetch(self, identifier: K, path: str) -> C:
         """Ask for one by its id."""
 
-    @abstractmethod
     async def _find_by_name(
-        self, location: Location, newer_than: float | None, *, patient: bool
+        self,
+        location: Location,
+        newer_than: float | None,
+        *,
+        patient: bool,  # noqa: ARG002 - most services tell at once of what was made
     ) -> C | None:
-        """Ask for one by its name."""
+        """Ask for one by its name; that there is none is not believed of an earlier listing."""
+        began = time.monotonic()
+        await self._list(newer_than)
+        container = self.known(location.container)
+        if container is None and self.as_of < began:
+            await self._list(began)
+            container = self.known(location.container)
+        return container
 
     async def _complete(self, container: C, path: str) -> None:
         """Ask for what listings leave out."""

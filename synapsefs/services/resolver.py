@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, Generic, TypeVar
 
 from synapsefs.errors import NotFoundError
@@ -65,9 +66,10 @@ class PathResolver(ABC, Generic[C, I]):
     async def resolve_many(
         self, locations: Sequence[Location], *, refresh: bool = False
     ) -> Sequence[Entry | None]:
-        """Resolve paths from one listing of each container, named by it; None for what is absent.
+        """Resolve paths from one listing of each container; None for what is absent.
 
-        What is missing is not asked for again.
+        What is missing is not asked for again. All have an identity; they are named as they were
+        asked for, but below the canonical name of their container.
         """
         newer_than = time.monotonic() if refresh else None
         entries: dict[Location, Entry | None] = dict.fromkeys(locations)
@@ -90,24 +92,28 @@ class PathResolver(ABC, Generic[C, I]):
             for location in group:
                 canonical = container.location.child(*location.inner)
                 if not location.inner:
-                    entries[location] = container.entry()
+                    entry: Entry | None = container.entry()
                 elif location.inner in container.directories:
-                    entries[location] = directory(canonical)
+                    entry = directory(canonical)
                 else:
                     index = index or await self._indexes.get(container, newer_than=newer_than)
                     item = await self._item(index, location)
-                    entries[location] = item and self._entry(container, index, item, canonical)
+                    entry = item and self._entry(container, index, item, canonical)
+                entries[location] = entry and _identified(entry, canonical, container.key)
         except NotFoundError:
             # an entry's id in place of a dataset, or another dataset has the name by now
-            if container is not None or id_of(place.container, place.root) is not None:
-                return {location: await self._or_none(location, newer_than) for location in group}
+            if container is None and id_of(place.container, place.root) is None:
+                return {}
+            return {location: await self._alone(location, newer_than) for location in group}
         return entries
 
-    async def _or_none(self, location: Location, newer_than: float | None) -> Entry | None:
+    async def _alone(self, location: Location, newer_than: float | None) -> Entry | None:
         try:
-            return await self.resolve(location, newer_than=newer_than)
+            entry = await self.resolve(location, newer_than=newer_than)
         except NotFoundError:
             return None
+        above = Location(entry.location.segments[:2])
+        return _identified(entry, location, above)
 
     async def list(
         self, location: Location, *, recursive: bool = False, refresh: bool = False
@@ -254,3 +260,11 @@ class PathResolver(ABC, Generic[C, I]):
         recursive: bool,  # noqa: ARG002
     ) -> Sequence[Entry]:
         raise error
+
+
+def _identified(entry: Entry, place: Location, above: Hashable) -> Entry:
+    """Name an entry, and give it an identity by its canonical path where it has none."""
+    if entry.identity is not None and entry.location == place:
+        return entry
+    identity = entry.identity or (above, *entry.location.inner)
+    return replace(entry, location=place, identity=identity)

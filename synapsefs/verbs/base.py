@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from fsspec.asyn import AsyncFileSystem, get_loop
@@ -22,7 +21,7 @@ from synapsefs.errors import (
 from synapsefs.http import Transport
 from synapsefs.location import PROTOCOL, Location, Root, strip_protocol
 from synapsefs.options import Options
-from synapsefs.services.base import Entry, Service, directory, rebase
+from synapsefs.services.base import Entry, Service, directory
 
 if TYPE_CHECKING:
     from synapsefs.services.collections.service import CollectionsService
@@ -229,27 +228,20 @@ class Core(AsyncFileSystem):
     async def _resolved(
         self, locations: Iterable[Location], *, refresh: bool = False
     ) -> dict[Location, Entry | None]:
-        """Resolve paths, named as they were asked for; None for what is not there.
+        """Resolve paths, all with an identity; None for what is not there.
 
         With ``refresh`` from a listing of each collection or dataset that is read anew, otherwise
         from the one that is there.
         """
-        wanted = list(dict.fromkeys(locations))
         resolved: dict[Location, Entry | None] = {}
-        for group in by_root(wanted, lambda location: location):
+        for group in by_root(dict.fromkeys(locations), lambda location: location):
             if group[0].root is None:
                 resolved |= {location: directory(location) for location in group}
                 continue
-            containers = {Location(location.segments[:2]) for location in group}
             with error_path(group[0].path):
                 service = await self._service(group[0])
-                asked = list({*group, *containers})
-                entries = await service.resolve_many(asked, refresh=refresh)
-            known = dict(zip(asked, entries, strict=True))
-            for location in group:
-                above = known[Location(location.segments[:2])]
-                entry, above_key = known[location], above.key if above else None
-                resolved[location] = _identified(location, entry, above_key)
+                entries = await service.resolve_many(group, refresh=refresh)
+            resolved |= zip(group, entries, strict=True)
         return resolved
 
     async def _refresh(self, paths: Iterable[str]) -> None:
@@ -303,13 +295,3 @@ def by_root(items: Iterable[T], location: Callable[[T], Location]) -> list[list[
     for item in items:
         groups.setdefault(location(item).root, []).append(item)
     return [groups[root] for root in (None, *Root) if root in groups]
-
-
-def _identified(asked: Location, entry: Entry | None, above: Hashable) -> Entry | None:
-    if entry is None:
-        return None
-    identity = entry.identity or (above, *entry.location.inner)
-    entry = replace(entry, identity=identity)
-    if entry.location.inner == asked.inner:
-        return entry
-    return rebase(asked, entry.location, [entry])[0]

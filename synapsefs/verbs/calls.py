@@ -246,7 +246,7 @@ def as_text(path: Any) -> Any:
 def _prepared(name: str, value: Any) -> Any:
     """Write a path as text, and check that other text is text."""
     if name in _PATHS:
-        return as_text(value)
+        return value if isinstance(value, str) else as_text(value)
     if name not in _LOCAL:
         _require_text(name, value)
     return value

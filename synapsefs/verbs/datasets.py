@@ -10,10 +10,12 @@ from synapsefs.location import Location, Root
 from synapsefs.verbs.base import NO_VERSIONS, Core
 from synapsefs.verbs.calls import mirrored
 
+NOT_SHARED = "collections are not shared one by one"
+
 
 @mirrored("revisions", "link", "register", "search", "share")
 class EntryVerbs(Core):
-    """Verbs of entries in datasets."""
+    """Verbs of entries in datasets; of collections they raise ``UnsupportedError``."""
 
     async def _revisions(self, path: str, drafts: bool = False) -> list[dict[str, Any]]:
         """List the revisions of a file, newest first.
@@ -36,8 +38,6 @@ class EntryVerbs(Core):
         ------
         FolderError
             For a directory.
-        UnsupportedError
-            For collections, which keep only the newest.
         """
         entry = await self._entry(path)
         if entry.location.root is None:
@@ -58,10 +58,8 @@ class EntryVerbs(Core):
 
         Parameters
         ----------
-        target
-            The URL.
-        path
-            Where the entry appears.
+        target, path
+            The URL, and where the entry appears.
         instructions
             How to use what is there.
         api_key
@@ -87,7 +85,7 @@ class EntryVerbs(Core):
         options = {**kwargs, "instructions": instructions, "api_key": api_key}
         with error_path(location.path):
             await datasets.link(location, target, options)
-        return await self._described(path)
+        return await self._details(path)
 
     async def _register(
         self,
@@ -118,10 +116,8 @@ class EntryVerbs(Core):
             ``gcs``: the name of one object; a name that ends in ``/`` is a prefix, and a
             ``gs://bucket/name`` tells both. Without a location the entry is a directory of all
             objects with the prefix, or of the whole bucket.
-        description, tags
-            What is said of the entry.
-        content_schema
-            What is known of the content's form.
+        description, tags, content_schema
+            Of the entry, and of its content.
 
         Returns
         -------
@@ -149,12 +145,7 @@ class EntryVerbs(Core):
         }
         with error_path(place.path):
             await datasets.register(place, source)
-        return await self._described(path)
-
-    async def _described(self, path: str) -> dict[str, Any]:
-        entry = await self._entry(path)
-        service = await self._service(entry.location)
-        return (await service.with_details(entry)).info()
+        return await self._details(path)
 
     async def _search(
         self,
@@ -194,10 +185,8 @@ class EntryVerbs(Core):
             True to have ``highlights`` in hits: fragments by field, with what matched between
             ``<em>`` and ``</em>``; or a mapping of ``fields``, ``fragment_size`` (characters)
             and ``num_fragments``.
-        min_score
-            Least cosine of a similar entry; 0.7 when left out.
-        tags
-            Tags of which a similar entry has at least one.
+        min_score, tags
+            Least cosine of a similar entry, 0.7 when left out; tags of which it has at least one.
 
         Returns
         -------
@@ -208,8 +197,6 @@ class EntryVerbs(Core):
         ------
         InvalidRequestError
             For criteria that make no sense, before anything is sent.
-        UnsupportedError
-            For collections, which have no search.
         """
         location = Location.parse(path)
         if location.root is None:
@@ -217,15 +204,16 @@ class EntryVerbs(Core):
         datasets = await self._datasets(location)
         with error_path(location.path):
             if similar_to is None:
-                wanted = {"query": query, "criteria": criteria, "match": match}
-                wanted.update(size=size, highlight=highlight)
-                hits = await datasets.search(location, wanted)
+                hits = await datasets.search(
+                    location, query, criteria, match=match, size=size, highlight=highlight
+                )
+            elif query is not None or criteria is not None:
+                raise InvalidRequestError("similar_to takes no query and no criteria")
             else:
-                _alone(query, criteria, location)
-                like = "like" if isinstance(similar_to, str) else "embedding"
-                value = await self._entry(similar_to) if isinstance(similar_to, str) else similar_to
-                wanted = {like: value, "size": size, "min_score": min_score, "tags": tags}
-                hits = await datasets.similar(location, wanted)
+                like = await self._entry(similar_to) if isinstance(similar_to, str) else similar_to
+                hits = await datasets.similar(
+                    location, like, size=size, min_score=min_score, tags=tags
+                )
         return [hit.info() for hit in hits]
 
     async def _share(
@@ -255,19 +243,15 @@ class EntryVerbs(Core):
         ------
         InvalidRequestError
             For another status, or names without ``shared``.
-        UnsupportedError
-            For collections, and for datasets themselves.
         """
         entry = await self._entry(path, refresh=True)
         if entry.location.root is None:
             raise InvalidRequestError("the root is not shared", path)
-        datasets = await self._datasets(entry.location, "collections are not shared one by one")
+        datasets = await self._datasets(entry.location, NOT_SHARED)
         with error_path(entry.location.path):
-            accessors = {"users": users, "organizations": organizations}
-            await datasets.share(entry, status, accessors)
-        return await self._described(path)
+            await datasets.share(entry, status, {"users": users, "organizations": organizations})
+        return await self._details(path)
 
-
-def _alone(query: str | None, criteria: Any, location: Location) -> None:
-    if query is not None or criteria is not None:
-        raise InvalidRequestError("similar_to takes no query and no criteria", location.path)
+    async def _details(self, path: str) -> dict[str, Any]:
+        entry = await self._entry(path)
+        return (await (await self._service(entry.location)).with_details(entry)).info()

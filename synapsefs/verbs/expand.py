@@ -15,7 +15,7 @@ from fsspec.utils import other_paths
 
 from synapsefs.errors import InvalidRequestError, NotAFolderError, NotFoundError
 from synapsefs.local.ignore import Ignoring, ignoring
-from synapsefs.local.manifest import Said, read_manifest, told
+from synapsefs.local.manifest import Said, attributes_in, read_manifest
 from synapsefs.local.names import require_inside
 from synapsefs.local.walk import LocalItem, local_tree
 from synapsefs.location import Location, Root, escape, id_of, unescape
@@ -109,7 +109,7 @@ class LocalTree:
         root = self.items[0]
         path, held = await asyncio.to_thread(read_manifest, os.fspath(manifest), root.path)
         names = [os.path.basename(root.path), _local_name(self.paths[0].rsplit("/", 1)[-1])]
-        said = told(held, names, self.items, path)
+        said = attributes_in(held, names, self.items, path)
         pairs = zip(self.items, self.paths, strict=True)
         return {path: said[item.parts] for item, path in pairs if item.parts in said}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -193,7 +194,8 @@ class ListingVerbs(Core):
         entries = await self._entries_below(location, refresh=refresh)
         if not withdirs or any(entry.location == location for entry in entries[:1]):
             return entries
-        return [await self._entry(location.path), *entries]
+        above = await self._entry(location.path)
+        return [replace(above, location=location), *entries]
 
     async def _walk(
         self,

@@ -98,25 +98,10 @@ class UnitVerbs(Writes):
     async def _units_batches(
         self, collection: str, columns: Sequence[str] | None = None, filters: Any = None
     ) -> AsyncGenerator[Any, None]:
-        """Give a collection's data units as Arrow record batches, in the memory of a page.
+        """Give a collection's data units as Arrow record batches, at least one; see :meth:`units`.
 
         The whole listing is read first, to a temporary file: all batches have one schema, which
         the metadata of all units decides.
-
-        Parameters
-        ----------
-        collection, columns, filters
-            As for :meth:`units`.
-
-        Yields
-        ------
-        pyarrow.RecordBatch
-            At least one, be it empty.
-
-        Raises
-        ------
-        InvalidRequestError
-            For a column that there is not, or a filter that does not fit the columns.
         """
         location = collection_location(collection)
         collections = await self._collections(location)
@@ -202,7 +187,7 @@ def _content(source: Any) -> str | memoryview:
 
 def _local_problems(contents: Mapping[str, Any]) -> list[str]:
     """Say which local files cannot be read."""
-    found = []
+    problems = []
     for name, source in contents.items():
         if isinstance(source, str):
             try:
@@ -210,8 +195,8 @@ def _local_problems(contents: Mapping[str, Any]) -> list[str]:
                     with open(source, "rb"):
                         pass
             except OSError as error:
-                found.append(f"{name}: {source}: {error.strerror}")
-    return found
+                problems.append(f"{name}: {source}: {error.strerror}")
+    return problems
 
 
 def _size(source: str | memoryview) -> int:

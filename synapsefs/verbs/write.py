@@ -77,7 +77,7 @@ class Writes(Transactions, Plans):
         one = stage or partial(self._stage, report=report)
         staged: dict[Location, Staged] = {}
         try:
-            if stage is None:
+            if stage is None and len(files) > 1:
                 deferred = transaction is not None or failures is not None
                 await self._upload_many(files, staged, report, deferred, failures)
             left = [file for file in files if file.location not in staged]
@@ -92,8 +92,11 @@ class Writes(Transactions, Plans):
                 else:
                     report(0, 1)
 
-            at_a_time = batch_size or self.options.max_concurrency
-            await concurrency.gather(map(arrive, left), at_a_time)
+            if len(left) == 1:
+                await arrive(left[0])
+            else:
+                at_a_time = batch_size or self.options.max_concurrency
+                await concurrency.gather(map(arrive, left), at_a_time)
             if failures is not None:
                 await self._publish_each(files, staged, failures)
             elif transaction is None:
@@ -160,7 +163,7 @@ class Writes(Transactions, Plans):
             await self.publish([staged[file.location] for file in good])
         except FAULTS:
             for group in _together(good):
-                held = [staged[file.location] for file in group]
+                held = [staged.pop(file.location) for file in group]
                 try:
                     await self.publish(held)
                 except FAULTS as error:
@@ -173,21 +176,23 @@ class Writes(Transactions, Plans):
         Collections come first: their units go again when the datasets fail.
         """
         groups = by_root(staged, lambda item: item.location)
-        if groups:
-            await self._publish_in_turn(*groups)
-        for item in staged:
-            if item.journal is not None:
-                await asyncio.to_thread(item.journal.discard)
 
-    async def _publish_in_turn(self, group: list[Staged], *later: list[Staged]) -> None:
-        service = await self._service(group[0].location)
-        with error_path(group[0].location.path):
-            await service.publish(group, partial(self._publish_in_turn, *later) if later else None)
+        async def publish(number: int) -> None:
+            group, following = groups[number], partial(publish, number + 1)
+            service = await self._service(group[0].location)
+            with error_path(group[0].location.path):
+                await service.publish(group, following if number + 1 < len(groups) else None)
+
+        if groups:
+            await publish(0)
+        for item in staged:
+            if item.checkpoint is not None:
+                await asyncio.to_thread(item.checkpoint.discard)
 
     async def discard(self, staged: Sequence[Staged], error: BaseException | None = None) -> None:
         """Clear away finished files that are not published, but what ``error`` lets continue."""
         for item in staged:
-            journal, kept = item.journal, False
+            journal, kept = item.checkpoint, False
             if journal is not None:
                 kept = await asyncio.to_thread(keep_or_discard, journal, error)
             if item.abandon is not None and not kept:

@@ -37,20 +37,7 @@ class AttributeVerbs(Writes):
         return entry
 
     async def _getxattr(self, path: str, name: str, **kwargs: Any) -> Any:
-        """Give one attribute; None where there is none of that name.
-
-        Parameters
-        ----------
-        path
-            A file or directory.
-        name
-            The attribute's name.
-
-        Raises
-        ------
-        NotFoundError
-            When nothing is there.
-        """
+        """Give one attribute of a file or directory; None where there is none of that name."""
         return (await self._getxattrs(path)).get(name)
 
     async def _getxattrs(self, path: str, **kwargs: Any) -> dict[str, Any]:
@@ -64,18 +51,16 @@ class AttributeVerbs(Writes):
     ) -> dict[str, Any]:
         """Set attributes and leave the others as they are; a value of None removes one.
 
-        In datasets only a revision can say something new of a file, so its bytes travel again,
-        verified. When somebody else changes the file at the same time, the attributes are merged
-        into what is there then.
+        In datasets this publishes a revision of the file, so its bytes travel again, verified.
+        When somebody else changes the file at the same time, the attributes are merged into what
+        is there then.
 
         Parameters
         ----------
         path
             A file or directory.
-        metadata
-            Attributes by name, for names that are no keywords.
-        kwargs
-            Attributes by name.
+        metadata, kwargs
+            Attributes by name; ``metadata`` holds those whose names are no keywords.
 
         Returns
         -------
@@ -92,16 +77,17 @@ class AttributeVerbs(Writes):
         changes = {**(metadata or {}), **kwargs}
         if not changes:
             raise InvalidRequestError("name at least one attribute", path)
-        for attempt in range(ATTEMPTS):
+        for _ in range(ATTEMPTS - 1):
             try:
-                await self._change_attributes(path, changes)
+                await self._set_attributes(path, changes)
                 break
             except ChangedError:
-                if attempt == ATTEMPTS - 1:
-                    raise
+                continue
+        else:
+            await self._set_attributes(path, changes)
         return await self._getxattrs(path)
 
-    async def _change_attributes(self, path: str, changes: Mapping[str, Any]) -> None:
+    async def _set_attributes(self, path: str, changes: Mapping[str, Any]) -> None:
         entry = await self._attributed(path)
         service = await self._service(entry.location)
         with error_path(entry.location.path):
@@ -142,10 +128,6 @@ class AttributeVerbs(Writes):
 
         Parameters
         ----------
-        path
-            Where.
-        tags
-            Words.
         mode
             ``o`` replaces what is there, ``m`` adds to it.
 
@@ -169,8 +151,8 @@ class AttributeVerbs(Writes):
     async def _add_tags(self, entry: Entry, tags: Sequence[str]) -> None:
         """Add tags, and again when somebody else replaced all tags at the same time.
 
-        The service replaces all tags unconditionally. So they are read once more, when what another
-        client was sending at the same time has arrived.
+        The service replaces tags unconditionally, so they are read once more when the request of
+        another client at the same time must have arrived.
         """
         datasets, wanted = await self._datasets(entry.location, NO_TAGS), list(tags)
         for _ in range(ATTEMPTS):

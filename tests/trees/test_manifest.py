@@ -17,7 +17,7 @@ from synapsefs.errors import (
     TooLargeError,
     UnsupportedError,
 )
-from synapsefs.local.manifest import read_manifest, told
+from synapsefs.local.manifest import attributes_in, read_manifest
 from synapsefs.local.walk import local_tree
 from tests.trees.test_ignoring import make
 
@@ -65,7 +65,7 @@ def dataset() -> str:
 def said(tree: Path, text: str, name: str = "manifest.json") -> dict[str, Any]:
     (tree.parent / name).write_text(text, "utf-8")
     path, held = read_manifest(str(tree.parent / name), str(tree))
-    found = told(held, ["tree"], local_tree(str(tree)), path)
+    found = attributes_in(held, ["tree"], local_tree(str(tree)), path)
     return {"/".join(parts): about for parts, about in found.items()}
 
 
@@ -117,8 +117,11 @@ BAD = {
     "number": ('{"tree": {"a.csv": 3}}', "a.csv is neither text nor an object"),
     "null": ('{"tree": {"a.csv": null}}', "a.csv is neither text nor an object"),
     "description": ('{"tree": {"a.csv": {"description": 3}}}', "a.csv has a description that is"),
-    "metadata": ('{"tree": {"a.csv": {"metadata": [1]}}}', "a.csv has metadata that is no object"),
-    "nan": ('{"tree": {"a.csv": {"metadata": {"x": NaN}}}}', "a.csv has metadata that is not JSON"),
+    "metadata": ('{"tree": {"a.csv": {"metadata": [1]}}}', "a.csv has metadata that is no mapping"),
+    "nan": (
+        '{"tree": {"a.csv": {"metadata": {"x": NaN}}}}',
+        "a.csv has metadata that cannot be written as JSON",
+    ),
     "key": ('{"tree": {"a.csv": {"description": "x", "size": 1}}}', "a.csv has 'size', which is"),
     "twice": ('{"tree": {"a.csv": "x", "a.csv": "y"}}', "'a.csv' stands twice"),
     "twice-slash": ('{"tree": {"src": "x", "src/": "y"}}', "src stands twice"),
@@ -129,7 +132,10 @@ BAD_YAML = {
     "alias": ("tree: &all {a.csv: x}\nother: *all", "aliases (*name) are not read"),
     "twice": ("tree: {a.csv: x, a.csv: y}", "'a.csv' stands twice"),
     "number": ("tree: {1: x}", "the folder has the key 1, which is no text"),
-    "date": ("tree: {a.csv: {metadata: {day: 2024-01-01}}}", "metadata that is not JSON"),
+    "date": (
+        "tree: {a.csv: {metadata: {day: 2024-01-01}}}",
+        "metadata that cannot be written as JSON",
+    ),
     "object": ("tree: !!python/object/apply:os.system ['false']", "not YAML"),
     "binary-key": ("tree: {? [a, b] : x}", "not YAML"),
     "two": ("tree: {}\n---\ntree: {}", "not YAML"),

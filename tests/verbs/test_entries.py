@@ -178,7 +178,7 @@ def test_a_dataset_tells_its_description(
         ({"tags": "raw"}, "tags are a list of texts"),
         ({"tags": ["a", ""]}, "each tag is a text"),
         ({"tags": ["synapsefs-internal"]}, "reserved"),
-        ({"metadata": [1]}, "metadata is a mapping"),
+        ({"metadata": [1]}, "metadata is no mapping"),
         ({"metadata": {"synapsefs": {}}}, "reserved"),
         ({"metadata": {"x": {1, 2}}}, "JSON"),
         ({"metadata": {"x": float("nan")}}, "JSON"),

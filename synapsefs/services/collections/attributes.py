@@ -19,15 +19,7 @@ SETTABLE = ("access_level", "category", "description", "meta")
 
 
 class UnitAttributes:
-    """What the service keeps of a unit besides its files.
-
-    Parameters
-    ----------
-    directory, publisher
-        The collections, and what changes units in them.
-    changes
-        Tells the other instances of this process.
-    """
+    """Reads and changes what the service keeps of units and collections besides files."""
 
     def __init__(
         self, directory: CollectionCatalog, publisher: UnitPublisher, changes: SharedChanges
@@ -46,22 +38,22 @@ class UnitAttributes:
 
     async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Change the metadata of a file's unit, or a collection; what is not named stays."""
-        about = entry.location.path
+        path = entry.location.path
         if isinstance(entry.record, Collection):
-            await self._directory.change(entry.record, _settable(changes, about), about)
+            await self._directory.change(entry.record, _settable(changes, path), path)
             return None
         if not isinstance(entry.record, UnitFile):
-            raise UnsupportedError("only units have metadata to set, through their files", about)
+            raise UnsupportedError("only units have metadata to set, through their files", path)
         collection = await self._directory.for_writing(entry.location)
 
         def changed(before: Mapping[str, Any]) -> dict[str, Any]:
             meta, problems = changed_metadata(before, changes, collection.rule)
             if problems:
-                raise InvalidRequestError("; ".join(problems), about)
+                raise InvalidRequestError("; ".join(problems), path)
             return meta
 
         try:
-            await self._publisher.set_metadata(collection, entry.record, changed, about)
+            await self._publisher.set_metadata(collection, entry.record, changed, path)
         finally:
             self._changes.note(collection.identifier)
         return None
@@ -73,7 +65,7 @@ class UnitAttributes:
         return await self._directory.settings(entry.record, entry.location.path)
 
 
-def _settable(changes: Mapping[str, Any], about: str) -> dict[str, Any]:
+def _settable(changes: Mapping[str, Any], path: str) -> dict[str, Any]:
     """Check what is to be set of a collection; None removes a description or metadata.
 
     Raises
@@ -87,14 +79,14 @@ def _settable(changes: Mapping[str, Any], about: str) -> dict[str, Any]:
         raise UnsupportedError(
             f"a collection has no {', '.join(others)}: {', '.join(SETTABLE)} can be set; "
             "metadata of units is set through their files",
-            about,
+            path,
         )
     lasting = [name for name in ("category", "access_level") if changes.get(name, "") is None]
     if lasting:
-        raise InvalidRequestError(f"a collection always has {' and '.join(lasting)}", about)
+        raise InvalidRequestError(f"a collection always has {' and '.join(lasting)}", path)
     schema = metadata.schema_in(changes.get("meta"))
     if schema is not None and (problem := metadata.schema_problem(schema, checkable=False)):
-        raise InvalidRequestError(f"meta: {problem}", about)
+        raise InvalidRequestError(f"meta: {problem}", path)
     return {
         name: "" if (name, value) == ("description", None) else value
         for name, value in changes.items()

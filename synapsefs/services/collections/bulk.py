@@ -198,10 +198,9 @@ class _BulkUpload:
         self._deferred = deferred
         self._failed = False
         large = transport.options.max_concurrency
-        small = min(SMALL_PER_LARGE * large, transport.options.max_connections)
-        self._large, self._small = asyncio.Semaphore(large), asyncio.Semaphore(small)
+        self._small = min(SMALL_PER_LARGE * large, transport.options.max_connections)
+        self._large = asyncio.Semaphore(large)
         self._batches = asyncio.Semaphore(BATCHES_AT_A_TIME)
-        self._at_a_time = small + large
         self.arrived: list[Arrived] = []
         self.offered: asyncio.Future[bool] | None = None
 
@@ -225,7 +224,9 @@ class _BulkUpload:
             batches = concurrency.batched(
                 left, lambda item: item.file.size, most=MAX_BATCH_BYTES, count=MAX_BATCH_FILES
             )
-            await concurrency.gather(map(self._send_batch, batches), BATCHES_AT_A_TIME)
+            width = max(1, self._small // min(len(batches), BATCHES_AT_A_TIME))
+            work = (self._send_batch(batch, width) for batch in batches)
+            await concurrency.gather(work, BATCHES_AT_A_TIME)
 
     async def _bind_known(self, items: Sequence[_Item]) -> list[_Item]:
         """Take what the service has already; give the others."""
@@ -236,13 +237,13 @@ class _BulkUpload:
                 self._report(item.file.size, 1)
         return [item for item in items if item.md5 not in known]
 
-    async def _send_batch(self, items: Sequence[_Item]) -> None:
+    async def _send_batch(self, items: Sequence[_Item], at_a_time: int) -> None:
         """Send a batch, or nothing of it."""
         async with self._batches:
             if not self._failed:
-                await self._try_batch(items)
+                await self._try_batch(items, at_a_time)
 
-    async def _try_batch(self, items: Sequence[_Item]) -> None:
+    async def _try_batch(self, items: Sequence[_Item], at_a_time: int) -> None:
         arrived: list[tuple[_Item, v1.FileToConfirm]] = []
         path = items[0].path
         try:
@@ -253,7 +254,7 @@ class _BulkUpload:
                 self._report(item.file.size, 1)
 
             work = (send(*pair) for pair in zip(items, answer.files, strict=True))
-            await concurrency.gather(work, self._at_a_time)
+            await concurrency.gather(work, at_a_time)
             results = await self._api.confirm([sent for _, sent in arrived], path)
         except SynapseError as error:
             logger.info("%s: not straight to the storage: %s", path, error)
@@ -274,10 +275,7 @@ class _BulkUpload:
         if item.data is not None and target.presigned_url is not None:
             kind = content_type(item.file.location.name)
             headers = {"Content-Type": kind} if kind else {}
-            async with self._small:
-                await self._transport.put_object(
-                    target.presigned_url, item.data, headers, item.path
-                )
+            await self._transport.put_object(target.presigned_url, item.data, headers, item.path)
             item.data = None
             return v1.FileToConfirm.model_construct(
                 file_key=target.file_key, checksum=item.sha1, size=item.file.size, multipart=None

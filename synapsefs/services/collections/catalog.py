@@ -51,11 +51,6 @@ class Collection(Container[int]):
     more: dict[str, Any]
     rule: MetadataRule | None = None
 
-    @property
-    def primary(self) -> str | None:
-        """Name of the primary specification."""
-        return next((spec.name for spec in self.specifications if spec.is_primary), None)
-
     def __post_init__(self) -> None:
         Container.__post_init__(self)
         self.set_specifications(self.specifications)
@@ -63,30 +58,33 @@ class Collection(Container[int]):
     def set_specifications(self, specifications: list[v1.FileSpecification]) -> None:
         """Take its specifications: they are its directories."""
         self.specifications, self.is_whole = specifications, bool(specifications)
-        segments = (escape(spec.name, Root.COLLECTIONS) for spec in specifications)
-        self.directories = tuple((segment,) for segment in segments)
+        self.directories = tuple((escape(spec.name, self.root),) for spec in specifications)
+
+    @property
+    def primary(self) -> str | None:
+        """Name of the primary specification."""
+        return next((spec.name for spec in self.specifications if spec.is_primary), None)
 
     @property
     def details(self) -> dict[str, Any]:
         """The further keys of ``info``."""
-        specs = [_specification_info(spec) for spec in self.specifications]
-        return {"id": self.identifier, **self.more, "file_specifications": specs}
+        specifications = [
+            {
+                "name": spec.name,
+                "type": spec.file_type,
+                "required": bool(spec.is_required),
+                "primary": bool(spec.is_primary),
+                "function": spec.function_type or None,
+                "extensions": spec.extensions or [],
+            }
+            for spec in self.specifications
+        ]
+        return {"id": self.identifier, **self.more, "file_specifications": specifications}
 
     def keep_known(self, known: Collection) -> None:
         """Take from an earlier record what a listing leaves out."""
         self.set_specifications(self.specifications or known.specifications)
         self.rule = self.rule or known.rule
-
-
-def _specification_info(spec: v1.FileSpecification) -> dict[str, Any]:
-    return {
-        "name": spec.name,
-        "type": spec.file_type,
-        "required": bool(spec.is_required),
-        "primary": bool(spec.is_primary),
-        "function": spec.function_type or None,
-        "extensions": spec.extensions or [],
-    }
 
 
 class CollectionCatalog(Catalog[int, Collection]):
@@ -122,21 +120,6 @@ class CollectionCatalog(Catalog[int, Collection]):
     async def _fetch(self, identifier: int, path: str) -> Collection:
         return _record(await self._api.collection(identifier, path))
 
-    async def _find_by_name(
-        self,
-        location: Location,
-        newer_than: float | None,
-        *,
-        patient: bool,  # noqa: ARG002 - the service tells at once of what was made
-    ) -> Collection | None:
-        began = time.monotonic()
-        await self._list(newer_than)
-        collection = self.known(location.container)
-        if collection is None and self.as_of < began:
-            await self._list(began)
-            collection = self.known(location.container)
-        return collection
-
     async def create(self, location: Location, options: Mapping[str, Any]) -> Collection:
         """Create a collection; ``options`` as the service's own creation call takes them.
 
@@ -153,7 +136,7 @@ class CollectionCatalog(Catalog[int, Collection]):
             **options,
             "name": unescape(location.container),
         }
-        with _saying_rules(location.path):
+        with _naming_rules(location.path):
             wanted = v2.CollectionToCreate.model_validate(settings).file_specifications
             if location.inner:
                 specification_of(location, [v1.FileSpecification(name=s.name) for s in wanted])
@@ -164,12 +147,14 @@ class CollectionCatalog(Catalog[int, Collection]):
     async def _create(self, settings: Mapping[str, Any], location: Location) -> Collection:
         async def create() -> Collection:
             made = await self._api.create_collection(settings, location.path)
+            specifications = made.file_specifications or []
+            tells_all = all("extensions" in spec.model_fields_set for spec in specifications)
             return Collection(
                 identifier=made.id,
                 name=made.name,
-                specifications=_whole_specifications(made),
+                specifications=specifications if tells_all else [],
                 created=aware(made.created),
-                more=_details(made.description, made.category, None),
+                more=_more(made.description, made.category, None),
             )
 
         async def look() -> Collection | None:
@@ -178,34 +163,34 @@ class CollectionCatalog(Catalog[int, Collection]):
 
         return await self._api.once(create, look)
 
-    async def attributes(self, record: Collection, about: str) -> dict[str, Any]:
+    async def attributes(self, record: Collection, path: str) -> dict[str, Any]:
         """Give what a collection says of itself at this moment."""
         try:
-            detail = await self._api.detail(record.identifier, about)
+            detail = await self._api.detail(record.identifier, path)
         except NotFoundError:
             return dict(record.more)
-        told = {"description": detail.description or "", "category": detail.category}
-        more = {"access_level": detail.access_level, "meta": detail.meta}
-        return {**record.more, **told, **{key: value for key, value in more.items() if value}}
+        always = {"description": detail.description or "", "category": detail.category}
+        given = {"access_level": detail.access_level, "meta": detail.meta}
+        return {**record.more, **always, **{key: value for key, value in given.items() if value}}
 
-    async def settings(self, record: Collection, about: str) -> dict[str, Any]:
+    async def settings(self, record: Collection, path: str) -> dict[str, Any]:
         """Give the options that :meth:`create` makes a collection like this one with."""
-        full = await self._api.collection(record.identifier, about)
+        full = await self._api.collection(record.identifier, path)
         known = set(v2.SpecificationToCreate.model_fields)
         if not await self._api.announces_extras():
             known.remove("extensions")
         specifications = [
             spec.model_dump(include=known, exclude_none=True) for spec in full.specifications or []
         ]
-        attributes = await self.attributes(record, about)
+        attributes = await self.attributes(record, path)
         attributes.pop("project", None)
         return {**attributes, "file_specifications": specifications}
 
-    async def change(self, record: Collection, changes: Mapping[str, Any], about: str) -> None:
+    async def change(self, record: Collection, changes: Mapping[str, Any], path: str) -> None:
         """Change a collection's name or attributes; listings are read anew afterwards."""
         try:
-            with _saying_rules(about):
-                await self._api.change_collection(record.identifier, changes, about)
+            with _naming_rules(path):
+                await self._api.change_collection(record.identifier, changes, path)
         finally:
             self._changes.note(CATALOG)
         record.rule = None
@@ -222,40 +207,28 @@ class CollectionCatalog(Catalog[int, Collection]):
 
 
 def _record(item: v1.Collection) -> Collection:
+    tells_rule = "meta" in item.model_fields_set
     return Collection(
         identifier=item.id,
         name=item.name,
         specifications=item.specifications or [],
         created=aware(item.created_at or item.created),
-        more=_details(item.description, item.category, item.project),
-        rule=MetadataRule(metadata.schema_in(item.meta))
-        if "meta" in item.model_fields_set
-        else None,
+        more=_more(item.description, item.category, item.project),
+        rule=MetadataRule(metadata.schema_in(item.meta)) if tells_rule else None,
     )
 
 
-def _whole_specifications(made: v2.CollectionDetail) -> list[v1.FileSpecification]:
-    """Take specifications from the answer to a creation, if it tells their extensions.
-
-    Otherwise none, so that they are read when they are needed.
-    """
-    found = made.file_specifications or []
-    return found if all("extensions" in spec.model_fields_set for spec in found) else []
-
-
-def _details(description: str | None, category: str | None, project: int | None) -> dict[str, Any]:
+def _more(description: str | None, category: str | None, project: int | None) -> dict[str, Any]:
     return {"description": description or "", "category": category, "project": project}
 
 
 @contextlib.contextmanager
-def _saying_rules(about: str) -> Iterator[None]:
-    """Name every rule that what was given of a collection breaks."""
+def _naming_rules(path: str) -> Iterator[None]:
+    """Name every rule that the settings of a collection break."""
     try:
         yield
     except ValidationError as error:
-        rules = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in error.errors())
-        raise InvalidRequestError(f"not a collection: {rules}", about) from None
-
-
-def _place(steps: tuple[int | str, ...]) -> str:
-    return ".".join(str(step) for step in steps)
+        places = [".".join(map(str, problem["loc"])) for problem in error.errors()]
+        problems = zip(places, error.errors(), strict=True)
+        rules = "; ".join(f"{place}: {problem['msg']}" for place, problem in problems)
+        raise InvalidRequestError(f"not a collection: {rules}", path) from None

@@ -21,6 +21,8 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+import pyarrow as pa
+
 PREFIX = "meta"
 NOTHING, BOOL, INT, LONG, FLOAT, TEXT, JSON = "null", "bool", "int", "long", "float", "text", "json"
 _LIST = "list:"
@@ -96,18 +98,16 @@ def declared(schema: Mapping[str, Any] | None, above: str = PREFIX) -> Iterator[
 def _declared_kind(rule: Mapping[str, Any]) -> str | None:
     types = rule.get("type")
     named = [types] if isinstance(types, str) else types if isinstance(types, list) else []
-    found = [name for name in named if name != "null"]
-    if found == ["array"]:
+    types = [name for name in named if name != "null"]
+    if types == ["array"]:
         items = rule.get("items")
         element = _declared_kind(items) if isinstance(items, Mapping) else None
         return _LIST + element if element and not element.startswith(_LIST) else None
-    return _DECLARED.get(found[0]) if len(found) == 1 else None
+    return _DECLARED.get(types[0]) if len(types) == 1 else None
 
 
 def arrow_type(kind: str) -> Any:
     """Give the Arrow type of a kind of column."""
-    import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
-
     if kind.startswith(_LIST):
         return pa.list_(arrow_type(kind.removeprefix(_LIST)))
     plain = {BOOL: pa.bool_(), INT: pa.int64(), LONG: pa.int64(), FLOAT: pa.float64()}

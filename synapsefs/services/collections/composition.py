@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from synapsefs.errors import InvalidRequestError
-from synapsefs.location import Location, split_suffix
-from synapsefs.services.collections.unit import MARK, Unit, UnitFile, folders_of, name_below
+from synapsefs.location import Location, split_suffix, unescape_key
+from synapsefs.services.collections.unit import MARK, Unit, UnitFile, folders_of
 from synapsefs.wire.collections import constants, v1
 
 MAX_REPLACED = 8
@@ -82,7 +82,7 @@ class PlannedFile:
 
     def __post_init__(self) -> None:
         self.specification = self.location.specification
-        self.name = name_below(self.location.inner)
+        self.name = unescape_key(self.location.inner[1:])
         self.stem = split_suffix(self.name)[0]
 
 
@@ -104,6 +104,8 @@ class Draft:
         Ids of the writes that it follows.
     write
         The id of this write.
+    changed
+        Whether a file was bound.
     """
 
     files: dict[str, UnitFile | PlannedFile] = field(default_factory=dict)
@@ -113,6 +115,7 @@ class Draft:
     groups: tuple[str, ...] | None = None
     replaces: tuple[str, ...] = ()
     write: str = field(default_factory=lambda: uuid.uuid4().hex)
+    changed: bool = False
 
     @classmethod
     def of(cls, unit: Unit) -> Draft:
@@ -146,18 +149,11 @@ class Draft:
 
     def bind(self, file: PlannedFile) -> None:
         """Put a file into the unit."""
+        self.changed = True
         self.files[file.specification] = file
         if file.options is not None:
             self.meta |= file.options.meta
             self.groups = file.options.groups if file.options.groups is not None else self.groups
-
-    def take_newest(self, units: Iterable[Unit]) -> None:
-        """Take over the newest of each file: a unit may hold one that another has replaced."""
-        for unit in units:
-            for specification, kept in self.kept.items() if unit.marked else ():
-                file = unit.files.get(specification)
-                if file is not None and file.name == kept.name and file.since > kept.since:
-                    self.files[specification] = file
 
     def follow(self, units: Iterable[Unit]) -> None:
         """Note whose place it takes: requests that made those and arrive late come after it."""
@@ -224,13 +220,13 @@ def compose(
             by_stem.setdefault(file.stem, []).append(file)
     composed = [_whole_unit(group, units_with_stem) for group in whole.values()]
     for stem, group in by_stem.items():
-        drafts = [Draft.of(unit) for unit in units_with_stem(stem)] if units_with_stem else []
-        for file in group:
-            _draft_for(file, drafts).bind(file)
-        for draft in drafts:
-            if units_with_stem is not None and draft.base is not None and draft.new:
-                draft.take_newest((known or units_with_stem)(stem))
-        composed += [draft for draft in drafts if draft.new]
+        units = units_with_stem(stem) if units_with_stem is not None else ()
+        drafts = [Draft.of(unit) for unit in units]
+        _bind(group, drafts)
+        drafts = [draft for draft in drafts if draft.changed]
+        if units:
+            _take_newest(drafts, known(stem) if known is not None else units)
+        composed += drafts
     return composed
 
 
@@ -248,18 +244,45 @@ def _whole_unit(files: Sequence[PlannedFile], units_with_stem: UnitsWithStem | N
     return draft
 
 
-def _draft_for(file: PlannedFile, drafts: list[Draft]) -> Draft:
-    """Choose the unit a file joins: the one that holds its name, one that lacks it, a new one."""
-    newest_first = drafts[::-1]
-    for draft in newest_first:
-        held = draft.files.get(file.specification)
-        if held is not None and held.name == file.name:
-            return draft
-    lacking = [draft for draft in newest_first if file.specification not in draft.files]
-    for draft in [*(draft for draft in lacking if draft.new), *lacking]:
-        return draft
-    drafts.append(Draft())
-    return drafts[-1]
+def _bind(files: Sequence[PlannedFile], drafts: list[Draft]) -> None:
+    """Put files into the unit that holds their name, one that lacks their specification, or a new.
+
+    Of several it is the newest, and rather one that another of the files was put into.
+    """
+    holding = {(spec, held.name): draft for draft in drafts for spec, held in draft.files.items()}
+    lacking: dict[str, list[Draft]] = {}
+    for file in files:
+        draft = holding.get((file.specification, file.name))
+        if draft is None:
+            if file.specification not in lacking:
+                lacks = [draft for draft in drafts if file.specification not in draft.files]
+                lacking[file.specification] = lacks
+            candidates = lacking[file.specification]
+            newest_first = range(len(candidates) - 1, -1, -1)
+            index = next((i for i in newest_first if candidates[i].changed), -1)
+            if candidates:
+                draft = candidates.pop(index)
+            else:
+                draft = Draft()
+                drafts.append(draft)
+                for specification in lacking.keys() - {file.specification}:
+                    lacking[specification].append(draft)
+        draft.bind(file)
+
+
+def _take_newest(drafts: Iterable[Draft], units: Iterable[Unit]) -> None:
+    """Take over the newest of each file: a unit may hold one that another has replaced."""
+    newest: dict[tuple[str, str], UnitFile] = {}
+    for unit in units:
+        for specification, file in unit.files.items() if unit.marked else ():
+            known = newest.get((specification, file.name))
+            if known is None or file.since > known.since:
+                newest[specification, file.name] = file
+    for draft in drafts:
+        for specification, kept in draft.kept.items():
+            file = newest.get((specification, kept.name), kept)
+            if file.since > kept.since:
+                draft.files[specification] = file
 
 
 def require_complete(

@@ -15,11 +15,11 @@ logger = logging.getLogger("synapsefs")
 
 async def group_names(api: CollectionsClient, collection: Collection) -> dict[int, str]:
     """Give the names of a collection's groups by id; none where the service does not list them."""
-    about = collection.location.path
+    path = collection.location.path
     try:
-        return await api.group_names(collection.identifier, about)
+        return await api.group_names(collection.identifier, path)
     except SynapseError as error:
-        logger.info("%s: no list of groups: %s", about, error)
+        logger.info("%s: no list of groups: %s", path, error)
         return {}
 
 
@@ -32,7 +32,7 @@ async def own_groups(
     somebody else made, only the inner one is known.
     """
     units = list(units)
-    foreign = [unit for unit in units if not unit.mark and unit.group]
+    foreign = [unit for unit in units if not unit.marked and unit.group]
     ask = any(isinstance(unit.group, int) for unit in foreign)
     names = await group_names(api, collection) if ask else {}
     found = {unit.identifier: groups for unit in units if (groups := unit.own_groups) is not None}

@@ -144,7 +144,7 @@ class CollectionIndex(Index[int, Unit]):
         order = Versions(several[0].version)
         for file in several[1:]:
             order.add(file.version)
-        ours = [file for file in several if file.unit.mark]
+        ours = [file for file in several if file.unit.marked]
         ours.sort(key=lambda file: file.unit.identifier not in self._written)
         for file in several:
             shown = order.shown(file.version)
@@ -239,7 +239,7 @@ class CollectionIndex(Index[int, Unit]):
 
     def replaced_by(self, file: UnitFile) -> list[UnitFile]:
         """Give the files of the same path that a file hides."""
-        if not file.unit.mark:
+        if not file.unit.marked:
             return []
         return [
             other

@@ -21,16 +21,10 @@ class Version:
 
     Attributes
     ----------
-    since
-        The unit in which it was bound first.
-    unit
-        The unit that holds it.
-    marked
-        Whether this package wrote that unit.
-    write
-        The id of that write; empty where it has none.
-    replaces
-        Ids of writes that it replaced.
+    since, unit
+        The unit in which it was bound first, and the one that holds it.
+    marked, write, replaces
+        Whether this package wrote that unit, by which write, and which writes that replaced.
     """
 
     since: int
@@ -53,18 +47,7 @@ class Version:
 
 
 class Versions:
-    """All files of one path.
-
-    Parameters
-    ----------
-    first
-        One of them.
-
-    Attributes
-    ----------
-    newest
-        The newest of them.
-    """
+    """All files of one path, of which ``newest`` is the newest."""
 
     __slots__ = ("_marked", "newest")
 
@@ -80,13 +63,11 @@ class Versions:
             self._marked = version
 
     def shown(self, version: Version) -> Shown:
-        """Say where one of them is shown.
+        """Say where one of them is shown: the newest at the path, others beside it.
 
-        The newest has the path. What one written by this package follows was replaced by it;
-        others are shown beside.
+        What one written by this package follows was replaced by it.
         """
         if version.unit == self.newest.unit:
             return Shown.PLAINLY
-        if self._marked is not None and self._marked.follows(version):
-            return Shown.NOWHERE
-        return Shown.BESIDE
+        replaced = self._marked is not None and self._marked.follows(version)
+        return Shown.NOWHERE if replaced else Shown.BESIDE

@@ -94,21 +94,15 @@ class PageCheck:
 
 
 class LoopGuard:
-    """Notices a listing that never ends because it goes in circles.
+    """Notices a listing that never ends because it goes in circles."""
 
-    Parameters
-    ----------
-    about
-        Path that the error names.
-    """
-
-    def __init__(self, about: str) -> None:
-        self._about = about
+    def __init__(self, path: str) -> None:
+        self._path = path
         self._seen: set[int] = set()
         self._stale = 0
 
     def check(self, results: Sequence[Any]) -> None:
-        """Look at the next page. One may repeat what an insertion meanwhile has moved there.
+        """Look at the next page, which may repeat what an insertion meanwhile has moved there.
 
         Raises
         ------
@@ -119,8 +113,8 @@ class LoopGuard:
         self._seen |= fresh
         self._stale = 0 if fresh else self._stale + 1
         if self._stale >= STALE_PAGES:
-            words = "the service's listing repeats itself without an end"
-            raise IntegrityError(words, self._about)
+            rule = "the service's listing repeats itself without an end"
+            raise IntegrityError(rule, self._path)
 
 
 Get = Callable[[str, str, Mapping[str, str]], Awaitable[Reply]]

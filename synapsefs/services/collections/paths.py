@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from synapsefs.errors import FolderError, InvalidPathError, NotAFolderError
-from synapsefs.location import Location, Root, escape_key, id_of, split_suffix, unescape
+from synapsefs.location import (
+    Location,
+    Root,
+    escape_key,
+    id_of,
+    split_suffix,
+    unescape,
+    unescape_key,
+)
 from synapsefs.services.collections.index import CollectionIndex
-from synapsefs.services.collections.unit import name_below
 from synapsefs.services.paths import directories_of, name_problems, require_distinct
 from synapsefs.wire.collections import constants, v1
 
@@ -49,7 +56,7 @@ def validate_path(location: Location, specifications: Sequence[v1.FileSpecificat
     spec = specification_of(location, specifications)
     if len(segments) < 2:
         raise FolderError("a file needs a name below its file specification", location.path)
-    name = name_below(segments)
+    name = unescape_key(segments[1:])
     problems = name_problems(segments[1:], Root.COLLECTIONS, constants.GROUP_NAME_MAX)
     if len(name) > constants.PATH_MAX:
         limit = f"at most {constants.PATH_MAX} characters"

@@ -141,9 +141,10 @@ class UnitPublisher:
             for collection, group in groups:
                 for file in group:
                     validate_path(file.location, collection.specifications)
-                require_free([file.location for file in group])
                 if complete:
                     await self._check_whole(collection, group)
+                else:
+                    require_free([file.location for file in group])
 
         await self.in_collections(list({f.location: f for f in files}.values()), check)
 
@@ -322,8 +323,9 @@ class UnitPublisher:
 
         began = time.monotonic()
         files = [file for draft in outdated for file in draft.new]
+        stems = {file.stem for file in files}
         await self._indexes.refreshed(
-            collection, [unit for file in files for unit in others(file.stem)], began
+            collection, [unit for stem in stems for unit in others(stem)], began
         )
         held = {unit for draft in outdated for unit in (*draft.bases, *draft.replaced)}
         alone = any(unit.identifier in removed for unit in held)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
+from synapsefs.metadata import metadata_problem
 from synapsefs.services.collections.unit import MARK
 from synapsefs.wire.collections import constants, metadata
 
@@ -46,17 +46,10 @@ class MetadataRule:
         return len(self.problems({MARK: {}})) <= len(self.problems({}))
 
 
-def settable_problems(meta: Mapping[Any, Any]) -> Iterable[str]:
-    """Say which keys and values nobody may set, whatever the collection's schema."""
-    for name in meta:
-        if not isinstance(name, str):
-            yield f"meta: the key {name!r} is no text"
-        elif name == MARK:
-            yield f"meta: the key {MARK!r} is this package's own"
-    try:
-        json.dumps(meta, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        yield f"meta: it cannot be written as JSON: {error}"
+def settable_problems(meta: Any) -> list[str]:
+    """Say why nobody may set this metadata, whatever the collection's schema."""
+    problem = metadata_problem(meta, MARK)
+    return [f"meta {problem}"] if problem else []
 
 
 def changed_metadata(
@@ -69,7 +62,7 @@ def changed_metadata(
     tuple
         The metadata as it would be, our own note with it, and all that is wrong with it.
     """
-    problems = list(settable_problems(changes))
+    problems = settable_problems(changes)
     problems += [
         f"meta: {name} follows from the path: move the files instead"
         for name in NAMING_KEYS

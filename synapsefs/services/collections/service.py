@@ -146,8 +146,7 @@ class CollectionsService:
         """Refuse what a unit cannot say; a zip archive is a file like any other here."""
         taken = {ARCHIVE, METADATA, UNIT}
         wrong = [f"{name} is not taken by collections" for name in options if name not in taken]
-        given = options.get(METADATA, {})
-        wrong += settable_problems(given) if isinstance(given, Mapping) else ["metadata: a mapping"]
+        wrong += settable_problems(options.get(METADATA, {}))
         if wrong:
             raise InvalidRequestError("; ".join(wrong), location.path)
 

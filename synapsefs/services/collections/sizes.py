@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from synapsefs import concurrency
@@ -13,33 +14,25 @@ from synapsefs.services.base import Entry
 from synapsefs.services.collections.catalog import CollectionCatalog
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.unit import UnitFile
+from synapsefs.services.shared import NEVER
 
 logger = logging.getLogger("synapsefs")
-MOST_KNOWN = 200_000
+MAX_SIZES = 200_000
 """Checksums whose sizes are kept, some 30 MB."""
 
 
 class Sizes:
-    """Finds out sizes in bulk: from the service's list of stored files, else by reading a byte.
-
-    Parameters
-    ----------
-    transport, api
-        The storage and the service.
-    directory
-        Which collections there are.
-    """
+    """Finds out sizes in bulk: from the service's list of stored files, else by reading a byte."""
 
     def __init__(
-        self,
-        transport: Transport,
-        api: CollectionsClient,
-        directory: CollectionCatalog,
+        self, transport: Transport, api: CollectionsClient, catalog: CollectionCatalog
     ) -> None:
         self._transport = transport
         self._api = api
-        self._directory = directory
+        self._catalog = catalog
         self._known: dict[str, int] = {}
+        self._asked: dict[int, float] = {}
+        """When the stored files of collections were listed last (monotonic seconds)."""
 
     def of(self, file: UnitFile) -> int | None:
         """Give a file's size in bytes if it is known, from a listing or of the same content."""
@@ -50,15 +43,19 @@ class Sizes:
     ) -> None:
         """Note the sizes that are missing in the records of files; ``content`` opens one."""
         unknown = self._without_size(entries)
-        for collection in {entry.location.container for entry in unknown}:
-            await self._ask([e for e in unknown if e.location.container == collection])
-        left = self._without_size(unknown)
+        groups: dict[str, list[Entry]] = {}
+        for entry in unknown:
+            groups.setdefault(entry.location.container, []).append(entry)
+        for group in groups.values():
+            if len(group) > 1:
+                await self._ask(group)
 
         async def probe(entry: Entry) -> None:
             file: UnitFile = entry.record
             file.size = await (await content(entry)).learn_size()
             self._remember({file.checksum: file.size})
 
+        left = self._without_size(unknown)
         await concurrency.gather(map(probe, left), self._transport.options.max_concurrency)
 
     def _without_size(self, entries: Sequence[Entry]) -> list[Entry]:
@@ -70,21 +67,19 @@ class Sizes:
 
     def _remember(self, sizes: Mapping[str, int]) -> None:
         """Keep sizes by checksum: what has the same content has the same size, in every listing."""
-        if len(self._known) + len(sizes) > MOST_KNOWN:
+        if len(self._known) + len(sizes) > MAX_SIZES:
             self._known.clear()
         self._known.update((checksum, size) for checksum, size in sizes.items() if checksum)
 
     async def _ask(self, entries: Sequence[Entry]) -> None:
-        """Take what the service's list of stored files tells, for the whole collection at once."""
-        if len(entries) < 2:
+        """List the stored files of a whole collection, unless that was done since these units."""
+        collection = await self._catalog.find(entries[0].location)
+        listed_at = max(entry.record.unit.seen for entry in entries)
+        if self._asked.get(collection.identifier, NEVER) > listed_at:
             return
-        collection = await self._directory.find(entries[0].location)
-        about = collection.location.path
+        self._asked[collection.identifier] = time.monotonic()
+        path = collection.location.path
         try:
-            sizes = await self._api.stored_sizes(collection.identifier, about)
+            self._remember(await self._api.stored_sizes(collection.identifier, path))
         except SynapseError as error:
-            logger.info("%s: no list of stored files: %s", about, error)
-            return
-        self._remember(sizes)
-        for entry in entries:
-            entry.record.size = sizes.get(entry.record.checksum)
+            logger.info("%s: no list of stored files: %s", path, error)

@@ -14,6 +14,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import IO, Any
 
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow.parquet import filters_to_expression
+
 from synapsefs.errors import ChangedError, InvalidRequestError
 from synapsefs.location import PROTOCOL
 from synapsefs.services.collections.catalog import Collection
@@ -115,7 +119,7 @@ class UnitListing:
     def _paths(self, row: Mapping[str, Any]) -> dict[str, str]:
         """Give the URLs of a unit's files, as the filesystem names them."""
         unit = Unit(row["id"], {}, None)
-        found = {}
+        urls = {}
         for specification, name in row["files"].items():
             file = UnitFile(unit, specification, name, "", "", None)
             shown = self._shown(hash(file.segments), unit.identifier)
@@ -124,8 +128,8 @@ class UnitListing:
             plain = shown is Shown.PLAINLY and hash(file.segments) not in self._folders
             segments = file.segments if plain else file.segments_with_id
             place = self.collection.location.child(*segments)
-            found[specification] = f"{PROTOCOL}://{place.path}"
-        return found
+            urls[specification] = f"{PROTOCOL}://{place.path}"
+        return urls
 
     def _shown(self, place: int, unit: int) -> Shown:
         version = self._several.get(place, {}).get(unit)
@@ -137,18 +141,7 @@ class UnitListing:
 
 
 class UnitTable:
-    """Turns a listing into record batches.
-
-    Parameters
-    ----------
-    listing
-        The whole listing.
-    group_names
-        Names of groups by id.
-    columns
-        Which columns to give, in this order; all of them when None.
-    filters
-        An Arrow expression over the columns, or the tuples that pyarrow and pandas take.
+    """Turns a whole listing, and the names of groups by id, into record batches.
 
     Raises
     ------
@@ -165,7 +158,7 @@ class UnitTable:
     ) -> None:
         self._listing = listing
         self._group_names = group_names
-        self._about = listing.collection.location.path
+        self._path = listing.collection.location.path
         rule = listing.collection.rule
         kinds = dict(listing.kinds)
         for name, kind in declared(rule.schema if rule else None):
@@ -180,14 +173,12 @@ class UnitTable:
             raise InvalidRequestError(
                 f"there is no column {', '.join(unknown)}; "
                 f"there are {', '.join(self._schema.names)}",
-                self._about,
+                self._path,
             )
         self._columns = list(columns) if columns is not None else self._schema.names
         self._filter = _expression(filters)
 
     def _whole_schema(self) -> Any:
-        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
-
         types = {
             "id": pa.int64(),
             "key": pa.string(),
@@ -201,8 +192,6 @@ class UnitTable:
 
     def batches(self) -> Iterator[Any]:
         """Give record batches, at least one, all of one schema."""
-        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
-
         empty = True
         for rows in self._listing.rows():
             for batch in self._chosen(rows):
@@ -213,8 +202,6 @@ class UnitTable:
             yield pa.RecordBatch.from_pylist([], schema=chosen)
 
     def _chosen(self, rows: Sequence[Mapping[str, Any]]) -> Iterator[Any]:
-        import pyarrow as pa  # noqa: PLC0415 - heavy, and only here
-
         arrays = [
             pa.array([self._value(row, name) for row in rows], self._schema.field(name).type)
             for name in self._schema.names
@@ -225,7 +212,7 @@ class UnitTable:
                 table = table.filter(self._filter)
             except (pa.ArrowInvalid, pa.ArrowNotImplementedError, TypeError) as error:
                 words = f"the filter does not fit the columns: {error}"
-                raise InvalidRequestError(words, self._about) from None
+                raise InvalidRequestError(words, self._path) from None
         yield from table.select(self._columns).to_batches()
 
     def _value(self, row: Mapping[str, Any], column: str) -> Any:
@@ -255,9 +242,6 @@ def _path_column(specification: str) -> str:
 def _expression(filters: Any) -> Any:
     if filters is None:
         return None
-    import pyarrow.compute as pc  # noqa: PLC0415 - heavy, and only here
-    from pyarrow.parquet import filters_to_expression  # noqa: PLC0415 - as above
-
     return filters if isinstance(filters, pc.Expression) else filters_to_expression(filters)
 
 
@@ -268,20 +252,20 @@ async def unit_batches(
     filters: Any,
 ) -> AsyncIterator[Any]:
     """List a collection and give its units as record batches."""
-    about = collection.location.path
+    path = collection.location.path
     listing = UnitListing(collection)
     try:
         before: set[int] | None = None
         for _ in range(LISTING_ATTEMPTS):
             check = PageCheck()
-            async for page in api.unit_pages(collection.identifier, about):
+            async for page in api.unit_pages(collection.identifier, path):
                 check.add(page)
                 await asyncio.to_thread(listing.add, page.results)
             if check.whole or before == check.seen:
                 break
             before = check.seen
         else:
-            raise ChangedError(KEPT_CHANGING, about)
+            raise ChangedError(KEPT_CHANGING, path)
         names = {}
         if listing.foreign_groups:
             names = await group_names(api, collection)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -11,7 +10,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from synapsefs.integrity import ALGORITHMS
-from synapsefs.location import Root, escape, escape_key, split_suffix, unescape_key, with_id
+from synapsefs.location import Root, escape, escape_key, split_suffix, with_id
 from synapsefs.services.base import aware
 from synapsefs.services.collections.order import Version
 from synapsefs.wire.collections import constants, v1
@@ -162,7 +161,8 @@ class UnitFile:
     segments: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.segments = segments_of(self.specification, self.name)
+        key = escape_key(self.name, Root.COLLECTIONS)
+        self.segments = (escape(self.specification, Root.COLLECTIONS), *key)
 
     @property
     def since(self) -> int:
@@ -210,21 +210,8 @@ def _name_of(record: Unit, specification: str, file: v1.UnitFile) -> str:
     if isinstance(own, str) and own and (not key or split_suffix(own)[0] == key):
         return own
     original = (file.original_name or "").replace("\\", "/").rsplit("/", 1)[-1]
-    suffix = split_suffix(original)[1] or split_suffix(_basename(file.url))[1]
+    suffix = split_suffix(original)[1]
+    suffix = suffix or split_suffix(unquote(urlsplit(file.url or "").path))[1]
     if isinstance(key, str) and key.strip("/"):
         return key + suffix
     return original or f"unit-{record.identifier}{suffix}"
-
-
-def _basename(url: str | None) -> str:
-    return os.path.basename(unquote(urlsplit(url).path)) if url else ""
-
-
-def segments_of(specification: str, name: str) -> tuple[str, ...]:
-    """Give a file's path below the collection from its name (key and suffix)."""
-    return (escape(specification, Root.COLLECTIONS), *escape_key(name, Root.COLLECTIONS))
-
-
-def name_below(segments: tuple[str, ...]) -> str:
-    """Give a file's name (key and suffix) from its path below the collection."""
-    return unescape_key(segments[1:])

@@ -1,4 +1,4 @@
-"""Units as a whole: planned from files and metadata, described, and changed."""
+"""Units as a whole: planned from files and metadata, described, listed."""
 
 from __future__ import annotations
 
@@ -12,47 +12,30 @@ from synapsefs.location import Location, Root, escape, escape_key, split_suffix
 from synapsefs.services.collections.catalog import Collection, CollectionCatalog
 from synapsefs.services.collections.client import CollectionsClient
 from synapsefs.services.collections.composition import UNIT, UnitOptions
-from synapsefs.services.collections.index import CollectionIndex
 from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.paths import validate_path
 from synapsefs.services.collections.schema import NAMING_KEYS, settable_problems
-from synapsefs.services.collections.table import unit_batches
 from synapsefs.services.collections.unit import Unit
 from synapsefs.wire.collections import constants, v1
 
 
 @dataclass(frozen=True, slots=True)
 class UnitPlan:
-    """A unit to be written: where each of its files goes, and what it shall carry."""
+    """A unit to be written: where each of its files goes, and its options."""
 
     collection: Collection
     key: str
     places: Mapping[str, Location]
-    wish: UnitOptions
+    options: UnitOptions
 
     @property
     def write_options(self) -> dict[str, Any]:
-        """What is said of each of its files at the write."""
-        return {UNIT: self.wish}
-
-    def info(self, index: CollectionIndex) -> dict[str, Any]:
-        """Describe the unit; without an id while it is not there yet."""
-        for place in self.places.values():
-            found = index.at(place.inner)
-            if found is not None:
-                return unit_info(found.unit, self.collection)
-        paths = {name: place.path for name, place in self.places.items()}
-        return {"id": None, "key": self.key, "paths": paths}
+        """Options for writing each of its files."""
+        return {UNIT: self.options}
 
 
 class Units:
-    """Units of any collection: planned, described, listed.
-
-    Parameters
-    ----------
-    api, directory, indexes
-        The service, its collections, and what they hold.
-    """
+    """Whole units of any collection: planned, described, listed."""
 
     def __init__(
         self, api: CollectionsClient, directory: CollectionCatalog, indexes: Indexes
@@ -71,90 +54,79 @@ class Units:
         groups: Sequence[str] | None,
         problems: Sequence[str],
     ) -> UnitPlan:
-        """Plan a whole unit, or raise one error with everything that is wrong with it."""
+        """Plan a whole unit.
+
+        Parameters
+        ----------
+        sources
+            The local file name for each file specification; None for bytes.
+        key
+            The unit's key; groups and the stem of the primary file where None.
+        problems
+            What the caller found wrong already.
+
+        Raises
+        ------
+        InvalidRequestError
+            Naming the collection and everything that is wrong.
+        """
         collection = await self._directory.for_writing(location)
-        return plan_unit(collection, sources, key=key, meta=meta, groups=groups, problems=problems)
+        meta = {} if meta is None else meta
+        specs = {spec.name: spec for spec in collection.specifications}
+        problems = [
+            *problems,
+            *_specification_problems(sources, specs),
+            *_group_problems(groups),
+            *_metadata_problems(meta, collection),
+        ]
+        key = key or _key_of(sources, collection, meta, groups)
+        places: dict[str, Location] = {}
+        for name, file in sources.items():
+            if name in specs:
+                suffix = _usual_suffix(specs[name]) if file is None else split_suffix(file)[1]
+                below = escape_key(key + suffix, Root.COLLECTIONS)
+                places[name] = collection.location.child(escape(name, Root.COLLECTIONS), *below)
+                problems += _place_problems(places[name], collection)
+        if problems:
+            raise InvalidRequestError("; ".join(dict.fromkeys(problems)), collection.location.path)
+        own = {name: value for name, value in meta.items() if name not in NAMING_KEYS}
+        options = UnitOptions(own, None if groups is None else tuple(groups), whole=True)
+        return UnitPlan(collection, key, places, options)
 
     def info(self, plan: UnitPlan) -> dict[str, Any]:
-        """Describe a planned unit; without its id while it is not published."""
-        return plan.info(self._indexes.held(plan.collection.identifier))
+        """Describe a planned unit; without an id while it is not published."""
+        index = self._indexes.held(plan.collection.identifier)
+        for place in plan.places.values():
+            file = index.at(place.inner)
+            if file is not None:
+                return _info(file.unit, plan.collection.location)
+        paths = {name: place.path for name, place in plan.places.items()}
+        return {"id": None, "key": plan.key, "paths": paths}
 
     async def batches(
         self, location: Location, columns: Sequence[str] | None, filters: Any
     ) -> AsyncIterator[Any]:
         """Give the units of a collection as record batches of one schema."""
+        from synapsefs.services.collections.table import (  # noqa: PLC0415 - imports pyarrow
+            unit_batches,
+        )
+
         collection = await self._directory.for_writing(location)
         async for batch in unit_batches(self._api, collection, columns, filters):
             yield batch
 
 
-def unit_info(unit: Unit, collection: Collection) -> dict[str, Any]:
-    """Describe a unit that is there."""
-    place = collection.location
+def _info(unit: Unit, collection: Location) -> dict[str, Any]:
     return {
         "id": unit.identifier,
         "key": unit.key,
-        "collection": place.path,
+        "collection": collection.path,
         "groups": list(unit.groups()),
         "created": unit.created,
-        "meta": settable(unit),
-        "paths": {name: place.child(*file.segments).path for name, file in unit.files.items()},
+        "meta": {n: value for n, value in unit.own_meta.items() if n not in NAMING_KEYS},
+        "paths": {name: collection.child(*file.segments).path for name, file in unit.files.items()},
         "checksums": {name: file.checksum for name, file in unit.files.items()},
     }
-
-
-def settable(unit: Unit) -> dict[str, Any]:
-    """Give a unit's metadata without what follows from its files."""
-    return {name: value for name, value in unit.own_meta.items() if name not in NAMING_KEYS}
-
-
-def plan_unit(
-    collection: Collection,
-    sources: Mapping[str, str | None],
-    *,
-    key: str | None,
-    meta: Mapping[str, Any] | None,
-    groups: Sequence[str] | None,
-    problems: Sequence[str],
-) -> UnitPlan:
-    """Plan a unit, or say everything that is wrong with it.
-
-    Parameters
-    ----------
-    collection
-        Where, with its specifications and metadata rule.
-    sources
-        The local file name for each file specification; None for bytes.
-    key
-        The unit's key; groups and the stem of the primary file where None.
-    meta, groups
-        What the unit shall carry.
-    problems
-        What the caller found wrong already.
-
-    Raises
-    ------
-    InvalidRequestError
-        Naming the collection and every problem.
-    """
-    found = list(problems)
-    specs = {spec.name: spec for spec in collection.specifications}
-    found += _specification_problems(sources, specs)
-    found += _group_problems(groups)
-    found += _metadata_problems(meta or {}, collection)
-    key = key or _key_of(sources, collection, meta or {}, groups)
-    places: dict[str, Location] = {}
-    for name, file in sources.items():
-        if name in specs:
-            suffix = split_suffix(file)[1] if file is not None else _usual_suffix(specs[name])
-            below = (escape(name, Root.COLLECTIONS), *escape_key(key + suffix, Root.COLLECTIONS))
-            places[name] = collection.location.child(*below)
-            found += _place_problems(places[name], collection)
-    if found:
-        raise InvalidRequestError("; ".join(dict.fromkeys(found)), collection.location.path)
-    own = {name: value for name, value in (meta or {}).items() if name not in NAMING_KEYS}
-    wish = UnitOptions(own, None if groups is None else tuple(groups), whole=True)
-    return UnitPlan(collection, key, places, wish)
 
 
 def _specification_problems(
@@ -180,12 +152,10 @@ def _group_problems(groups: Sequence[str] | None) -> Iterator[str]:
 
 
 def _metadata_problems(meta: Any, collection: Collection) -> Iterable[str]:
-    if not isinstance(meta, Mapping):
-        return ["meta is a mapping"]
-    found = list(settable_problems(meta))
-    if not found and collection.rule is not None:
-        found = collection.rule.problems(meta)
-    return found
+    problems = settable_problems(meta)
+    if not problems and collection.rule is not None:
+        problems = collection.rule.problems(meta)
+    return problems
 
 
 def _place_problems(place: Location, collection: Collection) -> Iterator[str]:

@@ -13,8 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from typing import IO, Annotated, Any
 
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
@@ -31,7 +30,7 @@ from synapsefs.errors import (
 )
 from synapsefs.local.files import Spool
 from synapsefs.location import Location
-from synapsefs.services.base import NewFile, Source, Staged
+from synapsefs.services.base import NewFile, Staged
 from synapsefs.services.collections.client import CHUNKED_ROUTE, CollectionsClient
 from synapsefs.services.collections.composition import StagedFile, UnitOptions
 from synapsefs.services.collections.presigned import PresignedUploader
@@ -108,31 +107,29 @@ class CollectionUpload:
         if last:
             await self._landed()
 
-    async def adopt(self, source: Source) -> int:
+    async def resume(self, checkpoint: UploadCheckpoint, report: Callable[[int], None]) -> int:
         """Send a large file straight to the storage, or resume its chunks; give the offset."""
-        if source.size <= self.part_size or source.memory is None:
+        if self._size <= self.part_size:
             return 0
-        saved = _SavedChunks.of(source.memory.saved)
+        self._checkpoint = checkpoint
+        saved = _SavedChunks.of(checkpoint.saved)
         if saved is None:
-            file = replace(self._new, source=source.path, size=source.size)
-            self._file = await self._presigned.upload(file, source.memory, source.progress)
-            self._sent = source.size if self._file is not None else 0
-            self._checkpoint = source.memory
+            self._file = await self._presigned.upload(self._new, checkpoint, report)
+            self._sent = self._size if self._file is not None else 0
             return self._sent
-        self._checkpoint = source.memory
         chunks = Chunks(self._api, self._new.location)
-        offset = await chunks.reopen(saved, source.size)
-        if offset is None or not await asyncio.to_thread(self._hash, source.path, saved, offset):
-            await sync.in_thread(source.memory.start_over, "the earlier upload is gone")
+        offset = await chunks.reopen(saved, self._size)
+        if offset is None or not await asyncio.to_thread(self._hash, saved, offset):
+            await sync.in_thread(checkpoint.start_over, "the earlier upload is gone")
             return 0
         self._chunks, self._sent = chunks, offset
-        source.progress(offset)
+        report(offset)
         return offset
 
-    def _hash(self, path: str, saved: _SavedChunks, offset: int) -> bool:
+    def _hash(self, saved: _SavedChunks, offset: int) -> bool:
         """Hash what was sent before; False where the file begins with other bytes by now."""
         digest = hashlib.md5(usedforsecurity=False)
-        with open(path, "rb") as file:
+        with open(str(self._new.source), "rb") as file:
             integrity.hash_range(file, digest, 0, saved.offset)
             if digest.hexdigest() != saved.md5:
                 return False
@@ -161,7 +158,7 @@ class CollectionUpload:
             self._spool.close()
         self._first = self._flight = None
 
-    async def pause(self) -> None:
+    async def suspend(self) -> None:
         """Stop sending; the service keeps what it has, for a day or so."""
         await self.abort()
 

@@ -19,17 +19,10 @@ DESCRIPTION = "description"
 
 
 class EntryAttributeStore:
-    """What the service keeps of an entry besides its content.
+    """Reads and changes what the service keeps of an entry besides its content.
 
-    Metadata and descriptions come with the content: a new one is a new revision. Tags are changed
-    alone.
-
-    Parameters
-    ----------
-    api
-        The service.
-    indexes
-        What is there.
+    A description and metadata come with the content: new ones are a new revision. Tags and who
+    may read are changed alone.
     """
 
     def __init__(self, api: DatasetsClient, indexes: Indexes) -> None:
@@ -40,15 +33,13 @@ class EntryAttributeStore:
         """Give the metadata, and the description under that name, as they are at this moment."""
         if isinstance(entry.record, Dataset):
             await self._indexes.get(entry.record)
-            own_words = entry.record.description
-            return {DESCRIPTION: own_words} if own_words else {}
+            description = entry.record.description
+            return {DESCRIPTION: description} if description else {}
         if not isinstance(entry.record, StoredEntry):
             return {}
         record = await self._indexes.look(entry.record, entry.location.path)
-        description = record.entry.description
-        told = {DESCRIPTION: description} if description else {}
-        own = {} if record.connection is None else record.connection
-        return {**own, **(record.metadata or {}), **told}
+        described = {DESCRIPTION: record.entry.description} if record.entry.description else {}
+        return {**(record.connection or {}), **(record.metadata or {}), **described}
 
     async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any]:
         """Give the options with which a file is to be written anew on the version that is there.
@@ -60,16 +51,13 @@ class EntryAttributeStore:
         InvalidRequestError
             For attributes that the service cannot keep.
         """
-        about = entry.location.path
+        path = entry.location.path
         if entry.kind != "file":
-            raise UnsupportedError(
-                "the service takes description and metadata of datasets and directories only "
-                "when they are made",
-                about,
-            )
-        record = await self._indexes.look(entry.record, about)
+            rule = "the service takes description and metadata of datasets and directories only"
+            raise UnsupportedError(f"{rule} when they are made", path)
+        record = await self._indexes.look(entry.record, path)
         if record.connection is not None or record.piece is not None:
-            raise UnsupportedError("a registered source keeps what it was registered with", about)
+            raise UnsupportedError("a registered source keeps what it was registered with", path)
         metadata = {**(record.metadata or {}), **changes}
         metadata.pop(DESCRIPTION, None)
         options: dict[str, Any] = {
@@ -77,69 +65,71 @@ class EntryAttributeStore:
         }
         if DESCRIPTION in changes:
             options[DESCRIPTION] = changes[DESCRIPTION] or ""
-        EntryAttributes.of(options, about)
+        EntryAttributes.of(options, path)
         return {**options, "base_version": record.version}
 
     async def tags(self, entry: Entry) -> list[str]:
         """Give an entry's tags as they are at this moment."""
-        fresh = await self._indexes.look(self._tagged(entry), entry.location.path)
-        return list(fresh.entry.tags or ())
+        record = await self._indexes.look(_own_record(entry), entry.location.path)
+        return list(record.entry.tags or ())
 
     async def set_tags(self, entry: Entry, tags: Sequence[str]) -> None:
         """Replace an entry's tags."""
-        about = entry.location.path
-        record = self._tagged(entry)
-        changes = {"tags": checked_tags(tags, about)}
-        await self._patch(record, changes, about)
+        record = _own_record(entry)
+        checked = checked_tags(tags, entry.location.path)
+        await self._patch(record, {"tags": checked}, entry.location.path)
 
     async def share(self, entry: Entry, status: str, accessors: Mapping[str, Any]) -> None:
         """Say who may read an entry besides its owner."""
-        about = entry.location.path
+        path = entry.location.path
         if status not in set(constants.ShareStatus):
             known = ", ".join(constants.ShareStatus)
-            raise InvalidRequestError(f"status is one of {known}, not {status!r}", about)
-        named = {name: list(found) for name, found in accessors.items() if found is not None}
+            raise InvalidRequestError(f"status is one of {known}, not {status!r}", path)
+        named = {name: list(given) for name, given in accessors.items() if given is not None}
         if named and status != constants.ShareStatus.SHARED:
-            raise InvalidRequestError("only what is 'shared' names users or organizations", about)
-        record = self._tagged(entry)
+            raise InvalidRequestError("only what is 'shared' names users or organizations", path)
         changes = {"share_status": status, "permitted_accessors": named}
-        await self._patch(record, changes, about)
+        await self._patch(_own_record(entry), changes, path)
 
-    async def _patch(self, record: StoredEntry, changes: dict[str, Any], about: str) -> None:
+    async def _patch(self, record: StoredEntry, changes: dict[str, Any], path: str) -> None:
         """Change what is not content."""
         try:
-            changed = from_response(await self._api.patch_entry(record.identifier, changes, about))
+            changed = from_response(await self._api.patch_entry(record.identifier, changes, path))
         finally:
             self._indexes.changes.note(record.dataset)
         changed.kind = record.kind
         self._indexes.holding(record).put(changed)
 
-    def _tagged(self, entry: Entry) -> StoredEntry:
-        if isinstance(entry.record, StoredEntry) and entry.record.piece is None:
-            return entry.record
-        if isinstance(entry.record, Dataset):
-            raise UnsupportedError("datasets have no tags and are not shared", entry.location.path)
-        raise UnsupportedError("this has no entry of its own", entry.location.path)
-
     async def with_details(self, entry: Entry) -> Entry:
-        """Look closer where the listing tells no types and no metadata."""
+        """Fetch an entry whose listing tells no types and no metadata."""
         if not isinstance(entry.record, StoredEntry):
             return entry
         record = await self._indexes.told(entry.record, entry.location.path)
-        found = record.entry_at(entry.location)
-        return found if found.size is not None else replace(found, size=entry.size)
+        detailed = record.entry_at(entry.location)
+        return detailed if detailed.size is not None else replace(detailed, size=entry.size)
 
     async def copy_options(self, entry: Entry) -> Mapping[str, Any]:
-        """Give what a copy says too; an object of a registered source says nothing."""
+        """Give the options of a copy with the same description, tags and metadata.
+
+        A directory or object of a registered source has none.
+        """
         if not isinstance(entry.record, StoredEntry):
             return await self.read(entry)
         record = await self._indexes.told(entry.record, entry.location.path)
         if entry.kind == "directory" and record.connection is not None:
             return {}
-        found = {
+        options = {
             DESCRIPTION: record.entry.description,
             "tags": record.entry.tags,
             "metadata": record.metadata,
             ARCHIVE: record.entry.is_collection,
         }
-        return {name: value for name, value in found.items() if value}
+        return {name: value for name, value in options.items() if value}
+
+
+def _own_record(entry: Entry) -> StoredEntry:
+    if isinstance(entry.record, StoredEntry) and entry.record.piece is None:
+        return entry.record
+    if isinstance(entry.record, Dataset):
+        raise UnsupportedError("datasets have no tags and are not shared", entry.location.path)
+    raise UnsupportedError("this has no entry of its own", entry.location.path)

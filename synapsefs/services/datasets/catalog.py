@@ -86,7 +86,7 @@ class DatasetCatalog(Catalog[str, Dataset]):
         self._arrange(self._own.values())
 
     def _key(self, identifier: str) -> str:
-        return identifier
+        return identifier.lower()
 
     def _age_of(self, container: Dataset) -> tuple[float, str]:
         moment = container.created.timestamp() if container.created else float("inf")
@@ -148,7 +148,8 @@ class DatasetCatalog(Catalog[str, Dataset]):
             began = time.monotonic()
             if self._asked.get(name, NEVER) >= called:
                 return
-            if await self._api.announced():
+            announced = await self._api.announced()
+            if announced:
                 listed = {item.id: _record(item) for item in await self._api.listing(name)}
                 gone = {i for i, one in self._own.items() if one.name == name} - listed.keys()
                 rest = {i: one for i, one in self._by_id.items() if one.name != name}
@@ -158,13 +159,14 @@ class DatasetCatalog(Catalog[str, Dataset]):
                 if others and name not in known:
                     listed |= await self._of_other_clients(name)
                 gone = await self._gone(name)
+                self.as_of, self._load_seconds = began, time.monotonic() - began
             self._drop(gone, began)
             self._arrange({**rest, **listed, **self._own}.values())
             if len(self._asked) >= MAX_NAMES:
                 self._asked.clear()
             self._asked[name] = began
             for dataset in self._by_id.values():
-                if not rest or dataset.name == name:
+                if dataset.name == name or not announced:
                     dataset.as_of, dataset.load_seconds = began, time.monotonic() - began
 
     def _drop(self, gone: AbstractSet[str], began: float) -> None:
@@ -207,14 +209,14 @@ class DatasetCatalog(Catalog[str, Dataset]):
         return dataset
 
     async def _create(
-        self, name: str, description: str | None, identifier: str, about: str
+        self, name: str, description: str | None, identifier: str, path: str
     ) -> answers.Dataset | answers.DatasetCreated:
         async def create() -> answers.Dataset | answers.DatasetCreated:
-            return await self._api.create_dataset(name, description, identifier, about)
+            return await self._api.create_dataset(name, description, identifier, path)
 
         async def look() -> answers.Dataset | answers.DatasetCreated | None:
             try:
-                return (await self._api.dataset(identifier, about)).dataset
+                return (await self._api.dataset(identifier, path)).dataset
             except NotFoundError:
                 return None
 
@@ -230,7 +232,7 @@ class DatasetCatalog(Catalog[str, Dataset]):
         self._seen.pop(record.identifier, None)
         self._discard(record.identifier)
 
-    async def _leave_catalogue(self, record: Dataset, about: str) -> None:
+    async def _leave_catalogue(self, record: Dataset, path: str) -> None:
         note = json.dumps({"id": record.identifier, "name": record.name})
         entry = requests.EntryCreate(
             name=CATALOGUE_NAME,
@@ -239,7 +241,7 @@ class DatasetCatalog(Catalog[str, Dataset]):
             dataset_id=record.identifier,
             tags=[HIDDEN_TAG],
         )
-        await self._api.create_entry(entry, about, replay=True)
+        await self._api.create_entry(entry, path, replay=True)
 
     async def _gone(self, name: str) -> set[str]:
         """Ask for the datasets of a name that were made here: search does not tell of all."""
@@ -264,12 +266,8 @@ class DatasetCatalog(Catalog[str, Dataset]):
             if error.status in {401, 403}:
                 raise
             return {}
-        found: dict[str, Dataset] = {}
-        for hit in hits:
-            record = _catalogue_record(hit)
-            if record is not None:
-                found[record.identifier] = record
-        return found
+        records = map(_catalogue_record, hits)
+        return {record.identifier: record for record in records if record is not None}
 
     async def _of_other_clients(self, name: str) -> dict[str, Dataset]:
         """Find datasets of exactly this name by what search finds in them.

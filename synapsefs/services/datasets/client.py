@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,8 @@ from synapsefs.wire.datasets import answers, constants, requests
 T = TypeVar("T")
 ANNOUNCEMENT = "X-Synapsefs-Server"
 YOUNG_SECONDS = 60.0
+LARGE = 2**18
+"""Bytes from which on a listing is parsed in a thread."""
 
 _LOGIN = TypeAdapter(answers.LoginAnswer)
 _DATASET = TypeAdapter(answers.DatasetWithEntries)
@@ -147,7 +150,9 @@ class DatasetsClient:
     async def dataset(self, identifier: str, about: str) -> answers.DatasetWithEntries:
         """Get a dataset with its entries of every depth."""
         reply = await self._call("GET", f"{constants.DATASETS_PATH}/{_segment(identifier)}", about)
-        return parsed(_DATASET, reply, about)
+        if len(reply.body) < LARGE:
+            return parsed(_DATASET, reply, about)
+        return await asyncio.to_thread(parsed, _DATASET, reply, about)
 
     async def create_dataset(
         self, name: str, description: str | None, identifier: str, about: str

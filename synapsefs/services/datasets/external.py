@@ -24,24 +24,9 @@ GS = "gs://"
 
 
 class ExternalSources:
-    """Links and registered sources.
+    """Creates links and registered sources."""
 
-    Parameters
-    ----------
-    api
-        The service.
-    indexes
-        What is there.
-    folders
-        Makes the directories above.
-    """
-
-    def __init__(
-        self,
-        api: DatasetsClient,
-        indexes: Indexes,
-        folders: Folders,
-    ) -> None:
+    def __init__(self, api: DatasetsClient, indexes: Indexes, folders: Folders) -> None:
         self._api = api
         self._indexes = indexes
         self._folders = folders
@@ -52,27 +37,28 @@ class ExternalSources:
         Parameters
         ----------
         options
-            ``instructions``, ``api_key``, and what is said of any entry.
+            ``instructions``, ``api_key``, and the attributes of any entry.
 
         Raises
         ------
         InvalidRequestError
             When the target is no URL.
         """
-        said = dict(options)
-        known = {name: said.pop(name, None) for name in ("instructions", "api_key")}
-        notes = EntryAttributes.of(said, location.path)
+        options = dict(options)
+        details = {name: options.pop(name, None) for name in ("instructions", "api_key")}
+        attributes = EntryAttributes.of(options, location.path)
         parts = urlsplit(target) if isinstance(target, str) else None
         if parts is None or not (parts.scheme and (parts.netloc or parts.path)):
             raise InvalidRequestError("a link leads to a URL with a scheme", location.path)
-        told = {name: value for name, value in known.items() if value is not None}
-        place = requests.LocationPayload(
+        metadata = {**(attributes.metadata or {})}
+        metadata |= {name: value for name, value in details.items() if value is not None}
+        source = requests.LocationPayload(
             storage_type=constants.StorageType.LINK.value,
             content_type=constants.ContentType.TEXT.value,
             location=target,
-            metadata={**(notes.metadata or {}), **told} or None,
+            metadata=metadata or None,
         )
-        await self._create(location, place, notes, content=target, is_collection=False)
+        await self._create(location, source, attributes, content=target)
 
     async def register(self, location: Location, source: Mapping[str, Any]) -> None:
         """Create an entry for a source that is there already.
@@ -90,21 +76,21 @@ class ExternalSources:
         """
         given = {name: value for name, value in source.items() if value is not None}
         names = [name for name in ("description", "tags") if name in given]
-        said: dict[str, Any] = {name: given.pop(name) for name in names}
-        notes = EntryAttributes.of(said, location.path)
+        options: dict[str, Any] = {name: given.pop(name) for name in names}
+        attributes = EntryAttributes.of(options, location.path)
         model = _validated(given, location.path)
-        place = requests.LocationPayload(
+        payload = requests.LocationPayload(
             storage_type=model.storage_type,
             content_type=model.content_type.value,
             content_schema=model.content_schema,
             metadata=model.metadata.model_dump(exclude_none=True) or None,
             location=model.location,
         )
-        collection = isinstance(model, sources.GcsSource) and model.location is None
-        await self._create(location, place, notes, content=None, is_collection=collection)
+        many = isinstance(model, sources.GcsSource) and model.location is None
+        await self._create(location, payload, attributes, is_collection=many)
 
     async def repeat(self, record: StoredEntry, location: Location, *, since: float) -> None:
-        """Create an entry for the same source as another entry's, saying the same.
+        """Create an entry for the same source as another entry's, with the same attributes.
 
         Parameters
         ----------
@@ -113,72 +99,70 @@ class ExternalSources:
         since
             As :meth:`Indexes.get` takes it.
         """
-        known = {**(record.connection or {})}
+        metadata = {**(record.connection or {})}
         names = ("storage_type", "content_type", "location", "content_schema")
-        told = {name: known.pop(name, None) for name in names}
-        place = requests.LocationPayload(**told, metadata=known or None)
-        content = told["location"] if record.storage_type == constants.StorageType.LINK else None
-        await self._create(
-            location, place, record.said(), content=content, is_collection=False, since=since
-        )
+        known = {name: metadata.pop(name, None) for name in names}
+        source = requests.LocationPayload(**known, metadata=metadata or None)
+        content = known["location"] if record.storage_type == constants.StorageType.LINK else None
+        await self._create(location, source, record.said(), content=content, since=since)
 
     async def _create(
         self,
         location: Location,
-        place: requests.LocationPayload,
-        notes: EntryAttributes,
+        source: requests.LocationPayload,
+        attributes: EntryAttributes,
         *,
-        content: str | None,
-        is_collection: bool,
+        content: str | None = None,
+        is_collection: bool = False,
         since: float | None = None,
     ) -> None:
-        about = location.path
+        path = location.path
         validate_path(location)
         since = time.monotonic() if since is None else since
         dataset, index = await self._folders.index(location, since)
         if index.at(location.inner) is not None:
-            raise AlreadyExistsError("something is there already", about)
+            raise AlreadyExistsError("something is there already", path)
         entry = requests.EntryCreate(
             name=unescape(location.name),
             content=content,
             is_collection=is_collection,
-            file_path=place.location if content is None else None,
-            existing_location=place,
+            file_path=source.location if content is None else None,
+            existing_location=source,
             dataset_id=dataset.identifier,
-            parent_id=await self._folders.ensure(dataset, location.inner[:-1], about, since=since),
-            **notes.sent(),
+            parent_id=await self._folders.ensure(dataset, location.inner[:-1], path, since=since),
+            **attributes.sent(),
         )
 
         async def create() -> str:
-            return (await self._api.create_entry(entry, about, replay=False)).data_storage.id
+            return (await self._api.create_entry(entry, path, replay=False)).data_storage.id
 
         async def look() -> str | None:
-            found = (await self._indexes.latest(dataset)).at(location.inner)
-            record = found.record if isinstance(found, DirectoryNode) else found
+            there = (await self._indexes.latest(dataset)).at(location.inner)
+            record = there.record if isinstance(there, DirectoryNode) else there
             return record.identifier if record else None
 
         try:
             made = await self._api.once(create, look)
         finally:
             self._indexes.changes.note(dataset.identifier)
-        index.put(from_response(await self._api.entry(made, about)))
+        index.put(from_response(await self._api.entry(made, path)))
 
 
-def _validated(given: dict[str, Any], about: str) -> sources.Source:
+def _validated(given: dict[str, Any], path: str) -> sources.Source:
     """Read what describes a source, a ``gs://`` location among it."""
     kind = given.get("storage_type")
     model = sources.SOURCES.get(kind) if isinstance(kind, str) else None
     if model is None:
         known = ", ".join(sources.SOURCES)
-        raise InvalidRequestError(f"storage_type is one of {known}, not {kind!r}", about)
+        raise InvalidRequestError(f"storage_type is one of {known}, not {kind!r}", path)
     if model is sources.GcsSource:
         given = _of_bucket(given)
     try:
         return model.model_validate(given)
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        problems = [f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in found]
-        raise InvalidRequestError("; ".join(problems), about) from None
+        details = error.errors(include_url=False, include_input=False)
+        problems = [f"{'.'.join(map(str, one['loc'])) or kind}: {one['msg']}" for one in details]
+        raise InvalidRequestError("; ".join(problems), path) from None
 
 
 def _of_bucket(given: dict[str, Any]) -> dict[str, Any]:
@@ -192,10 +176,7 @@ def _of_bucket(given: dict[str, Any]) -> dict[str, Any]:
     if isinstance(location, str) and location.endswith("/") and isinstance(metadata, dict):
         given = {**given, "location": None, "metadata": {"prefix": location, **metadata}}
     if "content_type" not in given:
-        kind = (
-            constants.ContentType.DIRECTORY
-            if not given.get("location")
-            else constants.ContentType.FILE
-        )
+        single = given.get("location")
+        kind = constants.ContentType.FILE if single else constants.ContentType.DIRECTORY
         given = {**given, "content_type": kind}
     return given

@@ -118,37 +118,27 @@ class Folders:
         """
         if not segments:
             return None
-        try:
-            return await self._ensure(dataset, segments, path, attributes, since)
-        except (NotFoundError, InvalidRequestError, ConflictError) as error:
-            if not is_outdated(error):
-                raise
-        except NotAFolderError:
-            if since is not None:
-                raise
-        return await self._ensure(dataset, segments, path, attributes, time.monotonic())
-
-    async def _ensure(
-        self,
-        dataset: Dataset,
-        segments: tuple[str, ...],
-        path: str,
-        attributes: EntryAttributes | None,
-        since: float | None,
-    ) -> str | None:
-        began = time.monotonic()
-        async with self._making.get(dataset.identifier):
-            index = await self._indexes.get(dataset, newer_than=since)
-            if since is None and index.at(segments) is None and index.read_at < began:
-                index = await self._indexes.get(dataset, newer_than=began)
-            parent: str | None = None
-            for depth in range(1, len(segments) + 1):
-                above = segments[:depth]
-                given = attributes if attributes and above == segments else EntryAttributes()
-                parent = await self._existing(index, above, path) or await self._create(
-                    dataset, above, parent, path, given
-                )
-            return parent
+        for attempt in range(2):
+            began = time.monotonic()
+            try:
+                async with self._making.get(dataset.identifier):
+                    index = await self._indexes.get(dataset, newer_than=since)
+                    if since is None and index.at(segments) is None and index.read_at < began:
+                        index = await self._indexes.get(dataset, newer_than=began)
+                    parent: str | None = None
+                    for depth in range(1, len(segments) + 1):
+                        above = segments[:depth]
+                        given = attributes if above == segments else None
+                        parent = await self._existing(index, above, path) or await self._create(
+                            dataset, above, parent, path, given or EntryAttributes()
+                        )
+                    return parent
+            except (NotFoundError, InvalidRequestError, ConflictError, NotAFolderError) as error:
+                stale = since is None if isinstance(error, NotAFolderError) else is_outdated(error)
+                if attempt or not stale:
+                    raise
+                since = time.monotonic()
+        raise ConflictError("somebody else keeps removing the directory", path)
 
     async def _existing(
         self, index: DatasetIndex, segments: tuple[str, ...], path: str

@@ -129,17 +129,15 @@ class DatasetIndex(Index[str, StoredEntry]):
             return False
         place = (*above, escape(record.entry.name, Root.DATASETS))
         before = self.paths.get(record.identifier)
-        file, folder = self.tree.file(place), self.tree.folder(place)
-        if before not in {None, place} or (before is None and (file or folder)):
+        file, node = self.tree.at(place)
+        if before not in {None, place} or (before is None and (file or node)):
             return False
-        if record.kind == "directory":
-            if file is not None or record.pieces is not None:
-                return False
+        if record.kind != "directory" and node is None:
+            self.tree.put(place, record)
+        elif record.kind == "directory" and file is None and record.pieces is None:
             self.tree.make(place).record = record
         else:
-            if folder is not None:
-                return False
-            self.tree.put(place, record)
+            return False
         self.paths[record.identifier] = place
         return True
 
@@ -241,23 +239,21 @@ class DatasetIndex(Index[str, StoredEntry]):
                 known = self._aliases.get(key.lower(), key.lower())
                 place = self.paths.get(key) or self.paths.get(known)
                 return (*place, *segments[depth:]) if place else segments
-        for depth, segment in enumerate(segments, 1):
-            if "@" in segment and not self._holds(segments[:depth]):
-                place = self._listed_with_id(segments[:depth])
+        for depth in range(1, len(segments) + 1):
+            above = segments[:depth]
+            if "@" in above[-1] and self.tree.at(above) == (None, None):
+                place = self._listed_with_id(above)
                 return self.canonical((*place, *segments[depth:])) if place else segments
         return segments
-
-    def _holds(self, segments: tuple[str, ...]) -> bool:
-        return self.tree.at(segments) != (None, None)
 
     def _listed_with_id(self, segments: tuple[str, ...]) -> tuple[str, ...] | None:
         """Give the path of the entry that was listed under a name with its id."""
         key = unescape(split_suffix(segments[-1])[0].rpartition("@")[2])
-        record = self.records.get(key)
-        if record is None or with_id(escape(record.entry.name, Root.DATASETS), key) != segments[-1]:
+        record, place = self.records.get(key), self.paths.get(key)
+        if record is None or place is None or place[:-1] != segments[:-1]:
             return None
-        place = self.paths.get(key)
-        return place if place and place[:-1] == segments[:-1] else None
+        name = with_id(escape(record.entry.name, Root.DATASETS), key)
+        return place if name == segments[-1] else None
 
     def item(self, segments: tuple[str, ...]) -> StoredEntry | DirectoryNode[StoredEntry] | None:
         """Find a file or directory by path, ``@<entry id>`` or ``@<short alias>`` in it or not."""

@@ -35,7 +35,7 @@ class EntryResolver(PathResolver[Dataset, DatasetIndex]):
     async def _decide(self, index: DatasetIndex, location: Location, *, below: bool) -> None:
         """Ask whether entries are files or directories where the listing does not tell."""
         if below:
-            work = (self._indexes.look(one, location.path) for one in index.undecided.values())
+            work = (self._indexes.look(one, location.path) for one in [*index.undecided.values()])
             await concurrency.gather(work, self._at_a_time)
             return
         inner = index.canonical(location.inner)

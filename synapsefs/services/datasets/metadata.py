@@ -7,7 +7,6 @@ everything else is the user's.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,7 @@ from typing import Any
 
 from synapsefs.errors import InvalidRequestError
 from synapsefs.integrity import PartDigests
+from synapsefs.metadata import metadata_problem
 from synapsefs.services.base import ARCHIVE
 
 HIDDEN_TAG = "synapsefs-internal"
@@ -69,7 +69,8 @@ class EntryAttributes:
         if description is not None and not isinstance(description, str):
             problems.append("description is text")
         problems += _wrong_tags(tags) if tags is not None else []
-        problems += _wrong_metadata(metadata) if metadata is not None else []
+        if metadata is not None and (problem := metadata_problem(metadata, MARK)):
+            problems.append(f"metadata {problem}")
         problems += _wrong_embedding(embedding) if embedding is not None else []
         if problems:
             raise InvalidRequestError("; ".join(problems), path)
@@ -140,18 +141,6 @@ def _wrong_embedding(embedding: Any) -> list[str]:
     except TypeError:
         return rule
     return [] if numbers and fit else rule
-
-
-def _wrong_metadata(metadata: Any) -> list[str]:
-    if not isinstance(metadata, Mapping) or not all(isinstance(key, str) for key in metadata):
-        return ["metadata is a mapping whose keys are text"]
-    if MARK in metadata:
-        return [f"the metadata key {MARK!r} is reserved"]
-    try:
-        json.dumps(dict(metadata), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        return [f"metadata holds what JSON cannot: {error}"]
-    return []
 
 
 def marked(metadata: Mapping[str, Any] | None, marks: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 from synapsefs import concurrency
 from synapsefs.concurrency import Locks
@@ -33,7 +32,6 @@ from synapsefs.services.datasets.entry import StoredEntry, from_response
 from synapsefs.services.datasets.folders import Folders, is_outdated
 from synapsefs.services.datasets.index import DatasetIndex, creation_order
 from synapsefs.services.datasets.index_cache import Indexes
-from synapsefs.services.datasets.metadata import EntryAttributes
 from synapsefs.services.datasets.paths import TOP
 from synapsefs.services.datasets.revising import (
     REUSABLE,
@@ -47,13 +45,6 @@ from synapsefs.wire.datasets import constants
 
 logger = logging.getLogger("synapsefs")
 ATTEMPTS = 5
-
-
-class StartUpload(Protocol):
-    """Begins to send a file."""
-
-    def __call__(self, file: NewFile, notes: EntryAttributes, *, new: bool) -> DatasetUpload:
-        """Give an upload to an entry; with ``new`` to one that replaces nothing."""
 
 
 @dataclass(slots=True, eq=False)
@@ -86,7 +77,7 @@ class EntryPublisher:
     Parameters
     ----------
     start
-        Begins to send a file again.
+        Begins to send a file again; with ``new`` to an entry that replaces nothing.
     """
 
     def __init__(
@@ -95,7 +86,7 @@ class EntryPublisher:
         transport: Transport,
         folders: Folders,
         indexes: Indexes,
-        start: StartUpload,
+        start: Callable[..., DatasetUpload],
     ) -> None:
         self._api = api
         self._transport = transport
@@ -156,11 +147,12 @@ class EntryPublisher:
             except (NotFoundError, InvalidRequestError, ConflictError) as error:
                 if not is_outdated(error) or not isinstance(staged.handle, StagedText):
                     raise
-                now = time.monotonic()
-                again = await self._folders.ensure(dataset, above, path, since=now)
-                if again == parent:
+                since = time.monotonic()
+                before = parent
+                parent = await self._folders.ensure(dataset, above, path, since=since)
+                if parent == before:
                     raise
-                return await self._create_or_replace(dataset, staged, again, now)
+            return await self._create_or_replace(dataset, staged, parent, since)
 
     async def _create_or_replace(
         self, dataset: Dataset, staged: Staged, parent: str | None, since: float
@@ -178,10 +170,8 @@ class EntryPublisher:
             await self._delete(others, path)
             tags = staged.handle.notes.tag_list()
             if tags is not None:
-                changes = {"tags": tags}
-                revised = from_response(
-                    await self._api.patch_entry(revised.identifier, changes, path)
-                )
+                response = await self._api.patch_entry(revised.identifier, {"tags": tags}, path)
+                revised = from_response(response)
             return self._note(_Publication(dataset, staged, parent, revised, new=False))
         if staged.base is not None:
             await self._revisions.base(record, staged.base, path)

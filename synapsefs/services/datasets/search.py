@@ -1,4 +1,4 @@
-"""Finding entries by text, by criteria and by embedding, and telling where they lie.
+"""Finding entries by text, by criteria and by embedding, and where they lie.
 
 The service's search is ranked, lags behind by moments, and knows nothing of paths: its hits are
 looked up in the indexes of their datasets, so that what was removed in between does not show.
@@ -25,91 +25,89 @@ from synapsefs.services.datasets.metadata import HIDDEN_TAG
 from synapsefs.wire.datasets import answers, constants, requests
 
 M = TypeVar("M", requests.SearchRequest, requests.SimilarityRequest)
-PAGES = 20
-"""Pages that are asked for at most, where hits lie outside the place that was asked about."""
+MAX_PAGES = 20
+"""Pages that are asked for at most, where hits lie outside the directory that is searched."""
 AT_A_TIME = 8
 _LOGIC = {"all": constants.FilterLogic.AND, "any": constants.FilterLogic.OR}
 _HIGHLIGHTING = ("fields", "fragment_size", "num_fragments")
 
 
 class Search:
-    """Search over entries.
-
-    Parameters
-    ----------
-    api
-        The service.
-    registry, indexes
-        What is there.
-    """
+    """Search over entries; a criterion that makes no sense is refused before anything is sent."""
 
     def __init__(self, api: DatasetsClient, registry: DatasetCatalog, indexes: Indexes) -> None:
         self._api = api
         self._registry = registry
         self._indexes = indexes
 
-    async def search(self, location: Location, wanted: Mapping[str, Any]) -> list[Entry]:
-        """Find entries below a place, best first.
-
-        Parameters
-        ----------
-        wanted
-            ``query``, ``criteria``, ``match``, ``size``, ``highlight``.
-
-        Raises
-        ------
-        InvalidRequestError
-            For a criterion that makes no sense; nothing was sent.
-        """
-        about, size = location.path, _size(wanted, location.path)
-        request = _request(wanted, size, about)
+    async def search(
+        self,
+        location: Location,
+        query: str | None,
+        criteria: Any,
+        *,
+        match: str,
+        size: int,
+        highlight: bool | Mapping[str, Any],
+    ) -> list[Entry]:
+        """Find entries below a path, best first; hits have ``score`` among their details."""
+        path = location.path
+        if match not in _LOGIC:
+            raise InvalidRequestError(f"match is 'all' or 'any', not {match!r}", path)
+        given = {
+            "criteria": _criteria(criteria, path),
+            "limit": _checked_size(size, path),
+            "filter_logic": _LOGIC[match],
+            "text_query": query,
+            **_highlighting(highlight, path),
+        }
+        request = _validated(requests.SearchRequest, given, path)
         scope = await self._scope(location)
-        if scope and (request.filter_logic is constants.FilterLogic.AND or not request.criteria):
+        if scope and (match == "all" or not request.criteria):
             one = requests.Criterion(
                 field="dataset_id", operator=constants.Operator.EQUALS, value=scope.identifier
             )
             both = {"criteria": [*request.criteria, one], "filter_logic": constants.FilterLogic.AND}
             request = request.model_copy(update=both)
-        place = _place(location, scope)
-        found: list[Entry] = []
-        for page in range(PAGES):
+        entries: list[Entry] = []
+        for page in range(MAX_PAGES):
             asked = request.model_copy(update={"offset": page * request.limit})
-            hits = await self._api.search(asked, about)
-            found += await self._placed(hits, place)
-            if len(found) >= size or len(hits) < request.limit:
+            hits = await self._api.search(asked, path)
+            entries += await self._entries(hits, location, scope)
+            if len(entries) >= size or len(hits) < request.limit:
                 break
-        return found[:size]
+        return entries[:size]
 
-    async def similar(self, location: Location, wanted: Mapping[str, Any]) -> list[Entry]:
-        """Find entries below a place by their embeddings, nearest first.
-
-        Parameters
-        ----------
-        wanted
-            ``embedding`` or ``like`` (an entry that has one), ``size``, ``min_score``, ``tags``.
-        """
-        about = location.path
-        embedding = wanted.get("embedding")
-        if embedding is None:
-            embedding = await self._embedding(wanted["like"])
+    async def similar(
+        self,
+        location: Location,
+        like: Entry | Sequence[float],
+        *,
+        size: int,
+        min_score: float | None,
+        tags: Sequence[str] | None,
+    ) -> list[Entry]:
+        """Find entries below a path, nearest first to an embedding or to that of an entry."""
+        embedding = await self._embedding(like) if isinstance(like, Entry) else like
         scope = await self._scope(location)
         given = {
             "embedding": embedding,
-            "size": _size(wanted, about),
-            "min_score": wanted.get("min_score"),
+            "size": _checked_size(size, location.path),
+            "min_score": min_score,
             "dataset_id": scope.identifier if scope else None,
-            "tags": wanted.get("tags"),
+            "tags": tags,
         }
-        request = _built(requests.SimilarityRequest, given, about)
-        hits = await self._api.similar(request, about)
-        return await self._placed(hits, _place(location, scope))
+        request = _validated(requests.SimilarityRequest, given, location.path)
+        hits = await self._api.similar(request, location.path)
+        return await self._entries(hits, location, scope)
 
     async def _embedding(self, like: Entry) -> list[float]:
-        about = like.location.path
-        found = from_response(await self._api.entry(like.record.identifier, about)).entry.embedding
-        if not found:
-            raise InvalidRequestError("this entry has no embedding to compare with", about)
-        return found
+        path = like.location.path
+        response = await self._api.entry(like.record.identifier, path)
+        embedding = from_response(response).entry.embedding
+        if not embedding:
+            raise InvalidRequestError("this entry has no embedding to compare with", path)
+        return embedding
 
     async def _scope(self, location: Location) -> Dataset | None:
         """Give the dataset to search in; at the root, learn their names."""
@@ -118,24 +116,27 @@ class Search:
         await self._registry.all()
         return None
 
-    async def _placed(self, hits: Sequence[answers.SearchHit], place: Location) -> list[Entry]:
-        """Give the entries that hits stand for, as far as they are shown below a place."""
+    async def _entries(
+        self, hits: Sequence[answers.SearchHit], location: Location, scope: Dataset | None
+    ) -> list[Entry]:
+        """Give the entries that hits stand for, as far as they are shown below a path."""
+        top = (scope.location.child(*location.inner) if scope else ROOT).segments
         named = {hit.dataset_id for hit in hits if hit.dataset_id}
         datasets = await concurrency.gather((self._dataset(one) for one in named), AT_A_TIME)
         known = {one.identifier: one for one in datasets if one is not None}
         indexes = {one: await self._indexes.get(known[one]) for one in known}
-        for identifier in {h.dataset_id for h in hits if _missing(h, indexes)}:
+        for identifier in {h.dataset_id for h in hits if _is_missing(h, indexes)}:
             if identifier is not None:
                 indexes[identifier] = await self._indexes.latest(known[identifier])
-        found = []
+        entries = []
         for hit in hits:
             dataset = known.get(hit.dataset_id or "")
-            entry = _lone(hit) if dataset is None else _found(hit, dataset, indexes)
-            if entry is not None and _lies_below(entry.location, place):
+            entry = _listed(hit, dataset, indexes) if dataset else _alone(hit)
+            if entry is not None and entry.location.segments[: len(top)] == top:
                 more = {"score": hit.score, "highlights": hit.highlights}
-                told = {name: value for name, value in more.items() if value is not None}
-                found.append(replace(entry, details={**entry.details, **told}))
-        return found
+                shown = {name: value for name, value in more.items() if value is not None}
+                entries.append(replace(entry, details={**entry.details, **shown}))
+        return entries
 
     async def _dataset(self, identifier: str) -> Dataset | None:
         """Give a dataset, or None where only single entries of it may be seen."""
@@ -145,21 +146,16 @@ class Search:
             return None
 
 
-def _place(location: Location, scope: Dataset | None) -> Location:
-    return scope.location.child(*location.inner) if scope else ROOT
+def _is_shown(hit: answers.SearchHit) -> bool:
+    return hit.status == constants.Status.ACTIVE and HIDDEN_TAG not in (hit.tags or ())
 
 
-def _lies_below(location: Location, place: Location) -> bool:
-    return location.segments[: len(place.segments)] == place.segments
-
-
-def _missing(hit: answers.SearchHit, indexes: Mapping[str, DatasetIndex]) -> bool:
+def _is_missing(hit: answers.SearchHit, indexes: Mapping[str, DatasetIndex]) -> bool:
     index = indexes.get(hit.dataset_id or "")
-    shown = hit.status == constants.Status.ACTIVE and HIDDEN_TAG not in (hit.tags or ())
-    return index is not None and shown and hit.id not in index.paths
+    return index is not None and _is_shown(hit) and hit.id not in index.paths
 
 
-def _found(
+def _listed(
     hit: answers.SearchHit, dataset: Dataset, indexes: Mapping[str, DatasetIndex]
 ) -> Entry | None:
     index = indexes[dataset.identifier]
@@ -167,73 +163,54 @@ def _found(
     return index.records[hit.id].entry_at(dataset.location.child(*segments)) if segments else None
 
 
-def _lone(hit: answers.SearchHit) -> Entry | None:
+def _alone(hit: answers.SearchHit) -> Entry | None:
     """Give an entry that lies in no dataset that may be seen: by its id."""
-    if hit.status != constants.Status.ACTIVE or HIDDEN_TAG in (hit.tags or ()):
+    if not _is_shown(hit):
         return None
     response = answers.EntryResponse(data_storage=hit)
     record = replace(from_response(response), kind="file", url=None, text=None, size=None)
     return record.entry_at(ROOT.child(f"@{hit.id}"))
 
 
-def _size(wanted: Mapping[str, Any], about: str) -> int:
-    size = wanted.get("size")
+def _checked_size(size: Any, path: str) -> int:
     if not isinstance(size, int) or not 1 <= size <= constants.SEARCH_LIMIT_MAX:
-        raise InvalidRequestError(f"size is from 1 to {constants.SEARCH_LIMIT_MAX}", about)
+        raise InvalidRequestError(f"size is from 1 to {constants.SEARCH_LIMIT_MAX}", path)
     return size
 
 
-def _request(wanted: Mapping[str, Any], size: int, about: str) -> requests.SearchRequest:
-    logic = _LOGIC.get(wanted.get("match", "all"))
-    if logic is None:
-        raise InvalidRequestError(f"match is 'all' or 'any', not {wanted['match']!r}", about)
-    given = {
-        "criteria": _criteria(wanted.get("criteria"), about),
-        "limit": size,
-        "filter_logic": logic,
-        "text_query": wanted.get("query"),
-        **_highlighting(wanted.get("highlight", False), about),
-    }
-    return _built(requests.SearchRequest, given, about)
-
-
-def _criteria(given: Any, about: str) -> list[Any]:
+def _criteria(given: Any, path: str) -> list[Any]:
     """Read criteria: ``{field: value}``, or a list of triples or of what the service takes."""
-    if given is None:
-        return []
     if isinstance(given, Mapping):
-        return [
-            {"field": field, "operator": "in" if _several(value) else "equals", "value": value}
-            for field, value in given.items()
+        given = [
+            (name, "in" if _is_list(value) else "equals", value) for name, value in given.items()
         ]
-    found: list[Any] = []
-    for one in given:
+    criteria: list[Any] = []
+    for one in given or ():
         if isinstance(one, Mapping):
-            found.append(dict(one))
-        elif _several(one) and len(one) == 3:
-            found.append(dict(zip(("field", "operator", "value"), one, strict=True)))
+            criteria.append(dict(one))
+        elif _is_list(one) and len(one) == 3:
+            criteria.append(dict(zip(("field", "operator", "value"), one, strict=True)))
         else:
-            raise InvalidRequestError("a criterion is (field, operator, value)", about)
-    return found
+            raise InvalidRequestError("a criterion is (field, operator, value)", path)
+    return criteria
 
 
-def _several(value: Any) -> bool:
+def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def _highlighting(given: Any, about: str) -> dict[str, Any]:
+def _highlighting(given: Any, path: str) -> dict[str, Any]:
     if not isinstance(given, Mapping):
         return {"highlight": bool(given)}
-    unknown = sorted(set(given) - set(_HIGHLIGHTING))
-    if unknown:
-        raise InvalidRequestError(f"highlight takes no {unknown[0]!r}", about)
+    if unknown := sorted(set(given) - set(_HIGHLIGHTING)):
+        raise InvalidRequestError(f"highlight takes no {unknown[0]!r}", path)
     return {"highlight": True, **{f"highlight_{name}": value for name, value in given.items()}}
 
 
-def _built(make: Callable[..., M], given: Mapping[str, Any], about: str) -> M:
+def _validated(model: Callable[..., M], given: Mapping[str, Any], path: str) -> M:
     try:
-        return make(**{name: value for name, value in given.items() if value is not None})
+        return model(**{name: value for name, value in given.items() if value is not None})
     except ValidationError as error:
-        found = error.errors(include_url=False, include_input=False)
-        problems = {f"{'.'.join(map(str, one['loc'][:3]))}: {one['msg']}" for one in found}
-        raise InvalidRequestError("; ".join(sorted(problems)), about) from None
+        details = error.errors(include_url=False, include_input=False)
+        problems = {f"{'.'.join(map(str, one['loc'][:3]))}: {one['msg']}" for one in details}
+        raise InvalidRequestError("; ".join(sorted(problems)), path) from None

@@ -11,7 +11,7 @@ import contextlib
 import logging
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -19,6 +19,7 @@ from typing import Any
 from pydantic import BaseModel, Field, ValidationError
 
 from synapsefs import concurrency
+from synapsefs.checkpoint import UploadCheckpoint
 from synapsefs.errors import (
     ChecksumError,
     ConflictError,
@@ -31,7 +32,7 @@ from synapsefs.http import Transport
 from synapsefs.integrity import PartDigests
 from synapsefs.local.zip import SUFFIX
 from synapsefs.location import Location, split_suffix, unescape
-from synapsefs.services.base import UNKNOWN_SIZE, NewFile, Source, Staged
+from synapsefs.services.base import UNKNOWN_SIZE, NewFile, Staged
 from synapsefs.services.datasets.catalog import Dataset, DatasetCatalog
 from synapsefs.services.datasets.cleanup import SECONDS, delete_quietly, finished, remove_source
 from synapsefs.services.datasets.client import DatasetsClient
@@ -320,7 +321,8 @@ class DatasetUpload:
         self._location = file.location
         self._notes = notes
         self._entry: answers.EntryResponse | None = None
-        self._source: Source | None = None
+        self._checkpoint: UploadCheckpoint | None = None
+        self._report: Callable[[int], None] = lambda _: None
         self._marks: dict[str, Any] = {}
         self._upload_id = ""
         self._etags: dict[int, str] = {}
@@ -338,13 +340,13 @@ class DatasetUpload:
         """Take the next part, which must not change any more."""
         await self.parts.append(part, last=last)
 
-    async def adopt(self, source: Source) -> int:
+    async def resume(self, checkpoint: UploadCheckpoint, report: Callable[[int], None]) -> int:
         """Take a local file of more than one part as it lies: it needs no second copy on disk."""
-        if source.size <= self.part_size:
+        if self._file.size <= self.part_size:
             return 0
-        await self.parts.scan(source.path, source.size)
-        self._source = source
-        return source.size
+        await self.parts.scan(str(self._file.source), self._file.size)
+        self._checkpoint, self._report = checkpoint, report
+        return self._file.size
 
     async def finish(self) -> Staged:
         """Send the parts, unless the content is small text."""
@@ -367,7 +369,7 @@ class DatasetUpload:
                 async with asyncio.timeout(ABORT_SECONDS):
                     await self._api.delete_entry(entry.data_storage.id, self._location.path)
 
-    async def pause(self) -> None:
+    async def suspend(self) -> None:
         """Stop; the service keeps the pending entry and its parts, for a day or so."""
         await self.parts.aclose()
 
@@ -431,10 +433,9 @@ class DatasetUpload:
 
     async def _resumed(self, content: Mapping[str, Any]) -> answers.EntryResponse | None:
         """Find the entry and the parts of an earlier process, where they are of this content."""
-        memory = self._source.memory if self._source else None
-        if memory is None:
+        if self._checkpoint is None:
             return None
-        earlier = _Earlier.read(memory.saved)
+        earlier = _Earlier.read(self._checkpoint.saved)
         if earlier is not None and earlier.holds(content, self.part_size):
             found = await self._pending.again(earlier.entry, earlier.marks)
             if found is not None:
@@ -442,25 +443,21 @@ class DatasetUpload:
                 self._etags = {n: etag for n, etag in earlier.etags.items() if n in known}
                 self._upload_id, self._marks = earlier.upload, earlier.marks
                 return found
-        stale = earlier or _Earlier.read(memory.stale)
+        stale = earlier or _Earlier.read(self._checkpoint.stale)
         if stale is not None:
             logger.info("%s: starting over: the earlier upload is gone", self._location.path)
             await self._pending.abandon(stale.entry)
         return None
 
     async def _remember(self, identifier: str, **facts: Any) -> None:
-        if self._source is not None and self._source.memory is not None:
-            await self._source.memory.note(
+        if self._checkpoint is not None:
+            await self._checkpoint.note(
                 entry=identifier,
                 upload=self._upload_id,
                 marks=self._marks,
                 part_size=self.part_size,
                 **facts,
             )
-
-    def _report(self, amount: int) -> None:
-        if self._source is not None:
-            self._source.progress(amount)
 
 
 def may_be_text(name: str, size: int) -> bool:

@@ -35,8 +35,8 @@ MetadataChecker = Callable[[Mapping[str, Any] | None], list[str]]
 
 def schema_in(collection_meta: Any) -> dict[str, Any] | None:
     """Give the schema that a collection's ``meta`` holds, or None."""
-    found = collection_meta.get(SCHEMA_KEY) if isinstance(collection_meta, Mapping) else None
-    return dict(found) if isinstance(found, Mapping) else None
+    schema = collection_meta.get(SCHEMA_KEY) if isinstance(collection_meta, Mapping) else None
+    return dict(schema) if isinstance(schema, Mapping) else None
 
 
 def schema_problem(schema: dict[str, Any], *, checkable: bool = True) -> str | None:
