@@ -27,12 +27,12 @@ HEAVY = {
     "test_consumers": "bulk",
     "test_sizes": "bulk",
 }
-"""Modules that need a processor for themselves, and what they run with. With ``--dist loadgroup``
-one worker has all of a group, while the others run what mostly waits."""
+"""Modules that need a processor for themselves, and the group they run with. With ``--dist
+loadgroup`` one worker has all of a group, while the others run tests that mostly wait."""
 
 
 class HeavyTogether(LoadScopeScheduling):
-    """Gives each group of heavy modules to one worker, and other tests to whoever is free.
+    """Gives each group of heavy modules to one worker, and other tests to any idle worker.
 
     The groups of pytest-xdist 3.8 itself have no effect with pytest 9.2.
     """
@@ -43,7 +43,7 @@ class HeavyTogether(LoadScopeScheduling):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> HeavyTogether | None:
-    """Keep the heavy tests together."""
+    """Group the heavy tests."""
     return HeavyTogether(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
@@ -53,7 +53,7 @@ def pytest_xdist_auto_num_workers() -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, against the strictest server, what does not meet the session's server at all."""
+    """Skip, against the strictest server, tests that do not use the session's server at all."""
     if os.environ.get("SYNAPSEFS_TEST_SERVER") != "strict":
         return
     meeting = [item for item in items if {"server_options", "strict"} & set(_fixtures(item))]
@@ -66,21 +66,21 @@ def _fixtures(item: pytest.Item) -> list[str]:
 
 
 def pytest_collection_finish() -> None:
-    """Leave all that was imported out of later garbage collections, of which tests make many."""
+    """Exempt all imported objects from later garbage collections, of which tests cause many."""
     gc.collect()
     gc.freeze()
 
 
 @pytest.fixture(autouse=True)
 def _fresh_instances() -> Iterator[None]:
-    """Let no test see another's instance."""
+    """Isolate the tests' instances from each other."""
     yield
     SynapseFileSystem.clear_instance_cache()
 
 
 @pytest.fixture(scope="session", autouse=True)
 def _state_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the journals of interrupted transfers out of the user's own folder."""
+    """Keep the checkpoints of interrupted transfers out of the user's own directory."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
@@ -96,7 +96,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def server_options(store: Path, strict: bool) -> Iterator[dict[str, Any]]:
     """Options for an instance over the session's server.
 
-    That is the embedded one, or with ``SYNAPSEFS_TEST_SERVER=strict`` one that takes the
+    That is the embedded one, or with ``SYNAPSEFS_TEST_SERVER=strict`` one that applies the
     strictest reading of the protocols.
     """
     if not strict:
@@ -127,37 +127,37 @@ def server_options(store: Path, strict: bool) -> Iterator[dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def strict() -> bool:
-    """Whether the session's server takes the strictest reading of the protocols."""
+    """Whether the session's server applies the strictest reading of the protocols."""
     return os.environ.get("SYNAPSEFS_TEST_SERVER") == "strict"
 
 
 @pytest.fixture(scope="session")
 def extra_requests(strict: bool) -> int:
-    """Requests that strict answers cost more: pages are short, and tell neither specs nor sizes."""
+    """Extra requests of the strict server: short pages, without specifications and sizes."""
     return 12 if strict else 0
 
 
 @pytest.fixture
 def options(server_options: dict[str, Any]) -> dict[str, Any]:
-    """Options that make an instance over the session's server."""
+    """Options for an instance over the session's server."""
     return dict(server_options)
 
 
 @pytest.fixture
 def fs(options: dict[str, Any]) -> SynapseFileSystem:
-    """A fresh instance: nothing cached."""
+    """A fresh instance with a cold cache."""
     return SynapseFileSystem(**options, skip_instance_cache=True)
 
 
 @pytest.fixture
 def another(options: dict[str, Any]) -> SynapseFileSystem:
-    """A second instance over the same store, as another process would have it."""
+    """A second instance over the same store, as in another process."""
     return SynapseFileSystem(**apart(options), skip_instance_cache=True)
 
 
 @pytest.fixture(params=["collections", "datasets"])
 def base(request: pytest.FixtureRequest, options: dict[str, Any]) -> str:
-    """A fresh directory to write into, on each root in turn; made by an instance of its own."""
+    """A fresh writable directory, on each root in turn; created by an instance of its own."""
     maker = SynapseFileSystem(**options, skip_instance_cache=True)
     container = f"{request.param}/t-{uuid.uuid4().hex[:12]}"
     maker.mkdir(container)
@@ -165,7 +165,7 @@ def base(request: pytest.FixtureRequest, options: dict[str, Any]) -> str:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Tell the process that leads the workers how many cases ran here."""
+    """Report the number of cases of this worker to the controller."""
     told = getattr(session.config, "workeroutput", None)
     if told is not None:
         told["cases"] = dict(COUNTS)
@@ -173,11 +173,11 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Add up what the workers ran."""
+    """Sum up the workers' counts."""
     COUNTS.update(getattr(node, "workeroutput", {}).get("cases", {}))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Show how many cases ran."""
+    """Show the number of cases."""
     for kind, count in sorted(COUNTS.items()):
         terminalreporter.write_line(f"{count} cases: {kind}")

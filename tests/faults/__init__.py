@@ -1,1 +1,1 @@
-"""What networks, processes and disks do to us, and what must be true afterwards."""
+"""Faults of networks, processes and disks, and the invariants that must hold afterwards."""

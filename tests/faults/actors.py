@@ -1,6 +1,6 @@
-"""Clients in processes of their own that live long and do what they are asked over a pipe.
+"""Long-lived client processes that run verbs sent over a pipe.
 
-Requests are pickled to their standard input, answers to their standard output.
+Requests are pickled to their standard input, responses to their standard output.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What a call came to, and when, on the clock that all processes of the machine share."""
+    """The outcome of a call, and its times on the clock that all processes of the machine share."""
 
     value: Any = None
     error: str = ""
@@ -46,14 +46,14 @@ def call(name: str, *arguments: Any, **keywords: Any) -> Call:
 
 
 def work() -> None:
-    """Answer requests for as long as they come."""
-    from synapsefs import SynapseFileSystem  # noqa: PLC0415 - the parent needs it not
+    """Handle requests until the input ends."""
+    from synapsefs import SynapseFileSystem  # noqa: PLC0415 - the parent does not need it
 
     requests, answers = sys.stdin.buffer, sys.stdout.buffer
     instances: dict[str, SynapseFileSystem] = {}
 
     def do(job: tuple[str, Sequence[Call]]) -> Answer:
-        """Do the calls of a job in turn, up to the first that fails."""
+        """Run the calls of a job in order, up to the first that fails."""
         instance, calls = job
         began, value = time.monotonic(), None
         try:
@@ -75,7 +75,7 @@ def work() -> None:
 
 
 class Actor:
-    """A process with instances of its own, each with a name."""
+    """A process with instances of its own, by name."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -83,14 +83,14 @@ class Actor:
     def ask(
         self, jobs: Sequence[tuple[str, Sequence[Call]]], **instances: dict[str, Any]
     ) -> list[Answer]:
-        """Do jobs at the same time and wait for all.
+        """Run jobs concurrently and wait for all.
 
         Parameters
         ----------
         jobs
-            The name of an instance, and calls that it makes one after another.
+            The name of an instance, and the calls that it makes one after another.
         instances
-            Options of instances to make before, by name.
+            Options of instances to create first, by name.
         """
         self.send(jobs, **instances)
         return self.receive()
@@ -102,13 +102,13 @@ class Actor:
         at_a_time: int = AT_A_TIME,
         **instances: dict[str, Any],
     ) -> None:
-        """Begin jobs, so many at a time."""
+        """Start jobs, at most so many at a time."""
         assert self._process.stdin is not None
         pickle.dump((instances, list(jobs), at_a_time), self._process.stdin)
         self._process.stdin.flush()
 
     def receive(self) -> list[Answer]:
-        """Wait for the jobs that were begun."""
+        """Wait for the jobs that were started."""
         assert self._process.stdout is not None
         found: list[Answer] = pickle.load(self._process.stdout)
         return found

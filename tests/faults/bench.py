@@ -1,4 +1,4 @@
-"""One operation, one fault: done on a real server through the proxy, and judged afterwards."""
+"""One operation, one fault: run on a real server through the proxy, then checked."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from tests.support.faults import Plan, Proxies, Proxy
 READ_TIMEOUT = 1.5
 RETRIES = 4
 LONGEST = 30.0
-"""Seconds that an operation may take on a busy machine: the timeouts and waits of its retries."""
+"""Time limit of an operation in seconds on a busy machine, with its timeouts and backoff."""
 
 
 @dataclass
 class Outcome:
-    """What a case came to.
+    """The outcome of a case.
 
     Attributes
     ----------
     requests
-        What the proxy saw.
+        The requests that the proxy received.
     struck
         Whether the fault met a request at all.
     error
-        What the operation raised.
+        The error that the operation raised.
     wrong
-        What is not as it must be; empty when all is well.
+        The problems found; empty if there are none.
     """
 
     requests: list[str] = field(default_factory=list)
@@ -50,7 +50,7 @@ class Outcome:
 
 
 class Bench:
-    """A server, proxies before it, and containers to work in."""
+    """A server, proxies for it, and containers to work in."""
 
     def __init__(
         self, proxies: Proxies, url: Callable[[], str], credentials: dict[str, str], tmp: Path
@@ -62,13 +62,13 @@ class Bench:
         self.read_timeout = READ_TIMEOUT
 
     def options(self, url: str | None = None, **options: Any) -> dict[str, Any]:
-        """Give the options of an instance; without a URL it goes straight to the server."""
+        """Give the options of an instance; without a URL it connects to the server directly."""
         common = {"block_size": COLLECTION_PART, "retries": RETRIES}
         return {"endpoint_url": url or self.url(), **self._credentials, **common, **options}
 
     @contextmanager
     def client(self, url: str | None = None, **options: Any) -> Iterator[SynapseFileSystem]:
-        """Make an instance that knows nothing yet; without a URL it goes straight to the server."""
+        """Create an instance with a cold cache; by default it connects to the server directly."""
         given = self.options(url, **options)
         given = given if url else apart(given)
         fs = SynapseFileSystem(**given, skip_instance_cache=True)
@@ -81,21 +81,21 @@ class Bench:
     def through(
         self, plan: Plan | None, **options: Any
     ) -> Iterator[tuple[Proxy, SynapseFileSystem]]:
-        """Make an instance behind a proxy that follows a plan."""
+        """Create an instance behind a proxy that follows a plan."""
         given = {"read_timeout": self.read_timeout, **options}
         with self._proxies.proxy() as proxy, self.client(proxy.url, **given) as fs:
             proxy.arm(plan)
             yield proxy, fs
 
     def container(self, root: str, operation: Operation) -> str:
-        """Make a fresh collection or dataset."""
+        """Create a fresh collection or dataset."""
         path = f"{root}/t-{uuid.uuid4().hex[:12]}"
         with self.client() as fs:
             fs.mkdir(path, **operation.options)
         return path
 
     def place(self, container: str, operation: Operation) -> Place:
-        """Make a fresh folder with the files that the operation begins with."""
+        """Create a fresh directory with the initial files of the operation."""
         name = uuid.uuid4().hex[:8]
         local = self._tmp / name
         local.mkdir()
@@ -106,7 +106,7 @@ class Bench:
         return place
 
     def run(self, operation: Operation, container: str, plan: Plan | None) -> Outcome:
-        """Do an operation under a plan of faults and judge what is there afterwards."""
+        """Run an operation under a plan of faults and check the result."""
         outcome = Outcome()
         place = self.place(container, operation)
         value: Any = None
@@ -127,7 +127,7 @@ class Bench:
         return outcome
 
     def aftermath(self, operation: Operation, place: Place, error: OSError) -> list[str]:
-        """Say what is wrong after the end of an operation's process, and after its repetition."""
+        """Give the problems after an operation's process ended, and after its retry."""
         outcome = Outcome(error=error)
         self._judge(operation, place, None, outcome)
         self._repeat(operation, place, outcome)
@@ -152,7 +152,7 @@ class Bench:
         outcome.wrong += _not_allowed(operation, now)
 
     def _repeat(self, operation: Operation, place: Place, outcome: Outcome) -> None:
-        """Do it again without faults; afterwards all must be as it was meant, and nothing else."""
+        """Retry without faults; afterwards the result must be complete, and nothing else."""
         if operation.after is None or outcome.error is None:
             return
         with self.client() as fs, suppress(FileNotFoundError, FileExistsError):
@@ -162,7 +162,7 @@ class Bench:
             outcome.wrong.append(f"done again, but there is {_short(now)}")
 
     def state(self, place: Place, outcome: Outcome) -> State:
-        """See what is there, as a process that knows nothing sees it."""
+        """Read the current state with a cold cache."""
         with self.client() as fs:
             found = fs.find(place.container, withdirs=True, detail=True, measure=False)
             mine = [path for path in found if f"/{place.folder}" in path]
@@ -180,7 +180,7 @@ def _after(operation: Operation) -> State:
 
 
 def _not_allowed(operation: Operation, now: State) -> list[str]:
-    """Say what must not be there, or be missing, after an operation that failed."""
+    """Give the files that must not exist, or are missing, after an operation failed."""
     before, after = operation.before, _after(operation)
     if now in (before, after):
         return []

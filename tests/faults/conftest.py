@@ -1,4 +1,4 @@
-"""A server in a process of its own, and proxies before it."""
+"""A server in a process of its own, and proxies for it."""
 
 from __future__ import annotations
 

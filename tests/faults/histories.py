@@ -1,8 +1,8 @@
-"""Judges what several clients that read and write the same few paths were told.
+"""Checks the reads of several clients that read and write the same few paths.
 
-Every content is written once, so that a read tells which write it saw. A read is right if that
-write began before the read ended, and nothing that began after the write had ended was itself done
-before the read began. Copies and moves write what could be read of their source at that time.
+Every content is written once, so that a read identifies the write that it saw. A read is right if
+that write began before the read ended, and no write that began after that one ended was itself
+complete before the read began. Copies and moves write what could be read of their source then.
 """
 
 from __future__ import annotations
@@ -12,25 +12,25 @@ from dataclasses import dataclass
 
 ABSENT = None
 ANY = "any"
-"""Stands for whichever content, where only the name was seen."""
+"""Stands for any content, if only the name was seen."""
 
 
 @dataclass(frozen=True)
 class Write:
-    """Something that sets a path.
+    """An operation that sets a path.
 
     Attributes
     ----------
     path
-        What it sets.
+        The path.
     began, ended
         When it was called and when it was acknowledged.
     content
-        To what, or :data:`ABSENT`; not used with ``source``.
+        The new content, or :data:`ABSENT`; not used with ``source``.
     source
-        The path whose content it sets it to.
+        The path whose content it copies.
     is_sure
-        False where it failed: it may have been done or not.
+        False if it failed: it may have taken effect or not.
     """
 
     path: str
@@ -43,7 +43,7 @@ class Write:
 
 @dataclass(frozen=True)
 class Read:
-    """What somebody saw of a path, with the expiry of listings in seconds."""
+    """A read of a path, with the expiry of listings in seconds."""
 
     path: str
     began: float
@@ -57,7 +57,7 @@ class Read:
 
 
 class History:
-    """What was written; every path is absent at the beginning."""
+    """The writes; every path is absent at the beginning."""
 
     def __init__(self, writes: Iterable[Write]) -> None:
         self._writes = list(writes)
@@ -78,7 +78,7 @@ class History:
         return any(self._is_seen(write, read) for write in self._holding(read.content))
 
     def _is_seen(self, write: Write, read: Read) -> bool:
-        """Say whether a read may have seen what a write set."""
+        """Say whether a read may have seen a write."""
         if write.path != read.path or write.began >= read.ended:
             return False
         start = read.began - read.expiry

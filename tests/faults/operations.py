@@ -1,4 +1,4 @@
-"""The verbs as they are put to the test: what is there before, what is done, what is left."""
+"""The operations under test: initial files, the verb, the expected result."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from synapsefs import SynapseFileSystem
 MIB = 2**20
 COLLECTION_PART = 64 * 2**10
 DATASET_PART = 5 * MIB
-"""The smallest part that the datasets service takes."""
+"""The minimum part size of the datasets service."""
 
 PAIRED = {
     "category": "image",
@@ -49,7 +49,7 @@ def five_parts(root: str) -> bytes:
 
 @dataclass(frozen=True)
 class Place:
-    """Where one case takes place: a folder of its own, in a container that it may share."""
+    """The setting of a case: a directory of its own, in a container that may be shared."""
 
     container: str
     folder: str
@@ -79,20 +79,20 @@ State = dict[str, bytes]
 
 @dataclass(frozen=True)
 class Operation:
-    """One verb at work.
+    """One verb under test.
 
     Attributes
     ----------
     before, after
-        The files that are there; ``after`` is None where nothing changes.
+        The files before and after it; ``after`` is None if nothing changes.
     act
-        Does it, and gives what is compared with ``value``.
+        Runs it, and gives the value to compare with ``value``.
     together
-        Whether all of ``after`` appears at once or nothing does.
+        Whether ``after`` appears atomically.
     keeps
-        Whether the same contents are there throughout, under one name or another.
+        Whether the same contents exist throughout, under one name or another.
     client
-        Options of the instance that does it.
+        Options of the instance that runs it.
     """
 
     act: Callable[[SynapseFileSystem, Place], Any]
@@ -107,7 +107,7 @@ class Operation:
 
     @property
     def heavy(self) -> bool:
-        """Whether it moves so much that a busy machine needs more patience."""
+        """Whether it transfers so much that a busy machine needs longer timeouts."""
         return sum(map(len, (self.after or {}).values())) > MIB
 
 
@@ -146,7 +146,7 @@ def _write_five(fs: SynapseFileSystem, place: Place) -> None:
 
 
 def _one_by_one(fs: SynapseFileSystem, place: Place) -> None:
-    """Write files, and note on disk which of them the service has acknowledged."""
+    """Write files, and record on disk which of them the service has acknowledged."""
     for name, data in TREE.items():
         fs.pipe_file(place.at(name), data)
         with (place.local / "acknowledged").open("a") as log:
@@ -216,7 +216,7 @@ FILES = {"a.bin": SMALL, "b.txt": TEXT}
 
 
 def _rename_collection(fs: SynapseFileSystem, place: Place) -> int:
-    """Two collections may have the old name: the service takes the same request twice."""
+    """Two collections may have the old name: the service accepts the same request twice."""
     old = f"{place.container}-{place.folder}"
     fs.mkdir(old)
     number = fs.info(old)["id"]
@@ -340,7 +340,7 @@ COLLECTIONS: dict[str, Operation] = {
     ),
     "rename a collection": Operation(_rename_collection, value=0),
 }
-"""What only collections have."""
+"""Operations for collections only."""
 
 ENTRIES: dict[str, Operation] = {
     "say": Operation(
@@ -359,7 +359,7 @@ ENTRIES: dict[str, Operation] = {
     "write on a version": Operation(_write_on_version, {"b.txt": TEXT}, {"b.txt": NEW_TEXT}),
     "read a revision": Operation(_older, {"a.bin": SMALL}, value=SMALL),
 }
-"""What only entries of datasets have."""
+"""Operations for entries of datasets only."""
 
 
 def _multipart(root: str) -> dict[str, Operation]:
@@ -394,6 +394,6 @@ def operations(root: str) -> dict[str, Operation]:
 
 
 def act(fs: SynapseFileSystem, name: str, container: str, folder: str, local: str) -> None:
-    """Do an operation in a process that is going to be killed."""
+    """Run an operation in a process that will be killed."""
     place = Place(container, folder, Path(local))
     lasting(place.root)[name].act(fs, place)

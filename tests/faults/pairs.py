@@ -1,4 +1,4 @@
-"""Verbs on one file or folder, what each does to a plain model, and every ordered pair of them."""
+"""Verbs on a file or directory, their effects on a plain model, and all ordered pairs of them."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 from tests.faults.actors import Call, call
 
 KINDS = ("single", "paired", "binary", "text")
-"""A collection of one specification, one of two, and datasets with files that are no text and that
-are: the service keeps those apart."""
+"""A collection of one specification, one of two, and datasets without and with text, which the
+service stores differently."""
 
 OPTIONAL_META = {
     "category": "image",
@@ -24,23 +24,23 @@ OPTIONAL_META = {
 
 
 class Refused(Exception):  # noqa: N818 - no error of the product
-    """The model cannot do that."""
+    """The operation is impossible in the model."""
 
 
 @dataclass
 class Model:
-    """What is there.
+    """The expected state.
 
     Attributes
     ----------
     files
         Contents by path below the container.
     attributes, tags
-        What must be among those of a key (a file, or the files of a unit).
+        Values that must be among those of a key (a file, or the files of a unit).
     exists
         Whether the container does.
     folders
-        Directories that were made.
+        Directories that were created.
     """
 
     kind: str
@@ -69,12 +69,12 @@ class Model:
         }[self.kind]
 
     def present(self, key: str) -> list[str]:
-        """Give the files that a key has.
+        """Give the files of a key.
 
         Raises
         ------
         Refused
-            When it has none.
+            If it has none.
         """
         found = [name for name in self.names(key) if name in self.files]
         if not found:
@@ -105,7 +105,7 @@ class Model:
             del self.files[name]
 
     def copy_key(self, source: str, target: str) -> None:
-        """Copy a key to another, with what is known of it where nothing was there before."""
+        """Copy a key to another, with its attributes if the target did not exist."""
         found = [name for name in self.names(source) if name in self.files]
         if not found or not self.exists:
             raise Refused
@@ -119,7 +119,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Scene:
-    """One case: its container, who acts, and on what."""
+    """One case: its container, its actors and its paths."""
 
     container: str
     actor: str
@@ -130,7 +130,7 @@ class Scene:
         return f"{self.container}/{name}" if name else self.container
 
     def all(self, key: str) -> list[str]:
-        """Give the paths of the files that somebody who knows the state names."""
+        """Give the paths of the files that an actor with the current state names."""
         names = self.believed.names(key)
         found = [name for name in names if name in self.believed.files] or names
         return [self.at(name) for name in found]
@@ -144,16 +144,16 @@ Effect = Callable[[Model, Scene], None]
 
 @dataclass(frozen=True)
 class Verb:
-    """What somebody does.
+    """An actor's operation.
 
     Attributes
     ----------
     calls
         Gives the calls.
     effect
-        Does the same to a model, or raises :class:`Refused`.
+        Applies the same to a model, or raises :class:`Refused`.
     kinds
-        Where it can be done.
+        The kinds of container it applies to.
     """
 
     calls: Callable[[Scene], list[Call]]
@@ -218,7 +218,7 @@ def _copy(source: str, target: str) -> Effect:
 
 
 def _between(verb: str, source: str, target: str) -> Callable[[Scene], list[Call]]:
-    """Give calls that copy or move the files of a key, all at once."""
+    """Give calls that copy or move the files of a key concurrently."""
 
     def calls(scene: Scene) -> list[Call]:
         first = scene.all(source or scene.key)
@@ -264,7 +264,7 @@ def _move_folder(model: Model, scene: Scene) -> None:
 
 
 def _make_folder(model: Model, _: Scene) -> None:
-    """Make what is missing above it as well."""
+    """Create missing parents too."""
     if "d/sub" in model.folders:
         raise Refused
     model.exists = True
@@ -296,7 +296,7 @@ def _remake(model: Model, scene: Scene) -> None:
 
 
 def container_options(kind: str) -> dict[str, Any]:
-    """Give the options that a container of a kind is made with."""
+    """Give the options to create a container of a kind."""
     return OPTIONAL_META if kind == "paired" else {}
 
 
@@ -358,7 +358,7 @@ VERBS: dict[str, Verb] = {
 
 @dataclass(frozen=True)
 class Pair:
-    """One does this, then another does that."""
+    """Two operations, one after the other."""
 
     kind: str
     first: str
@@ -370,7 +370,7 @@ class Pair:
 
 
 def before(kind: str) -> Model:
-    """Give what a case begins with: two keys with attributes, in a folder."""
+    """Give the initial state of a case: two keys with attributes, in a directory."""
     model = Model(kind)
     for key in ("d/a", "d/b"):
         for name in model.names(key):
@@ -383,7 +383,7 @@ def before(kind: str) -> Model:
 
 
 def pairs(kind: str) -> Iterator[Pair]:
-    """Give every pair of which the first can be done, on a key that is there and on a new one."""
+    """Give every pair whose first operation is possible, on an existing key and on a new one."""
     names = [name for name, verb in VERBS.items() if kind in verb.kinds]
     for key in ("d/a", "d/new"):
         for first in names:

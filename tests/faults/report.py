@@ -1,4 +1,4 @@
-"""How many cases ran, by kind; the summary at the end shows it."""
+"""Counts of cases by kind, for the summary at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Processes that write at once: last complete writer wins, and nothing acknowledged is lost."""
+"""Concurrent writers: the last complete writer wins, and nothing acknowledged is lost."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WRITERS, ROUNDS = 4, sized(4, 8)
 
 @dataclass(frozen=True)
 class Write:
-    """What one process tells of one write; times are those of the machine."""
+    """One process's report of one write; times are those of the machine."""
 
     writer: int
     turn: int
@@ -39,7 +39,7 @@ class Write:
 
 
 def run(bench: Bench, scenario: str, base: str, rounds: int = ROUNDS) -> list[Write]:
-    """Let several processes write at once; give what they tell."""
+    """Let several processes write concurrently; give their reports."""
     options = json.dumps(bench.options())
     command = [sys.executable, "-m", "tests.faults.writers", options, scenario, base]
     found: list[Write] = []
@@ -76,7 +76,7 @@ def base_of(bench: Bench, root: str) -> str:
 
 
 def latest(writes: list[Write]) -> set[bytes]:
-    """Give the contents that may be there at the end: no later write began after theirs ended."""
+    """Give the possible final contents: those before whose end no later write began."""
     last_begin = max(write.began for write in writes)
     return {write.content for write in writes if write.ended >= last_begin}
 
@@ -117,7 +117,7 @@ def test_disjoint_paths_in_folders_that_are_made_meanwhile(
 def test_creation_is_refused_where_something_is(
     bench: Bench, fs: SynapseFileSystem, root: str
 ) -> None:
-    """The services have no precondition: those that create in the same instant all may."""
+    """The services have no precondition: simultaneous creations may all succeed."""
     base = base_of(bench, root)
     writes = run(bench, "create", base)
     for turn in range(ROUNDS):
@@ -130,7 +130,7 @@ def test_creation_is_refused_where_something_is(
 
 
 def test_both_files_of_a_unit(bench: Bench, fs: SynapseFileSystem) -> None:
-    """Each writer replaces one file of units that others replace the other file of."""
+    """Each writer replaces one file of units whose other file is replaced by others."""
     base = bench.container("collections", operations("collections")["put units"])
     specifications = [spec["name"] for spec in PAIRED["file_specifications"]]
     with bench.client() as first:

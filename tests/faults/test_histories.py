@@ -1,4 +1,4 @@
-"""Processes that read, write, copy, move and remove the same few files: every read is judged."""
+"""Processes read, write, copy, move and remove the same few files: every read is checked."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from tests.support.sizing import sized
 PROCESSES, THREADS, CALLS = 3, 2, sized(60, 600)
 NAMES = [f"k{number}" for number in range(4)]
 SLACK = 1.0
-"""Seconds that a listing may take on a busy machine: it is as old as the request for it."""
+"""Time limit of a listing in seconds on a busy machine: its age counts from its request."""
 LEGAL = {"NotFoundError", "ConflictError", "ChangedError", "AlreadyExistsError"}
-"""What may be raised among others that change the same files."""
+"""Errors allowed while others change the same files."""
 VERBS = {"put": 6, "cat": 8, "ls": 3, "rm": 2, "mv": 2, "cp": 2, "setxattrs": 1}
 
 
 def plan(base: str, suffix: str, who: int, seed: int) -> list[Call]:
-    """Choose what one process does; every content is written once."""
+    """Choose the calls of one process; every content is written once."""
     chance = random.Random(f"{who} {seed}")
     found = []
     for number in range(CALLS):
@@ -45,7 +45,7 @@ def plan(base: str, suffix: str, who: int, seed: int) -> list[Call]:
 
 
 def writes_of(done: Call, answer: Answer) -> list[Write]:
-    """Give what a call wrote, or may have written where it failed."""
+    """Give the writes of a call, or the possible ones if it failed."""
     began, ended, sure = answer.began, answer.ended, not answer.error
     path = done.arguments[0]
     if answer.error == "NotFoundError" and done.verb in {"rm", "cp_file", "setxattrs"}:
@@ -65,7 +65,7 @@ def writes_of(done: Call, answer: Answer) -> list[Write]:
 
 
 def reads_of(done: Call, answer: Answer, base: str, suffix: str, expiry: float) -> list[Read]:
-    """Give what a call saw."""
+    """Give the reads of a call."""
     began, ended = answer.began, answer.ended
     if done.verb == "cat_file" and answer.error in {"", "NotFoundError"}:
         return [Read(done.arguments[0], began, ended, answer.value, expiry)]
@@ -121,7 +121,7 @@ def test_every_read_is_right(bench: Bench, several: list[Actor], kind: str, expi
     assert [str(read) for read in reads if not history.explains(read)] == []
 
 
-# --- the judge itself -----------------------------------------------------------------------
+# --- the checker itself ---------------------------------------------------------------------
 
 
 def judged(writes: list[Write], read: Read) -> bool:

@@ -20,7 +20,7 @@ from tests.support.sizing import offset, sized
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 CASES = [(root, name) for root in ("collections", "datasets") for name in lasting(root)]
 STRIDE = sized(4, 1)
-"""In a sample a client dies at every fourth request, in each case at others."""
+"""In a sample a client is killed at every fourth request, with another offset in each case."""
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def nursery() -> Iterator[Clients]:
 
 
 def _death(pid: int, number: int, *, after: bool) -> Plan:
-    """Kill a process when it has sent a request, before or after the server acts on it."""
+    """Kill a process when it has sent a request, before or after the server handles it."""
 
     async def strike(exchange: Exchange) -> None:
         await (exchange.forward() if after else exchange.receive())
@@ -71,7 +71,7 @@ def test_killed_at_every_request(
 
 
 def _unacknowledged(bench: Bench, place: Place) -> list[str]:
-    """Name the files that the process was told to be there, and that are not."""
+    """Give the files that were acknowledged to the process, and are missing."""
     log = place.local / "acknowledged"
     names = log.read_text().split() if log.exists() else []
     with bench.client() as fs:

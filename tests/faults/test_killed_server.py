@@ -1,4 +1,4 @@
-"""``kill -9`` of the server at every request, back at once: clients go on, nothing is lost."""
+"""``kill -9`` of the server at every request, then restart: clients continue, nothing is lost."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ CASES = [
     if verb in operations(root)
 ]
 STRIDE = sized(4, 1)
-"""In a sample the server dies at every fourth request, in each case at others."""
+"""In a sample the server is killed at every fourth request, with another offset in each case."""
 MOMENTS = {"while it acts": 0.004, "before it answers": 5.0}
-"""Seconds that the server has from the arrival of the request; 5 are enough for all it does."""
+"""Seconds that the server has from the arrival of the request; 5 are enough for any of them."""
 
 
 class Mortal:
-    """A server over one directory that dies and is back at once, at another port."""
+    """A server over one directory that is killed and restarts at once, at another port."""
 
     def __init__(self, servers: Nursery, root: Path) -> None:
         self._servers = servers
@@ -58,7 +58,7 @@ def server(servers: Nursery, tmp_path: Path) -> Iterator[Mortal]:
 
 
 def crash(server: Mortal, number: int, patience: float) -> Plan:
-    """Let the server die when a request has come, after ``patience`` seconds of work on it."""
+    """Kill the server after it has worked on a request for ``patience`` seconds."""
 
     async def strike(exchange: Exchange) -> None:
         await exchange.receive()

@@ -1,6 +1,6 @@
-"""Any sequence of verbs, by two clients, under faults, does what it would do to a dictionary.
+"""Any sequence of verbs, by two clients, under faults, behaves like operations on a dictionary.
 
-After a verb that failed, its files are those before or those after; the model takes what is there.
+After a failed verb its files are in the old or the new state; the model adopts the actual one.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ clients = st.integers(0, 1)
 
 
 class Machine(RuleBasedStateMachine):
-    """Two clients behind proxies, a container, and the dictionary that it should equal."""
+    """Two clients behind proxies, a container, and the dictionary that must equal it."""
 
     bench: Bench
     root: str
@@ -75,7 +75,7 @@ class Machine(RuleBasedStateMachine):
         position=st.integers(0, 6),
     )
     def harm(self, client: int, fault: str, position: int) -> None:
-        """Let a request of the client's next verb meet a fault."""
+        """Inject a fault into a request of the client's next verb."""
 
         def plan(exchange: Exchange) -> Fault | None:
             return TRANSIENT[fault] if exchange.position == position else None
@@ -86,7 +86,7 @@ class Machine(RuleBasedStateMachine):
     def _do(
         self, client: int, after: dict[str, bytes], verb: Callable[[SynapseFileSystem], object]
     ) -> object:
-        """Do a verb and keep the model in step."""
+        """Run a verb and update the model."""
         proxy, fs = self._clients[client]
         COUNTS[f"steps on {self.root} against a model"] += 1
         try:
@@ -102,7 +102,7 @@ class Machine(RuleBasedStateMachine):
         return found
 
     def _follow(self, after: dict[str, bytes]) -> None:
-        """Take what is there after a failure, provided that each file is as before or after."""
+        """Adopt the state after a failure, provided that each file is in its old or new state."""
         now = self.state()
         for name in {*now, *self.model, *after}:
             assert now.get(name) in (self.model.get(name), after.get(name)), name
@@ -144,7 +144,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(client=clients, name=names)
     def discard(self, client: int, name: str) -> None:
-        """An exception inside the block: nothing is written."""
+        """An exception inside the block: nothing is published."""
 
         def verb(fs: SynapseFileSystem) -> None:
             with pytest.raises(ZeroDivisionError), fs.open(f"{self.base}/{name}", "wb") as file:

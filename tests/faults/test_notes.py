@@ -1,4 +1,4 @@
-"""What has no bytes is noted once, whatever happens to the answer."""
+"""Entries without content are created once, whatever happens to the response."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_links_and_sources_are_noted_once(bench: Bench, fault: str) -> None:
 
 @pytest.mark.parametrize("status", [404, 422])
 def test_a_service_without_revisions_keeps_what_is_said(bench: Bench, status: int) -> None:
-    """A new entry takes the old one's place; here every change of an entry is refused."""
+    """A new entry replaces the old one; here every change of an entry is refused."""
     said = {"description": "d", "tags": ["t"], "metadata": {"k": 1}}
     container = bench.container("datasets", operations("datasets")["pipe"])
     path = f"{container}/a.txt"

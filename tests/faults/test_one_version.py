@@ -1,4 +1,4 @@
-"""What is read belongs to one version, or an error says that it does not."""
+"""A read returns bytes of one version, or raises an error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SPANS = [(start, start + 20_000) for start in range(0, SIZE, 100_000)]
 
 
 def version(number: int) -> bytes:
-    """Give the content of one version: any few bytes of it tell which."""
+    """Give the content of one version: any few bytes identify it."""
     return bytes([number % 256]) * SIZE
 
 
@@ -43,7 +43,7 @@ def another(bench: Bench) -> Iterator[SynapseFileSystem]:
 
 @pytest.mark.parametrize("cache", [None, "none", "readahead"])
 def test_a_file_replaced_while_it_is_open(fs, another, place, cache):
-    """The version that was opened stays readable as long as its URL is good."""
+    """The version that was opened stays readable while its URL is valid."""
     path = place.at("a.bin")
     fs.pipe_file(path, version(1))
     with fs.open(path, cache_type=cache) as file:
@@ -56,7 +56,7 @@ def test_a_file_replaced_while_it_is_open(fs, another, place, cache):
 
 
 def test_a_file_replaced_while_its_url_expires(bench, another, place):
-    """Datasets give a new URL for the version that was opened; collections have no versions."""
+    """Datasets sign a new URL for the opened version; collections have no versions."""
     path = place.at("a.bin")
     another.pipe_file(path, noise(SIZE))
 
@@ -73,7 +73,7 @@ def test_a_file_replaced_while_its_url_expires(bench, another, place):
 
 
 def test_an_object_replaced_in_place(bench, another, place):
-    """Where the storage itself changes under a URL, its tag tells."""
+    """If the object changes under a URL, its `ETag` reveals that."""
     path = place.at("a.bin")
     another.pipe_file(path, version(1))
     tag = '"one"'

@@ -1,7 +1,7 @@
-"""What is acknowledged is on disk: bytes, name, folder, catalogue, and only then the answer.
+"""Acknowledged writes are on disk: content, name, directory, catalogue, and only then the response.
 
-A power loss keeps what was flushed, in any mixture with what was not. So the order in which the
-server flushes is recorded while it really works, and compared with the order that is safe.
+A power loss keeps everything flushed, and any subset of the rest. So the order in which a running
+server flushes is recorded, and compared with the safe order.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def objects(recorder: Recorder) -> list[Event]:
 
 
 def assert_safe(recorder: Recorder, made: Event, answered: int) -> None:
-    """Bytes before name, name before folder, folder before catalogue, that before the answer."""
+    """Flush content, then name, then directory, then catalogue, and only then respond."""
     named = recorder.events.index(made)
     flushed = recorder.positions("fsync", lambda e: e.path == made.before)
     assert flushed, f"{made.path} was named before its bytes were flushed"
@@ -138,7 +138,7 @@ def test_the_first_object_of_a_folder_keeps_its_folder(
 def test_content_that_is_there_already_is_flushed_again(
     fs: SynapseFileSystem, recorder: Recorder
 ) -> None:
-    """Its first writer may not have come as far as the folder when the second is answered."""
+    """The first writer may not have flushed the directory when the second gets its response."""
     fs.mkdir("collections/c")
     fs.pipe_file("collections/c/data_1/a.bin", noise(5000))
     [made] = objects(recorder)

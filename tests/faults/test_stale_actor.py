@@ -1,7 +1,7 @@
-"""One acts, a moment later another acts that holds a listing from before: no work is undone.
+"""One client writes, a moment later another writes with a stale listing: no update is lost.
 
-Every ordered pair of verbs is tried. Afterwards what was acknowledged is there, as a plain model
-has it, for a client that knows nothing. An error is a clear one, and then nothing was done.
+Every ordered pair of verbs runs. Afterwards a client with a cold cache sees every acknowledged
+change, as a plain model has it. An error must be specific, and leave nothing done.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ SELECTED = 16
 TOGETHER = 120
 DELAYS = sized((0.3,), (0.3, 1.5, 3.0))
 MAY_REFUSE: frozenset[str] = frozenset()
-"""Pairs of which the second may be refused although it could be done."""
+"""Pairs whose second operation may be refused although it is possible."""
 
 
 @dataclass
 class Case:
-    """A pair in a container of its own, and what came of it."""
+    """A pair in a container of its own, and its outcome."""
 
     pair: Pair
     container: str
@@ -50,7 +50,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def three() -> Iterator[list[Actor]]:
-    """Three processes: one acts first, one holds a listing, one looks afterwards."""
+    """Three processes: one acts first, one holds a stale listing, one checks afterwards."""
     with actors(3) as found:
         yield found
 
@@ -60,7 +60,7 @@ def _calls(pair: Pair, name: str, actor: str, container: str, believed: Model) -
 
 
 def _after(model: Model, pair: Pair, name: str, actor: str) -> Model | None:
-    """Give what a verb makes of a state; None where it cannot be done."""
+    """Give the state after a verb; None if it is impossible."""
     changed = model.copy()
     try:
         VERBS[name].effect(changed, Scene("", actor, pair.key, model))
@@ -82,7 +82,7 @@ def _prepare(case: Case) -> list[Call]:
 
 
 def _hold(case: Case) -> list[Call]:
-    """Look at everything, so that a listing and details are held."""
+    """List everything, so that listings and details are cached."""
     paths = [f"{case.container}/{name}" for name in case.model.files]
     return [
         *(call("info", path) for path in paths),
@@ -96,7 +96,7 @@ def _raised(answers: list[Answer]) -> list[str]:
 
 
 def run(bench: Bench, three: list[Actor], chosen: list[Pair], delay: float) -> list[str]:
-    """Let all pairs happen at the same time; give what is wrong."""
+    """Run all pairs concurrently; give the problems."""
     first, second, last = three
     cases = [
         Case(pair, f"{_root(pair.kind)}/t-{uuid.uuid4().hex[:12]}", before(pair.kind))
@@ -143,7 +143,7 @@ def _root(kind: str) -> str:
 
 
 def _judged(last: Actor, cases: list[Case]) -> list[str]:
-    """Compare what is there with what each model says."""
+    """Compare the actual state with each model."""
     expected = [_expected(case) for case in cases]
     there = last.ask(
         [("C", [call("find", case.container, withdirs=True, detail=True)]) for case in cases]
@@ -189,7 +189,7 @@ def _files(answer: Answer) -> list[str]:
 
 
 def _expected(case: Case) -> tuple[Model, list[str]]:
-    """Give the state that must be there, and what is wrong with the second one's answer."""
+    """Give the required state, and the problems of the second operation's outcome."""
     answer, pair = case.second, case.pair
     assert answer is not None
     after = _after(case.model, pair, pair.second, "B")
@@ -233,7 +233,7 @@ def _lost(model: Model, key: str, what: str, answer: Answer) -> list[str]:
 
 
 def selected(kind: str) -> list[Pair]:
-    """Choose some pairs, the same ones every time."""
+    """Choose some pairs, always the same ones."""
     return random.Random(kind).sample(list(pairs(kind)), SELECTED)
 
 

@@ -1,4 +1,4 @@
-"""Two clients that each believe a listing: neither undoes or hides what the other has written."""
+"""Two clients with a stale listing each: neither undoes nor hides the other's writes."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_each_makes_the_same_folder(bench, fs, another, fresh):
 
 
 def test_each_makes_the_same_text(bench, fs, another, fresh):
-    """Equal texts of one name are one file, which is replaced and removed as one."""
+    """Equal texts of one name are one file, replaced and removed together."""
     base = bench.container("datasets", operations("datasets")["pipe"])
     assert fs.find(base) == another.find(base) == []
     for name in ("a.txt", "b.txt"):
@@ -71,7 +71,7 @@ def test_each_makes_the_same_text(bench, fs, another, fresh):
 
 
 def test_each_writes_the_same_new_path(bench, fs, another, fresh):
-    """The second finds the first's file, and replaces it."""
+    """The second client sees the first's file, and replaces it."""
     base = bench.container("datasets", operations("datasets")["pipe"])
     assert fs.find(base) == another.find(base) == []
     fs.pipe_file(f"{base}/a.bin", b"\xff first", metadata={"by": "first"})

@@ -1,8 +1,8 @@
-"""Each verb, each fault, each of its requests: right, or a clear error and nothing broken.
+"""Each verb, each fault, each of its requests: success, or a specific error and nothing broken.
 
-One transient fault is survived by every verb, apart from two kinds that show as errors: a
-credential that is refused, and an answer whose bytes are not the server's. Whatever is raised, the
-files are those before or those after, and doing it again completes it.
+Every verb survives one transient fault, except two kinds that are errors: a refused credential,
+and a response with other bytes than the server's. After an error, the files are in the old or the
+new state, and a retry completes the operation.
 """
 
 from __future__ import annotations
@@ -66,13 +66,13 @@ QUICK = [
 
 
 WHOLE_MATRIX = 9000
-"""Cases that the whole matrix has at least, counting each status at each request."""
+"""Minimum number of cases of the whole matrix, with each status at each request."""
 STRIDE = sized(7, 1)
-"""In a sample a fault strikes every seventh request of a verb, each fault others."""
+"""In a sample a fault meets every seventh request of a verb, each fault with another offset."""
 
 
 def rehearse(bench: Bench, root: str, operation: Operation) -> Outcome:
-    """Do an operation without a fault; a second time, as the service knows its content by then."""
+    """Run an operation without a fault, then again, as the service has its content by then."""
     container = bench.container(root, operation)
     bench.run(operation, container, None)
     clean = bench.run(operation, container, None)
@@ -91,10 +91,10 @@ def study(
     in_turns: bool = False,
     sampled: bool = False,
 ) -> list[tuple[str, str, Outcome]]:
-    """Do an operation once for each fault at each of its requests: fault, request, outcome.
+    """Run an operation once for each fault at each of its requests: fault, request, outcome.
 
     With ``in_turns`` a request gets just one of the statuses of a failing server. With
-    ``sampled`` and without the full scale, a fault strikes every seventh request only.
+    ``sampled`` and without the full scale, a fault is injected into every seventh request only.
     """
     clean = rehearse(bench, root, operation)
     containers = {name: bench.container(root, operation) for name in faults}
@@ -119,18 +119,18 @@ def study(
 
 
 def _has_turn(fault: str, position: int) -> bool:
-    """Let the four statuses of a failing server take turns: to the client they are the same."""
+    """Let the four statuses of a failing server take turns: clients treat them alike."""
     status, _, done = fault.partition(" ")
     return status not in STATUSES or (position + len(done)) % 4 == STATUSES.index(status)
 
 
 def _in_sample(fault: str, position: int, *, first: bool) -> bool:
-    """Say whether a fault strikes a request in a sample; with ``first`` the first one always."""
+    """Say whether a fault meets a request in a sample; with ``first`` the first one always."""
     return (position + offset(fault, STRIDE)) % STRIDE == 0 or (first and position == 0)
 
 
 def complaints(studied: Iterable[tuple[str, str, Outcome]], *, lasting: bool = False) -> list[str]:
-    """Say what is wrong with any of the cases."""
+    """Give the problems of all cases."""
     found = []
     for fault, request, outcome in studied:
         wrong = list(outcome.wrong)
@@ -147,7 +147,7 @@ def _expected(fault: str, error: BaseException) -> bool:
 
 
 def _told_apart(verb: str, fault: str, request: str) -> bool:
-    """Say whether the services give the means to see a fault: they sum up files, not ranges."""
+    """Say whether the services can reveal a fault: they have checksums of files, not of ranges."""
     return not (verb == "cat range" and fault == "answer corrupted" and "/_blob" in request)
 
 
@@ -176,7 +176,7 @@ def test_every_fault_at_every_request(bench: Bench, root: str, verb: str) -> Non
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(("root", "verb"), ALL)
 def test_a_fault_that_does_not_end(bench: Bench, root: str, verb: str) -> None:
-    """What is told as done is done: only tidying up afterwards may fail unseen."""
+    """An operation reported as done is done: only cleanup afterwards may fail silently."""
     studied = study(bench, root, operations(root)[verb], LASTING, lasting=True, sampled=True)
     assert complaints(studied, lasting=True) == []
     failing = {fault for fault, _, outcome in studied if outcome.error}
@@ -209,7 +209,7 @@ def test_a_container_is_made_once(bench: Bench, root: str, fault: str) -> None:
 
 
 def found_by_listing(fs: Any, root: str, name: str) -> list[str]:
-    """List a root until something of this name shows: where it is done by search, that is late."""
+    """List a root until this name appears: where it is found by search, that is eventual."""
     deadline = time.monotonic() + 20
     while True:
         found = [path for path in fs.ls(root, detail=False, refresh=True) if path.startswith(name)]
@@ -229,14 +229,14 @@ def test_a_folder_is_made_once(bench: Bench) -> None:
 
 
 def _if_post(exchange: Exchange, fault: Fault) -> Fault | None:
-    """Strike every second creation: the first, and not its repetition."""
+    """Fail every second creation: the first, and not its retry."""
     first = exchange.method == "POST" and "data-entries" in exchange.target
     return fault if first and exchange.position % 3 == 0 else None
 
 
 @pytest.mark.parametrize("root", ["collections", "datasets"])
 def test_a_url_that_expires_in_the_middle_is_renewed(bench: Bench, root: str) -> None:
-    """The rest is asked for by a new URL, and what came is not asked for again."""
+    """The rest is requested by a new URL; bytes already received are not requested again."""
     data = noise(3 * MIB)
     container = bench.container(root, operations(root)["pipe"])
     path = f"{container}/data_1/a.bin" if root == "collections" else f"{container}/a.bin"
@@ -289,7 +289,7 @@ def test_the_time_that_a_service_asks_for_is_given(bench: Bench, status: int) ->
 
 
 async def other_answer(exchange: Exchange) -> None:
-    """Answer another object's bytes, well formed."""
+    """Respond with another object's content, well formed."""
     body = b"z" * len((await exchange.forward()).body)
     length = str(len(body))
     await exchange.send(Message("HTTP/1.1 200 OK", [("Content-Length", length)], body).whole())
@@ -306,7 +306,7 @@ def test_other_bytes_of_the_right_length_are_noticed(bench: Bench, root: str) ->
 
 
 def test_patience_with_a_slow_server(bench: Bench) -> None:
-    """Nothing limits the whole as long as something moves."""
+    """There is no total timeout while data moves."""
     operation = operations("collections")["put units"]
     container = bench.container("collections", operation)
     outcome = bench.run(operation, container, lambda _: late)
@@ -315,7 +315,7 @@ def test_patience_with_a_slow_server(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_the_matrix_is_complete(bench: Bench) -> None:
-    """The number of cases does not shrink unnoticed."""
+    """The number of cases must not shrink unnoticed."""
     with ThreadPoolExecutor(HEAVY_AT_A_TIME) as threads:
         clean = threads.map(lambda one: rehearse(bench, one[0], operations(one[0])[one[1]]), ALL)
         requests = sum(len(outcome.requests) for outcome in clean)

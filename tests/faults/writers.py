@@ -1,4 +1,4 @@
-"""A process that writes, among others that do, and tells what was acknowledged and when.
+"""A process that writes concurrently with others, and reports what was acknowledged and when.
 
 Run as ``python -m tests.faults.writers OPTIONS SCENARIO CONTAINER NUMBER ROUNDS``.
 """
@@ -15,7 +15,7 @@ from synapsefs import SynapseFileSystem
 
 
 def content(writer: int, turn: int, what: str = "") -> bytes:
-    """Give content that tells who wrote it."""
+    """Give content that identifies its writer."""
     return f"{writer}-{turn}-{what}|".encode() * 300
 
 
@@ -75,7 +75,7 @@ def tell(line: str) -> None:
 
 
 def main(options: str, scenario: str, base: str, writer: str, rounds: str) -> None:
-    """Write when told to on standard input; print each outcome as JSON."""
+    """Write on command from standard input; print each outcome as JSON."""
     settings: dict[str, Any] = json.loads(options)
     fs = SynapseFileSystem(**settings)
     fs.exists(base)

@@ -1,4 +1,4 @@
-"""Instances in one process that share nothing, as those of several processes."""
+"""Instances in one process that share nothing, as if in several processes."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _numbers = itertools.count()
 
 
 def apart(options: dict[str, Any]) -> dict[str, Any]:
-    """Give options for the same server under another name of this machine, each time another one.
+    """Give options for the same server under another host name, a new one each time.
 
-    Instances of one process tell each other what they change where they have the same endpoint.
+    Instances of one process with the same endpoint notify each other of changes.
     """
     url, more = options["endpoint_url"], {}
     if url.startswith("file:"):

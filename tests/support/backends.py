@@ -1,4 +1,4 @@
-"""Real servers that entries are registered from: PostgreSQL, and S3 as MinIO speaks it."""
+"""Real servers for registered sources: PostgreSQL, and S3 as MinIO implements it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ACCESS_KEY, SECRET_KEY = "access-of-tests", "secret-of-tests"
 
 
 def free_port() -> int:
-    """Give a port that nobody listens on."""
+    """Give a free port."""
     with socket.create_server(("127.0.0.1", 0)) as listening:
         return int(listening.getsockname()[1])
 
@@ -43,7 +43,7 @@ def wait_for(process: subprocess.Popen[bytes], port: int) -> None:
 
 
 def postgres_programs() -> Path:
-    """Give the folder of PostgreSQL's server programs, or skip the test."""
+    """Give the directory of PostgreSQL's server programs, or skip the test."""
     found = shutil.which("initdb")
     candidates = [Path(found).parent] if found else []
     candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
@@ -54,7 +54,7 @@ def postgres_programs() -> Path:
 
 
 def unprivileged() -> dict[str, object]:
-    """Give the arguments of a process that runs as nobody special; PostgreSQL refuses root."""
+    """Give the arguments to run a process as an unprivileged user; PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return {}
     for name in ("postgres", "nobody"):
@@ -66,7 +66,7 @@ def unprivileged() -> dict[str, object]:
 
 @contextlib.contextmanager
 def postgres(folder: Path) -> Iterator[str]:
-    """Run PostgreSQL over a folder that every user can reach; give the DSN."""
+    """Run PostgreSQL over a world-accessible directory; give the DSN."""
     programs, who = postgres_programs(), unprivileged()
     folder.mkdir()
     if who:
@@ -100,7 +100,7 @@ def postgres(folder: Path) -> Iterator[str]:
 
 
 def _wait_for_postgres(status: Path) -> None:
-    """Wait until it takes queries: it listens earlier, and then refuses them."""
+    """Wait until it accepts queries; it listens earlier, and refuses them."""
     deadline = time.monotonic() + SECONDS
     while status.read_text().split()[-1] != "ready":
         assert time.monotonic() < deadline, "PostgreSQL is not ready"
@@ -112,14 +112,14 @@ def _wait_for_postgres(status: Path) -> None:
 
 @dataclass(frozen=True)
 class Gateway:
-    """An S3 server and the one bucket it has."""
+    """An S3 server and its one bucket."""
 
     endpoint: str
     bucket: str
 
     @property
     def options(self) -> dict[str, object]:
-        """Give the options by which s3fs reaches it."""
+        """Give the options for s3fs."""
         return {"key": ACCESS_KEY, "secret": SECRET_KEY, "endpoint_url": self.endpoint}
 
 
@@ -134,7 +134,7 @@ def gateway_program() -> str:
 
 @contextlib.contextmanager
 def s3_gateway(folder: Path) -> Iterator[Gateway]:
-    """Run an S3 server that checks signatures, over a folder."""
+    """Run an S3 server that verifies signatures, over a directory."""
     pytest.importorskip("s3fs")
     program = gateway_program()
     folder.mkdir()

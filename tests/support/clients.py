@@ -1,4 +1,4 @@
-"""Clients in processes of their own, there in an instant, to be interrupted and killed."""
+"""Client processes that start in an instant, to be interrupted and killed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ for line in sys.stdin:
 
 @dataclass
 class Outcome:
-    """How a client's process ended, and what it told before."""
+    """A client process's exit status and output."""
 
     status: int
     error: str | None = None
@@ -96,7 +96,7 @@ class Clients:
     Attributes
     ----------
     pid
-        Process id of the one that runs.
+        Process id of the running client.
     """
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
@@ -121,7 +121,7 @@ class Clients:
         fatal, at
             A signal that it sends itself, and after how many bytes of progress.
         afterwards
-            A verb and its arguments to call when the first has ended, however it ended.
+            A verb and its arguments to call after the first, whether that succeeded or failed.
         """
         given = {"XDG_STATE_HOME": os.environ["XDG_STATE_HOME"], **(environ or {})}
         job = {"options": options, "verb": verb, "arguments": arguments, "keywords": keywords}
@@ -133,7 +133,7 @@ class Clients:
         self.pid = int(number)
 
     def wait(self) -> Outcome:
-        """Wait until it has ended."""
+        """Wait until it has exited."""
         outcome = Outcome(0)
         while True:
             line = self._line()
@@ -147,7 +147,7 @@ class Clients:
                 outcome = Outcome(0, fatal_at=outcome.fatal_at, **json.loads(line))
 
     def run(self, *arguments: Any, **keywords: Any) -> Outcome:
-        """Start a client and wait for its end."""
+        """Start a client and wait until it exits."""
         self.start(*arguments, **keywords)
         return self.wait()
 

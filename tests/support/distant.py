@@ -1,8 +1,8 @@
-"""A server as from far away: later by half a round trip each way, and slow per connection.
+"""A proxy that makes a server distant: half a round trip of latency each way, limited bandwidth.
 
 Run as ``python -m tests.support.distant PORT SECONDS BYTES``, it prints the port it listens on.
-``BYTES`` is what one connection moves per second and direction, 0 for as much as it can: object
-stores cap each connection, so that several at a time are faster than one.
+``BYTES`` is the bandwidth of one connection per second and direction, 0 for no limit: object
+stores throttle each connection, so that several in parallel are faster than one.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from tests.support.running import environment
 
 PIECE = 2**17
 TICK = 0.002
-"""Seconds that pieces leave too early or late, so that few timers do for many of them."""
+"""Tolerance in seconds: pieces may leave early or late, so that they share timers."""
 
 IN_FLIGHT = 2**22
-"""Bytes on their way in one direction of a connection, as a TCP window has them."""
+"""Bytes in flight in one direction of a connection, as in a TCP window."""
 
 
 class _Pipe(asyncio.Protocol):
-    """One side of a connection: what comes in here goes out of the other side, later."""
+    """One side of a connection: forwards its input to the other side, with a delay."""
 
     def __init__(self, delay: float, rate: float) -> None:
         self._delay, self._rate = delay, rate
@@ -86,7 +86,7 @@ class _Pipe(asyncio.Protocol):
             self._loop.call_at(self._flying[0][0], self._deliver)
 
     def _deliver(self) -> None:
-        """Hand over what has arrived; read on when there is room."""
+        """Forward the data received; resume reading when there is room."""
         self._timer = False
         now = self._loop.time() + TICK
         assert self.other is not None
@@ -134,7 +134,7 @@ async def _serve(port: int, delay: float, rate: float) -> None:
 
 @contextmanager
 def from_afar(url: str, round_trip: float, rate: float = 0) -> Iterator[str]:
-    """Give the URL by which a server seems to be ``round_trip`` seconds away.
+    """Give a URL under which a server seems to be ``round_trip`` seconds away.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def from_afar(url: str, round_trip: float, rate: float = 0) -> Iterator[str]:
     round_trip
         Seconds.
     rate
-        Bytes per second that each connection moves in each direction; 0 for no limit.
+        Bandwidth of each connection in each direction, in bytes per second; 0 for no limit.
     """
     port = str(urlsplit(url).port)
     command = [sys.executable, "-m", __name__, port, str(round_trip / 2), str(rate)]

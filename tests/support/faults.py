@@ -1,8 +1,8 @@
-"""A proxy on a real socket that lets requests through, except where it is told to harm one.
+"""A proxy on a real socket that forwards requests and injects faults into some of them.
 
-It speaks just enough HTTP/1.1 for that: it takes a request apart into head and body, passes it to
-the server behind it, and passes the answer back. The ``Host`` header stays as the client sent it,
-so that the signed URLs that the server makes lead through the proxy too.
+It implements just enough HTTP/1.1: it splits a request into head and body, forwards it to the
+server, and forwards the response. The ``Host`` header is unchanged, so that the server's signed
+URLs lead through the proxy too.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ LINGER_NOT = struct.pack("ii", 1, 0)
 
 
 class GoneError(Exception):
-    """The connection to the client has ended, by its will or by ours."""
+    """The connection to the client was closed, by either side."""
 
 
 @dataclass
 class Message:
-    """A request or an answer: its first line, its headers as they came, its body."""
+    """A request or response: first line, raw headers, body."""
 
     first: str
     headers: list[tuple[str, str]]
@@ -38,7 +38,7 @@ class Message:
         return next((value for key, value in self.headers if key.lower() == name.lower()), None)
 
     def head(self, length: int | None = None) -> bytes:
-        """Write the head anew; with ``length`` it announces another number of bytes."""
+        """Write the head; ``length`` replaces the ``Content-Length``."""
         lines = [self.first]
         for key, value in self.headers:
             shown = str(length) if length is not None and key.lower() == "content-length" else value
@@ -50,14 +50,14 @@ class Message:
 
 
 class Exchange:
-    """One request on its way, in the hands of a fault.
+    """One request in flight, as a fault handles it.
 
     Attributes
     ----------
     position
         Its number since the proxy was armed, from 0.
     request
-        The head; the body once :meth:`receive` was awaited.
+        The head; the body too after :meth:`receive`.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Exchange:
         self._left -= wanted
 
     async def forward(self) -> Message:
-        """Pass the request on to the server and give its answer."""
+        """Forward the request to the server and give its response."""
         await self.receive()
         return await self.proxy.ask(self.request)
 
@@ -104,7 +104,7 @@ class Exchange:
         await self._writer.drain()
 
     def reset(self) -> None:
-        """Break the connection off as a dying machine does: RST, nothing more is sent."""
+        """Reset the connection as a crashed machine does: RST, nothing more is sent."""
         raw = self._writer.get_extra_info("socket")
         with contextlib.suppress(OSError):
             raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_NOT)
@@ -112,12 +112,12 @@ class Exchange:
         raise GoneError
 
     def close(self) -> None:
-        """End the connection in good order, after what was sent."""
+        """Close the connection cleanly after the bytes already sent."""
         self._writer.close()
         raise GoneError
 
     async def hang(self) -> None:
-        """Answer nothing any more, until the client loses patience."""
+        """Send nothing more, until the client times out."""
         with contextlib.suppress(ConnectionError):
             while await self._reader.read(2**16):
                 pass
@@ -130,7 +130,7 @@ Plan = Callable[[Exchange], Fault | None]
 
 @dataclass
 class Proxy:
-    """Where the proxy is, what it was asked, and what it does about it."""
+    """Address, requests received and faults of a proxy."""
 
     upstream: Callable[[], str]
     url: str = ""
@@ -142,7 +142,7 @@ class Proxy:
     _tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def arm(self, plan: Plan | None) -> None:
-        """Count from zero again, and follow a plan."""
+        """Restart the count at zero and follow a plan."""
         self.seen, self.struck, self.plan = [], [], plan
 
     async def start(self) -> None:
@@ -151,7 +151,7 @@ class Proxy:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
     async def stop(self) -> None:
-        """Close all, what was accepted first: a closed server gives it half a transport."""
+        """Close accepted connections first: a closed server gives them half a transport."""
         loop = asyncio.get_running_loop()
         for server in self._servers:
             for listening in server.sockets:
@@ -163,7 +163,7 @@ class Proxy:
             writer.transport.abort()
 
     async def ask(self, request: Message) -> Message:
-        """Send a request to the server on a connection of its own; read the answer whole."""
+        """Send a request to the server on a new connection; read the whole response."""
         place = urlsplit(self.upstream())
         reader, writer = await asyncio.open_connection(place.hostname, place.port, limit=2**20)
         try:
@@ -181,7 +181,7 @@ class Proxy:
             writer.transport.abort()
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)  # here already: a task that is cancelled early never begins
+        self._open.add(writer)  # a task that is cancelled early never starts
         task = asyncio.ensure_future(self._serve(reader, writer))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -194,7 +194,7 @@ class Proxy:
                     await self._pass_on(reader, writer)
         finally:
             writer.close()
-        with contextlib.suppress(*lost):  # what nobody reads keeps it open until it is aborted
+        with contextlib.suppress(*lost):  # unread data keeps it open until it is aborted
             await writer.wait_closed()
             self._open.discard(writer)
 
@@ -214,22 +214,22 @@ async def _read_head(reader: asyncio.StreamReader) -> Message:
     return Message(lines[0], [(key, value) for key, value in headers])
 
 
-# --- what can go wrong ---------------------------------------------------------------------
+# --- faults --------------------------------------------------------------------------------
 
 
 async def nothing(exchange: Exchange) -> None:
-    """Pass request and answer on unharmed."""
+    """Forward request and response unchanged."""
     await exchange.send((await exchange.forward()).whole())
 
 
 async def late(exchange: Exchange) -> None:
-    """Answer late, but within the time allowed."""
+    """Delay the response, but within the timeout."""
     await asyncio.sleep(0.2)
     await nothing(exchange)
 
 
 async def drip(exchange: Exchange) -> None:
-    """Send the answer in small pieces with pauses, none of them too long."""
+    """Send the response in small pieces with pauses, each within the timeout."""
     data = (await exchange.forward()).whole()
     step = max(len(data) // 8, 1)
     for start in range(0, len(data), step):
@@ -238,24 +238,24 @@ async def drip(exchange: Exchange) -> None:
 
 
 async def reset_before(exchange: Exchange) -> None:
-    """Break off when the head has come; the server hears nothing."""
+    """Reset after the head; the server receives nothing."""
     exchange.reset()
 
 
 async def reset_during(exchange: Exchange) -> None:
-    """Break off when half of the request has come; the server hears nothing."""
+    """Reset after half of the request; the server receives nothing."""
     await exchange.receive(0.5)
     exchange.reset()
 
 
 async def lost_answer(exchange: Exchange) -> None:
-    """Let the server act, and break off before its answer."""
+    """Let the server act, and reset before its response."""
     await exchange.forward()
     exchange.reset()
 
 
 async def reset_in_answer(exchange: Exchange) -> None:
-    """Let the server act, and break off in the middle of its answer."""
+    """Let the server act, and reset in the middle of its response."""
     answer = await exchange.forward()
     await exchange.send(answer.head() + answer.body[: len(answer.body) // 2])
     await asyncio.sleep(0.02)
@@ -263,21 +263,21 @@ async def reset_in_answer(exchange: Exchange) -> None:
 
 
 async def cut_off(exchange: Exchange) -> None:
-    """Let the server act, and end the connection in good order, half of the answer missing."""
+    """Let the server act, and close the connection cleanly after half of the response."""
     answer = await exchange.forward()
     await exchange.send(answer.head() + answer.body[: len(answer.body) // 2])
     exchange.close()
 
 
 async def shortened(exchange: Exchange) -> None:
-    """Let the server act, and send half of the answer as if that were all."""
+    """Let the server act, and send half of the response with a matching length."""
     answer = await exchange.forward()
     half = answer.body[: len(answer.body) // 2]
     await exchange.send(answer.head(len(half)) + half)
 
 
 async def corrupted(exchange: Exchange) -> None:
-    """Let the server act, and send other bytes than it answers, as many as it answers."""
+    """Let the server act, and send other bytes than its response, of the same length."""
     answer = await exchange.forward()
     middle, size = len(answer.body) // 2, len(answer.body)
     broken = bytearray(answer.body)
@@ -286,32 +286,32 @@ async def corrupted(exchange: Exchange) -> None:
 
 
 async def half_open(exchange: Exchange) -> None:
-    """Never answer, and keep the request to ourselves."""
+    """Never respond, and do not forward the request."""
     await exchange.hang()
 
 
 async def silent_after(exchange: Exchange) -> None:
-    """Let the server act, and never answer."""
+    """Let the server act, and never respond."""
     await exchange.forward()
     await exchange.hang()
 
 
 async def stalled(exchange: Exchange) -> None:
-    """Let the server act, send half of its answer, and then nothing more."""
+    """Let the server act, send half of its response, and stall."""
     answer = await exchange.forward()
     await exchange.send(answer.head() + answer.body[: len(answer.body) // 2])
     await exchange.hang()
 
 
 async def twice(exchange: Exchange) -> None:
-    """Deliver the request twice, and answer as the server did first."""
+    """Deliver the request twice, and send the server's first response."""
     answer = await exchange.forward()
     await exchange.proxy.ask(exchange.request)
     await exchange.send(answer.whole())
 
 
 def answering(status: int, *, after: bool = False, **headers: str) -> Fault:
-    """Answer a status of our own, before or after the server has acted."""
+    """Respond with another status, before or after the server has acted."""
 
     async def answer(exchange: Exchange) -> None:
         await (exchange.forward() if after else exchange.receive())
@@ -349,16 +349,16 @@ TRANSIENT: dict[str, Fault] = {
     "token or URL refused": answering(401),
     "URL expired": answering(403),
 }
-"""Every fault that may strike one request."""
+"""Every fault that a single request may meet."""
 
 
 def at(position: int, fault: Fault) -> Plan:
-    """Strike one request."""
+    """Inject a fault into one request."""
     return lambda exchange: fault if exchange.position == position else None
 
 
 def since(position: int, fault: Fault) -> Plan:
-    """Strike a request and all that follow."""
+    """Inject a fault into a request and all that follow."""
     return lambda exchange: fault if exchange.position >= position else None
 
 
@@ -366,7 +366,7 @@ def since(position: int, fault: Fault) -> Plan:
 
 
 class Proxies:
-    """Makes proxies before one server, which may move, all in one thread."""
+    """Creates proxies for one server, whose address may change, all in one thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, upstream: Callable[[], str]) -> None:
         self._loop = loop
@@ -387,7 +387,7 @@ class Proxies:
 
 @contextlib.contextmanager
 def proxies(upstream: Callable[[], str]) -> Iterator[Proxies]:
-    """Run a thread for proxies before a server."""
+    """Run a thread with proxies for a server."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

@@ -1,4 +1,4 @@
-"""A small datasets service of another kind: it answers with whatever entries a test wants."""
+"""A small foreign datasets service, whose entries are chosen by the test."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ MOMENT = "2024-01-01T00:00:00Z"
 
 @dataclass
 class ForeignServer:
-    """Where it is, and what it says its dataset holds."""
+    """Its address, and the content of its dataset."""
 
     url: str = ""
     entries: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of a filesystem that knows its dataset as ``d``."""
+        """Options of a filesystem where its dataset is named ``d``."""
         return {
             "datasets_endpoint_url": self.url,
             "datasets_token": "key",
@@ -36,14 +36,14 @@ class ForeignServer:
     def add(
         self, name: str, *, text: str | None = None, identifier: str = "", parent: str | None = None
     ) -> str:
-        """Add a text file that holds its own name, or another text; give its id."""
+        """Add a text file that contains its own name, or another text; give its id."""
         identifier = identifier or f"id-{len(self.entries)}"
         held = name if text is None else text
         self.entries.append(_entry(name, identifier, parent, held))
         return identifier
 
     def add_folder(self, name: str, *, identifier: str = "", parent: str | None = None) -> str:
-        """Add a folder; give its id."""
+        """Add a directory; give its id."""
         identifier = identifier or f"id-{len(self.entries)}"
         entry = {**_entry(name, identifier, parent, None), "content_type": "directory"}
         self.entries.append(entry)

@@ -1,4 +1,4 @@
-"""Servers and clients that can be killed, as by ``kill -9``, and are back in an instant."""
+"""Servers and clients that are killed with ``kill -9`` and restart in an instant."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Nursery:
         return int(pid), url
 
     def kill(self, pid: int) -> None:
-        """Kill a server and wait until it is gone."""
+        """Kill a server and wait until it has exited."""
         assert self._ask(f"kill {pid}") == "killed"
 
     def _ask(self, command: str) -> str:
@@ -60,7 +60,7 @@ class Nursery:
 
 @contextlib.contextmanager
 def nursery() -> Iterator[Nursery]:
-    """Run a nursery; the servers it started must have been killed before the end."""
+    """Run a nursery; the test must kill all its servers before the end."""
     with _running(NURSERY) as process:
         yield Nursery(process)
 
@@ -85,11 +85,11 @@ for line in sys.stdin:
     print(os.waitpid(pid, 0)[1], flush=True)
     os.close(ready), os.close(go)
 """
-"""Imports the client once and forks for each job, which begins when it is told to."""
+"""Imports the client once and forks for each job, which starts on command."""
 
 
 class Clients:
-    """Runs functions of a module in processes of their own, which may be killed meanwhile."""
+    """Runs functions of a module in processes of their own, which may be killed."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
@@ -97,12 +97,12 @@ class Clients:
     def prepare(
         self, module: str, function: str, options: dict[str, Any], arguments: list[Any]
     ) -> int:
-        """Make a process that will call ``module.function(filesystem, *arguments)``."""
+        """Create a process that will call ``module.function(filesystem, *arguments)``."""
         job = {"module": module, "function": function, "options": options, "arguments": arguments}
         return int(self._ask(json.dumps(job)))
 
     def run(self) -> int:
-        """Let the process begin, and wait for its end; give its wait status."""
+        """Start the process and wait until it exits; give its wait status."""
         return int(self._ask("go"))
 
     def _ask(self, line: str) -> str:

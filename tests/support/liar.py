@@ -1,4 +1,4 @@
-"""A server between a client and an honest one: it passes everything on, or lies."""
+"""A proxy between a client and an honest server: it forwards responses, or falsifies them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ DROPPED = frozenset({"transfer-encoding", "connection"})
 
 @dataclass
 class Answer:
-    """An answer on its way back, which a lie may change.
+    """A response on its way back, which a lie may change.
 
     ``length`` replaces the ``Content-Length`` that is sent (0 for none); ``endless`` repeats the
-    body until the client has enough.
+    body until the client stops reading.
     """
 
     method: str
@@ -47,7 +47,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body's JSON, None where there is none."""
+        """The body's JSON; None if it is not JSON."""
         with contextlib.suppress(ValueError):
             return json.loads(self.body)
         return None
@@ -59,7 +59,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Heard:
-    """A request as it came."""
+    """A request as received."""
 
     method: str
     path: str
@@ -71,7 +71,7 @@ Lie = Callable[[Answer], None]
 
 @dataclass
 class Liar:
-    """Where it is, whom it speaks for, and what it was asked."""
+    """Its address, the honest server behind it, and the requests received."""
 
     honest: ObservedServer
     url: str = ""
@@ -81,7 +81,7 @@ class Liar:
 
     @property
     def options(self) -> dict[str, Any]:
-        """Options of a filesystem that talks to it: little patience."""
+        """Options of a filesystem that uses it, with short timeouts."""
         return {
             **self.honest.options,
             "endpoint_url": self.url,
@@ -91,7 +91,7 @@ class Liar:
 
     @contextlib.contextmanager
     def lying(self, lie: Lie) -> Iterator[None]:
-        """Lie during the block; it must have come to that."""
+        """Lie during the block; at least one response must have been falsified."""
         self.lie, self.told = lie, 0
         try:
             yield
@@ -99,7 +99,7 @@ class Liar:
             self.lie = None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Ask the honest server, and pass on what it says, or something else."""
+        """Forward the request to the honest server; send its response, or a falsified one."""
         self.heard.append(Heard(request.method, request.path, dict(request.headers)))
         answer = await self._ask(request)
         before = (answer.status, answer.headers.copy(), answer.body, answer.length, answer.endless)
@@ -135,7 +135,7 @@ class Liar:
 
 
 async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
-    """Write an answer to the socket as it is, whatever it claims."""
+    """Write a response to the socket unchanged, whatever its headers claim."""
     length = len(answer.body) if answer.length is None else answer.length
     headers = dict(answer.headers)
     if length:
@@ -157,14 +157,14 @@ async def _send(request: web.Request, answer: Answer) -> web.StreamResponse:
 
 @contextlib.contextmanager
 def liar(root: Path, **settings: Any) -> Iterator[Liar]:
-    """Run an honest server and one that lies about it, each in a thread of its own."""
+    """Run an honest server and a lying proxy for it, each in a thread of its own."""
     with observed_server(root, **settings) as honest, listening(Liar(honest)) as one:
         yield one
 
 
 @contextlib.contextmanager
 def listening(one: Liar) -> Iterator[Liar]:
-    """Let it listen."""
+    """Start to listen."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

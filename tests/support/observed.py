@@ -1,4 +1,4 @@
-"""A real server on a real socket that notes every request it gets."""
+"""A real server on a real socket that records every request."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _seen: ContextVar[Seen] = ContextVar("seen")
 
 @dataclass
 class Seen:
-    """A request as the server got it, and the bytes it answered."""
+    """A request as the server received it, and the size of the response in bytes."""
 
     method: str
     path: str
@@ -45,14 +45,14 @@ class Seen:
 
 @dataclass
 class ObservedServer:
-    """Where the server is, and what it was asked."""
+    """Its address, and the requests received."""
 
     url: str
     root: Path
     requests: list[Seen] = field(default_factory=list)
     on_answer: Callable[[Seen], None] = lambda seen: None
     hook: Callable[[Seen], Awaitable[None]] | None = None
-    """Runs before a request is answered, on the server's loop."""
+    """Runs before a request is handled, on the server's loop."""
 
     @property
     def options(self) -> dict[str, Any]:
@@ -61,7 +61,7 @@ class ObservedServer:
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[list[Seen]]:
-        """Give the requests that come in during the block."""
+        """Give the requests received during the block."""
         self.requests = seen = []
         yield seen
 
@@ -70,7 +70,7 @@ class ObservedServer:
 def observed_server(
     root: Path, middleware: Any = None, **settings: Any
 ) -> Iterator[ObservedServer]:
-    """Run a server in a thread of its own, with an aiohttp middleware that answers for it."""
+    """Run a server in a thread of its own, with an aiohttp middleware that may respond instead."""
     given = {"tokens": (TOKEN,), "tenant": TENANT, "api_keys": (API_KEY,)} | settings
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -91,7 +91,7 @@ def observed_server(
 
 
 def answering(path: str, answer: Callable[[web.Request], web.Response]) -> Any:
-    """Make a middleware that answers requests below a path in the server's place."""
+    """Create a middleware that handles requests below a path instead of the server."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Any) -> web.StreamResponse:
@@ -103,7 +103,7 @@ def answering(path: str, answer: Callable[[web.Request], web.Response]) -> Any:
 
 
 def status(path: str, number: int) -> Any:
-    """Make a middleware that refuses requests below a path."""
+    """Create a middleware that refuses requests below a path."""
     return answering(path, lambda request: web.json_response({"detail": "no"}, status=number))
 
 

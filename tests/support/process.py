@@ -1,4 +1,4 @@
-"""What a process holds, as Linux tells it."""
+"""Resources of a process, as Linux reports them."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 
 def resident(pid: int | str = "self") -> int:
-    """Bytes of memory of a process that are in RAM."""
+    """Resident memory of a process in bytes."""
     pages = Path(f"/proc/{pid}/statm").read_text().split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def descriptors(pid: int | str = "self") -> int:
-    """Open file descriptors of a process, sockets included."""
+    """Open file descriptors of a process, including sockets."""
     return len(os.listdir(f"/proc/{pid}/fd"))
 
 

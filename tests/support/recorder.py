@@ -1,4 +1,4 @@
-"""What a server does to its disk, in order: every call is really made, and noted."""
+"""Records a server's disk operations in order; every call is really made."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ import pytest
 
 @dataclass(frozen=True)
 class Event:
-    """One thing that happened: ``fsync``, ``replace``, ``mkdir``, ``commit`` or ``answer``.
+    """One event: ``fsync``, ``replace``, ``mkdir``, ``commit`` or ``answer``.
 
     Attributes
     ----------
     kind
-        What.
+        The kind of event.
     path
-        The file or folder flushed, the new name, or the request answered.
+        The file or directory flushed, the new name, or the request answered.
     before
-        The old name, where there was one.
+        The old name, if any.
     """
 
     kind: str
@@ -34,7 +34,7 @@ class Event:
 
 @dataclass
 class Recorder:
-    """The events so far, with paths below the root."""
+    """The events so far, with paths relative to the root."""
 
     root: Path
     events: list[Event] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Recorder:
         return path.removeprefix(f"{self.root}").lstrip("/") or "."
 
     def positions(self, kind: str, fits: Callable[[Event], bool]) -> list[int]:
-        """Give when something happened, as numbers of the events."""
+        """Give the positions of an event in the sequence."""
         return [
             number for number, event in enumerate(self.events) if event.kind == kind and fits(event)
         ]
@@ -58,7 +58,7 @@ def _name_of(descriptor: int) -> str:
 
 @contextlib.contextmanager
 def recording(root: Path) -> Iterator[Recorder]:
-    """Note what is done below a directory by this process."""
+    """Record this process's operations below a directory."""
     recorder = Recorder(root.resolve())
     real = {name: getattr(os, name) for name in ("fsync", "replace", "link")}
     real_connect = sqlite3.connect

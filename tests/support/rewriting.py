@@ -1,4 +1,4 @@
-"""A front before a real server that answers as other readings of the protocols would."""
+"""A proxy for a real server that emulates other readings of the protocols."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ HOP_BY_HOP = ("Connection", "Keep-Alive", "Transfer-Encoding", "Content-Length",
 
 @dataclass
 class Question:
-    """A request on its way in; may be changed, or answered at once."""
+    """A request on its way in; may be changed, or answered directly."""
 
     method: str
     path: str
@@ -52,7 +52,7 @@ class Answer:
 
 @dataclass
 class Reading:
-    """One reading of the protocols: what becomes of requests, and of answers."""
+    """One reading of the protocols: changes requests and responses."""
 
     ask: Callable[[Question], None] = lambda question: None
     tell: Callable[[Question, Answer], None] = lambda question, answer: None
@@ -61,7 +61,7 @@ class Reading:
 
 @contextlib.contextmanager
 def front(root: Path, reading: Reading) -> Iterator[str]:
-    """Run a server, and before it a front that rewrites; give the front's URL."""
+    """Run a server with a rewriting proxy in front; give the proxy's URL."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
     thread.start()

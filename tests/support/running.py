@@ -29,14 +29,14 @@ asyncio.run(main())
 
 
 def environment() -> dict[str, str]:
-    """Give the environment in which another process imports what this one does."""
+    """Give the environment in which another process has the same imports as this one."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
 def python(
     script: str, *arguments: str, options: tuple[str, ...] = (), seconds: float = 60
 ) -> subprocess.CompletedProcess[str]:
-    """Run a script in a fresh interpreter and wait for it."""
+    """Run a script in a fresh interpreter and wait until it exits."""
     return subprocess.run(
         [sys.executable, *options, "-c", textwrap.dedent(script), *arguments],
         capture_output=True,
@@ -49,7 +49,7 @@ def python(
 
 @contextlib.contextmanager
 def server_process(root: Path, **settings: Any) -> Iterator[str]:
-    """Run a server that lets everybody in, in a process of its own; give its URL."""
+    """Run a server without authentication, in a process of its own; give its URL."""
     command = [sys.executable, "-c", SERVER, str(root), json.dumps(settings)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment()) as process:
         try:

@@ -1,7 +1,7 @@
-"""How large the heavy tests are: every change runs a sample, ``SYNAPSEFS_TEST_SCALE=full`` all.
+"""Size of the heavy tests: a sample by default, everything with ``SYNAPSEFS_TEST_SCALE=full``.
 
-A sample leaves out no kind of case: it steps through the same verbs, faults and moments with
-wider strides, each test beginning at another offset.
+A sample covers every kind of case: it steps through the same verbs, faults and moments with
+wider strides, each test with another offset.
 """
 
 from __future__ import annotations
@@ -21,5 +21,5 @@ def sized(sample: T, full: T) -> T:
 
 
 def offset(name: str, stride: int) -> int:
-    """Give where a test begins its strides: always the same, and another one for each name."""
+    """Give the offset of a test's strides: deterministic, and different for each name."""
     return zlib.crc32(name.encode()) % stride

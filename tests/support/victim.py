@@ -1,4 +1,4 @@
-"""A server to attack, and the marks that an answer gives something away."""
+"""A server to attack, and the strings that must not leak in a response."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FILE_BEGINS = b"--b\r\nContent-Disposition: form-data; name=file; filename=a\r\n
 
 @dataclass
 class Victim:
-    """A server, two of its users, and what they may never read in an answer."""
+    """A server, two of its users, and the strings that must never appear in a response."""
 
     url: str
     root: str
@@ -34,7 +34,7 @@ class Victim:
         return {"Authorization": f"Bearer {self.bearers[user]}"}
 
     async def send(self, method, path, **options):
-        """Send a request; whatever it is, the answer is none that gives anything away."""
+        """Send a request; check that the response discloses nothing."""
         url = path if path.startswith("http") else self.url + path
         async with self.session.request(
             method, URL(url, encoded=True), allow_redirects=False, **options
@@ -75,7 +75,7 @@ class Victim:
         return made["data_storage"]["id"]
 
     async def store(self, data, name="a.bin"):
-        """Upload a data file; gives its signed URL."""
+        """Upload a data file; give its signed URL."""
         form = aiohttp.FormData()
         form.add_field("file", io.BytesIO(data), filename=name)
         status, body = await self.send("POST", "/data_files/", data=form, headers=self.collections)

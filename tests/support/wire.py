@@ -1,4 +1,4 @@
-"""Bytes as no client library would send them, and what comes back."""
+"""Raw bytes that no client library would send, and the responses to them."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ async def connected(url: str) -> AsyncIterator[Connection]:
 
 
 async def answer_of(reader: asyncio.StreamReader, seconds: float = 10) -> tuple[int, bytes]:
-    """Read until the server closes the connection; give the last answer's status, and all bytes."""
+    """Read until the server closes the connection; give the last status, and all bytes."""
     received = b""
-    with contextlib.suppress(ConnectionResetError):  # who still sends when it closes is told so
+    with contextlib.suppress(ConnectionResetError):  # sending to a closed connection resets it
         async with asyncio.timeout(seconds):
             while piece := await reader.read(65_536):
                 received += piece
@@ -34,14 +34,14 @@ async def answer_of(reader: asyncio.StreamReader, seconds: float = 10) -> tuple[
 
 
 async def say(url: str, *said: bytes, seconds: float = 10) -> tuple[int, bytes]:
-    """Send bytes, and read what comes until the server closes the connection."""
+    """Send bytes, and read until the server closes the connection."""
     async with connected(url) as (reader, writer):
         writer.writelines(said)
         return await answer_of(reader, seconds)
 
 
 def head(line: str, **headers: str) -> bytes:
-    """Write the head of a request; the connection is to be closed after the answer."""
+    """Write the head of a request; the connection is closed after the response."""
     shown = {"Host": "localhost", "Connection": "close", **headers}
     lines = [f"{line} HTTP/1.1", *(f"{k.replace('_', '-')}: {v}" for k, v in shown.items())]
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
