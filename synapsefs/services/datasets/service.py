@@ -142,9 +142,12 @@ class DatasetsService:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
             size = await _remote(self, self._transport, entry, record).learn_size()
-            self._indexes.holding(record).learn_size(record, size)
             record = record.with_size(size)
         return record.entry_at(entry.location)
+
+    def learn_size(self, record: StoredEntry, size: int) -> None:
+        """Remember a size that an answer of the storage told."""
+        self._indexes.holding(record).learn_size(record, size)
 
     async def content(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
@@ -434,7 +437,7 @@ def _remote(
         return url
 
     def learned(size: int) -> None:
-        record.size, record.size_certain = size, True
+        service.learn_size(record, size)
 
     inline = record.text.encode() if record.text is not None and not record.url else None
     size = record.size if record.is_size_certain else None
