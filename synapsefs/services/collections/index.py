@@ -37,7 +37,7 @@ class CollectionIndex(Index[int, Unit]):
         self._written: set[int] = set()
         self._several: dict[tuple[str, ...], list[UnitFile]] = {}
         self._hidden: dict[int, dict[str, Unit]] = {}
-        self._by_stem: dict[str, list[Unit]] | None = None
+        self._by_stem: dict[str, dict[int, Unit]] | None = None
         self._latest: datetime | None = None
 
     @property
@@ -134,8 +134,8 @@ class CollectionIndex(Index[int, Unit]):
         for file in unit.files.values():
             self._place(file)
             if self._by_stem is not None:
-                held = self._by_stem.setdefault(split_suffix(file.name)[0], [])
-                held[:] = [*(other for other in held if other is not unit), unit]
+                held = self._by_stem.setdefault(split_suffix(file.name)[0], {})
+                held[unit.identifier] = unit
 
     def _place(self, file: UnitFile) -> None:
         segments, identifier = file.segments, file.unit.identifier
@@ -236,8 +236,8 @@ class CollectionIndex(Index[int, Unit]):
                 if len(several) == 1:
                     del self._several[file.segments]
             if self._by_stem is not None:
-                held = self._by_stem.get(split_suffix(file.name)[0], [])
-                held[:] = [other for other in held if other is not unit]
+                held = self._by_stem.get(split_suffix(file.name)[0], {})
+                held.pop(unit.identifier, None)
 
     def of_path(self, segments: tuple[str, ...]) -> list[UnitFile]:
         """Give all files of a path, those that were replaced too."""
@@ -287,6 +287,6 @@ class CollectionIndex(Index[int, Unit]):
             self._by_stem = {}
             for unit in self.units.values():
                 for file in unit.files.values():
-                    self._by_stem.setdefault(split_suffix(file.name)[0], []).append(unit)
-        found = {unit.identifier: unit for unit in self._by_stem.get(stem, ())}
-        return [found[identifier] for identifier in sorted(found)]
+                    held = self._by_stem.setdefault(split_suffix(file.name)[0], {})
+                    held[unit.identifier] = unit
+        return [unit for _, unit in sorted(self._by_stem.get(stem, {}).items())]

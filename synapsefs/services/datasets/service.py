@@ -149,7 +149,7 @@ class DatasetsService:
         """Remember a size that an answer of the storage told."""
         self._indexes.holding(record).learn_size(record, size)
 
-    async def content(self, entry: Entry) -> RemoteObject:
+    async def open(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -388,10 +388,6 @@ class DatasetsService:
             await self._folders.ensure(dataset, location.inner, location.path, attributes=notes)
 
         await self._folders.in_dataset(location, make)
-
-    async def rename(self, entry: Entry, target: Location) -> bool:  # noqa: ARG002
-        """Say no: the service cannot."""
-        return False
 
     async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Delete entries, deepest first: what a directory holds goes before the directory."""
