@@ -35,14 +35,14 @@ class EntryResolver(PathResolver[Dataset, DatasetIndex]):
     async def _decide(self, index: DatasetIndex, location: Location, *, below: bool) -> None:
         """Ask whether entries are files or directories where the listing does not tell."""
         if below:
-            work = (self._indexes.look(one, location.path) for one in [*index.undecided.values()])
+            work = (self._indexes.fetch(one, location.path) for one in [*index.undecided.values()])
             await concurrency.gather(work, self._at_a_time)
             return
         inner = index.canonical(location.inner)
         for depth in range(1, len(inner) + 1):
             above = index.at(inner[:depth])
             if isinstance(above, StoredEntry):
-                await self._indexes.decided(above, location.path)
+                await self._indexes.resolve_kind(above, location.path)
 
     def _entry(
         self, container: Dataset, index: DatasetIndex, item: _Item, location: Location

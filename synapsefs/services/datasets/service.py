@@ -139,7 +139,7 @@ class DatasetsService:
     async def _measure(self, entry: Entry) -> Entry:
         record: StoredEntry = entry.record
         if record.size is None and record.details is None:
-            record = await self._indexes.look(record, entry.location.path)
+            record = await self._indexes.fetch(record, entry.location.path)
         if record.size is None and record.url:
             size = await _remote(self, self._transport, entry, record).learn_size()
             record = record.with_size(size)
@@ -166,7 +166,7 @@ class DatasetsService:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
         record: StoredEntry = entry.record
         try:
-            fresh = await self._indexes.look(record, entry.location.path)
+            fresh = await self._indexes.fetch(record, entry.location.path)
         except NotFoundError as error:
             if error.status != 404 or record.pinned:
                 raise
@@ -179,14 +179,14 @@ class DatasetsService:
             raise FolderError("this is a directory", entry.location.path)
         again: StoredEntry = now.record
         if not again.url and again.text is None:
-            again = await self._indexes.look(again, entry.location.path)
+            again = await self._indexes.fetch(again, entry.location.path)
         return now, again
 
     async def looked(self, record: StoredEntry, about: str) -> StoredEntry:
         """Look closer at a file, for another URL of the version that was opened."""
         if record.revision is None or record.piece is not None:
-            return await self._indexes.look(record, about)
-        return await self._indexes.look_back(record, {"revision_id": record.revision}, about)
+            return await self._indexes.fetch(record, about)
+        return await self._indexes.fetch_revision(record, {"revision_id": record.revision}, about)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -271,7 +271,7 @@ class DatasetsService:
             When a link or registered source is there, or an embedding is given to a file that is.
         """
         try:
-            record = await self._indexes.told(entry, location.path)
+            record = await self._indexes.ensure_details(entry, location.path)
         except NotFoundError:
             self._indexes.removed([entry])
             return
