@@ -26,9 +26,9 @@ class EntryResolver(PathResolver[Dataset, DatasetIndex]):
     _indexes: Indexes
 
     def __init__(
-        self, api: DatasetsClient, registry: DatasetCatalog, indexes: Indexes, at_a_time: int
+        self, api: DatasetsClient, catalog: DatasetCatalog, indexes: Indexes, at_a_time: int
     ) -> None:
-        super().__init__(registry, indexes)
+        super().__init__(catalog, indexes)
         self._api = api
         self._at_a_time = at_a_time
 

@@ -92,21 +92,21 @@ class DatasetsService:
         self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
         rule = Expiry(expiry, chosen_expiry, self._changes)
-        self._registry = DatasetCatalog(self.api, named, rule)
+        self._catalog = DatasetCatalog(self.api, named, rule)
         self._indexes = Indexes(self.api, rule)
         self._listing = EntryResolver(
-            self.api, self._registry, self._indexes, transport.options.max_concurrency
+            self.api, self._catalog, self._indexes, transport.options.max_concurrency
         )
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
-        self._folders = Folders(self.api, self._registry, self._indexes)
-        self._pending = PendingEntries(self.api, self._folders, self._registry, self._indexes)
+        self._folders = Folders(self.api, self._catalog, self._indexes)
+        self._pending = PendingEntries(self.api, self._folders, self._catalog, self._indexes)
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
         )
         self._remover = EntryRemover(
             self.api,
-            self._registry,
+            self._catalog,
             self._folders,
             self._indexes,
             transport.options.max_concurrency,
@@ -121,7 +121,7 @@ class DatasetsService:
         )
         revisions = Revisions(self.api, self._indexes)
         self.revisions, self.at_version = revisions.revisions, revisions.at
-        search = Search(self.api, self._registry, self._indexes)
+        search = Search(self.api, self._catalog, self._indexes)
         self.search, self.similar = search.search, search.similar
         self._sources = ExternalSources(self.api, self._indexes, self._folders)
         self.link, self.register = self._sources.link, self._sources.register
@@ -294,7 +294,7 @@ class DatasetsService:
     def _note(self, locations: Sequence[Location]) -> None:
         """Tell the other instances of this process what was changed."""
         for container in {location.container for location in locations}:
-            dataset = self._registry.known(container)
+            dataset = self._catalog.known(container)
             if dataset is not None:
                 self._changes.note(dataset.identifier)
 
@@ -336,12 +336,12 @@ class DatasetsService:
         validate_name(location.container, location.path)
         patient = exist_ok or bool(location.inner)
         try:
-            await self._registry.find(location, patient=patient)
+            await self._catalog.find(location, patient=patient)
         except NotFoundError:
             if location.inner and not parents:
                 raise
             own = {} if location.inner else options
-            await self._registry.create(Location(location.segments[:2]), own)
+            await self._catalog.create(Location(location.segments[:2]), own)
             if not location.inner:
                 return
         if not location.inner:
@@ -355,7 +355,7 @@ class DatasetsService:
         except NotFoundError:
             if not parents or await self._is_there(location):
                 raise
-            await self._registry.create(Location(location.segments[:2]), {})
+            await self._catalog.create(Location(location.segments[:2]), {})
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
         finally:
             self._note([location])
@@ -363,7 +363,7 @@ class DatasetsService:
     async def _is_there(self, location: Location) -> bool:
         """Say whether the dataset that a path lies in is there at this moment."""
         try:
-            await self._registry.find(location, newer_than=time.monotonic())
+            await self._catalog.find(location, newer_than=time.monotonic())
         except NotFoundError:
             return False
         return True
