@@ -141,7 +141,7 @@ class DatasetsService:
         if record.size is None and record.details is None:
             record = await self._indexes.fetch(record, entry.location.path)
         if record.size is None and record.url:
-            size = await _remote(self, self._transport, entry, record).learn_size()
+            size = await self._remote(entry, record).learn_size()
             record = record.with_size(size)
         return record.entry_at(entry.location)
 
@@ -160,7 +160,11 @@ class DatasetsService:
             entry, record = await self._fetched(entry)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
-        return _remote(self, self._transport, entry, record)
+        return self._remote(entry, record)
+
+    def _remote(self, entry: Entry, record: StoredEntry) -> RemoteObject:
+        learned = partial(self._indexes.holding(record).learn_size, record)
+        return _remote(self, self._transport, entry, record, learned)
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
@@ -417,7 +421,11 @@ def _is_recent(record: StoredEntry) -> bool:
 
 
 def _remote(
-    service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
+    service: DatasetsService,
+    transport: Transport,
+    entry: Entry,
+    record: StoredEntry,
+    learned: Callable[[int], None],
 ) -> RemoteObject:
     path, url = entry.location.path, record.url
 
@@ -431,9 +439,6 @@ def _remote(
         if not url:
             raise _unreadable(record, path)
         return url
-
-    def learned(size: int) -> None:
-        service.learn_size(record, size)
 
     inline = record.text.encode() if record.text is not None and not record.url else None
     size = record.size if record.is_size_certain else None
