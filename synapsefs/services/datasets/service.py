@@ -145,10 +145,6 @@ class DatasetsService:
             record = record.with_size(size)
         return record.entry_at(entry.location)
 
-    def learn_size(self, record: StoredEntry, size: int) -> None:
-        """Remember a size that an answer of the storage told."""
-        self._indexes.holding(record).learn_size(record, size)
-
     async def open(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
