@@ -88,18 +88,11 @@ def _size_of(remote: RemoteObject) -> int:
 
 
 async def _save_small(remote: RemoteObject, data: bytes, target: str, report: Progress) -> None:
-    def verify() -> None:
-        digest = integrity.hasher(remote.expected)
-        if digest is not None:
-            digest.update(data)
-            integrity.compare(digest, remote.expected, remote.path)
-
-    def verify_and_place() -> LocalTarget | None:
-        verify()
-        return place(data, target)
-
-    through = await concurrency.shared().files.run(verify_and_place)
+    checksum = integrity.Checksum(remote.expected, remote.path)
+    await checksum.update(data)
+    await checksum.verify()
     report(len(data))
+    through = await concurrency.shared().files.run(partial(place, data, target))
     if through is not None:
         await _hand_on([data], through)
 
