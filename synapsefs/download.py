@@ -88,11 +88,15 @@ def _size_of(remote: RemoteObject) -> int:
 
 
 async def _save_small(remote: RemoteObject, data: bytes, target: str, report: Progress) -> None:
-    checksum = integrity.Checksum(remote.expected, remote.path)
-    await checksum.update(data)
-    await checksum.verify()
+    def verify_and_place() -> LocalTarget | None:
+        digest = integrity.hasher(remote.expected)
+        if digest is not None:
+            digest.update(data)
+            integrity.compare(digest, remote.expected, remote.path)
+        return place(data, target)
+
     report(len(data))
-    through = await concurrency.shared().files.run(partial(place, data, target))
+    through = await concurrency.shared().files.run(verify_and_place)
     if through is not None:
         await _hand_on([data], through)
 
