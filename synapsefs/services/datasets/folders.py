@@ -103,14 +103,8 @@ class Folders:
     ) -> str | None:
         """Give the id of a directory, creating what is missing of it; None for the dataset.
 
-        Parameters
-        ----------
-        path
-            The path that errors name.
-        attributes
-            What the directory shall say, if it is created.
-        since
-            As :meth:`Indexes.get` takes it.
+        ``attributes`` are those of the directory, if it is created. What was read since ``since``
+        (monotonic seconds) is new enough.
 
         Raises
         ------

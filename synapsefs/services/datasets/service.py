@@ -140,12 +140,11 @@ class DatasetsService:
         if record.size is None and record.details is None:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
-            size = await _remote(self, self._transport, entry, record).learn_size()
-            self._indexes.holding(record).learn_size(record, size)
+            size = await self._remote(entry, record).learn_size()
             record = record.with_size(size)
         return record.entry_at(entry.location)
 
-    async def content(self, entry: Entry) -> RemoteObject:
+    async def open(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -156,7 +155,11 @@ class DatasetsService:
             entry, record = await self._fetched(entry)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
-        return _remote(self, self._transport, entry, record)
+        return self._remote(entry, record)
+
+    def _remote(self, entry: Entry, record: StoredEntry) -> RemoteObject:
+        learned = partial(self._indexes.holding(record).learn_size, record)
+        return _remote(self, self._transport, entry, record, learned)
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
@@ -389,10 +392,6 @@ class DatasetsService:
 
         await self._folders.in_dataset(location, make)
 
-    async def rename(self, entry: Entry, target: Location) -> bool:  # noqa: ARG002
-        """Say no: the service cannot."""
-        return False
-
     async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Delete entries, deepest first: what a directory holds goes before the directory."""
         try:
@@ -421,7 +420,11 @@ def _is_recent(record: StoredEntry) -> bool:
 
 
 def _remote(
-    service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
+    service: DatasetsService,
+    transport: Transport,
+    entry: Entry,
+    record: StoredEntry,
+    learned: Callable[[int], None],
 ) -> RemoteObject:
     path, url = entry.location.path, record.url
 
@@ -447,6 +450,7 @@ def _remote(
         locate=locate,
         inline=inline,
         parts=None if inline is not None else record.parts,
+        learned=learned,
     )
 
 
