@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from synapsefs import concurrency
@@ -141,8 +140,7 @@ class DatasetsService:
         if record.size is None and record.details is None:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
-            size = await _remote(self, self._transport, entry, record).learn_size()
-            self._indexes.holding(record).learn_size(record, size)
+            size = await self._remote(entry, record).learn_size()
             record = record.with_size(size)
         return record.entry_at(entry.location)
 
@@ -157,7 +155,11 @@ class DatasetsService:
             entry, record = await self._fetched(entry)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
-        return _remote(self, self._transport, entry, record)
+        return self._remote(entry, record)
+
+    def _remote(self, entry: Entry, record: StoredEntry) -> RemoteObject:
+        learned = partial(self._indexes.holding(record).learn_size, record)
+        return _remote(self, self._transport, entry, record, learned)
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
@@ -242,7 +244,11 @@ class DatasetsService:
             return {}
         for container in {file.location.container: file.location for file in files}.values():
             await self._folders.index(container)
-        start = partial(self._started, since=ANY)
+        attributes = {id(file.options): _attributes(file) for file in files}
+
+        def start(file: NewFile) -> DatasetUpload:
+            return self._started(file, attributes[id(file.options)], since=ANY)
+
         return await upload_many(files, start, report, self._transport.options.max_concurrency)
 
     def _started(
@@ -414,7 +420,11 @@ def _is_recent(record: StoredEntry) -> bool:
 
 
 def _remote(
-    service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
+    service: DatasetsService,
+    transport: Transport,
+    entry: Entry,
+    record: StoredEntry,
+    learned: Callable[[int], None],
 ) -> RemoteObject:
     path, url = entry.location.path, record.url
 
@@ -428,9 +438,6 @@ def _remote(
         if not url:
             raise _unreadable(record, path)
         return url
-
-    def learned(size: int) -> None:
-        record.size, record.size_certain = size, True
 
     inline = record.text.encode() if record.text is not None and not record.url else None
     size = record.size if record.is_size_certain else None
