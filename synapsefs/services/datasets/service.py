@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 from synapsefs import concurrency
@@ -245,7 +244,11 @@ class DatasetsService:
             return {}
         for container in {file.location.container: file.location for file in files}.values():
             await self._folders.index(container)
-        start = partial(self._started, since=ANY)
+        attributes = {id(file.options): _attributes(file) for file in files}
+
+        def start(file: NewFile) -> DatasetUpload:
+            return self._started(file, attributes[id(file.options)], since=ANY)
+
         return await upload_many(files, start, report, self._transport.options.max_concurrency)
 
     def _started(
