@@ -286,9 +286,9 @@ def batched(
     size
         Bytes of an item.
     most
-        Bytes of a parcel; a larger item is alone.
+        Bytes of a batch; a larger item is alone.
     count
-        Items of a parcel.
+        Items of a batch.
     """
     batches: list[list[T]] = []
     room = 0

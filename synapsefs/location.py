@@ -39,6 +39,9 @@ class Root(StrEnum):
     DATASETS = "datasets"
 
 
+_PLAIN_KEY = re.compile(r"[^/.%@\0][^/%@\0]*(/[^/.%@\0][^/%@\0]*)*")
+"""Keys in which nothing is to be escaped; there are others."""
+
 _IDS = {
     Root.COLLECTIONS: re.compile(r"@[0-9]{1,19}"),
     Root.DATASETS: re.compile(r"(?i)@([0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|[a-z2-7]{8})"),
@@ -63,7 +66,8 @@ def escape(name: str, root: Root | None = None) -> str:
     segment = segment.replace("/", "%2F").replace("\0", "%00")
     if segment in {".", ".."}:
         return segment.replace(".", "%2E")
-    return "%40" + segment[1:] if id_of(segment, root) is not None else segment
+    is_id = segment.startswith("@") and id_of(segment, root) is not None
+    return "%40" + segment[1:] if is_id else segment
 
 
 def unescape(segment: str) -> str:
@@ -79,6 +83,8 @@ def escape_key(key: str, root: Root | None = None) -> tuple[str, ...]:
     Empty folder names cannot stand between separators, so the extra slash is escaped into its
     neighbour: ``a//b`` becomes ``a``, ``%2Fb``. :func:`unescape_key` is the inverse.
     """
+    if _PLAIN_KEY.fullmatch(key):
+        return tuple(key.split("/"))
     names: list[str] = []
     slashes = ""
     for name in key.split("/"):
@@ -95,7 +101,7 @@ def escape_key(key: str, root: Root | None = None) -> tuple[str, ...]:
 
 def unescape_key(segments: tuple[str, ...]) -> str:
     """Read the key that path segments stand for."""
-    return "/".join(unescape(segment) for segment in segments)
+    return unescape("/".join(segments))
 
 
 def split_suffix(name: str) -> tuple[str, str]:

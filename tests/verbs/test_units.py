@@ -247,3 +247,22 @@ def test_plain_writes_obey_the_schema(fs, another):
     another.invalidate_cache()
     assert another.find(collection) == [f"{collection}/image_1/b.png"]
     assert count_units(another, collection) == 1
+
+
+def test_many_files_of_one_stem(fs, another):
+    """Each two of them make a unit; those that are there are joined and replaced by their names."""
+    specs = [
+        {"name": name, "file_type": "data", "is_required": required, "is_primary": required}
+        for name, required in [("data_1", True), ("data_meta_1", False)]
+    ]
+    collection = make(fs, specs=specs)
+    names = [f"d/scan.{number:03}" for number in range(30)]
+    first = {f"{collection}/data_1/{name}": name.encode() for name in names[:20]}
+    fs.pipe(first | {f"{collection}/data_meta_1/{name}": b"meta" for name in names[:10]})
+    assert count_units(another, collection) == 20
+    second = {f"{collection}/data_meta_1/{name}": name.encode() for name in names[5:30]}
+    fs.pipe(second | {f"{collection}/data_1/{name}": b"new" for name in names[20:]})
+    assert count_units(another, collection) == 30
+    expected = first | {f"{collection}/data_meta_1/{name}": b"meta" for name in names[:5]} | second
+    expected |= {f"{collection}/data_1/{name}": b"new" for name in names[20:]}
+    assert another.cat(another.find(collection)) == expected

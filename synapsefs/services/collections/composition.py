@@ -27,14 +27,8 @@ UnitsWithStem = Callable[[str], Sequence[Unit]]
 class UnitOptions:
     """What a writer asks of the unit besides its files.
 
-    Attributes
-    ----------
-    meta
-        Metadata to set; other keys of a unit that is joined stay.
-    groups
-        Names of its groups, outermost first; the folders of its key where None.
-    whole
-        The files that share these options are a unit of their own, which joins no other.
+    Other keys of ``meta`` of a unit that is joined stay. ``groups`` are names, outermost first; the
+    folders of its key where None. Files that share ``whole`` options are a unit of their own.
     """
 
     meta: Mapping[str, Any] = field(default_factory=dict)
@@ -64,12 +58,7 @@ class StagedFile:
 class PlannedFile:
     """A file to bind: where it goes and, once sent, its checksum.
 
-    Attributes
-    ----------
-    specification
-        Name of its file specification.
-    name, stem
-        Its path below the specification, with its suffix and without.
+    ``name`` and ``stem`` are its path below the specification, with its suffix and without.
     """
 
     location: Location
@@ -90,22 +79,8 @@ class PlannedFile:
 class Draft:
     """A unit to create in place of ``base``, or a wholly new one.
 
-    Attributes
-    ----------
-    files
-        Its files by specification: new ones, and those taken over as they were.
-    base
-        The unit it replaces, if any.
-    replaced
-        Further units that it takes the place of.
-    meta, groups
-        What its writers asked for.
-    replaces
-        Ids of the writes that it follows.
-    write
-        The id of this write.
-    changed
-        Whether a file was bound.
+    Its files are new ones and those taken over as they were, by specification. It also takes the
+    place of the units ``replaced``. ``replaces`` are ids of the writes that ``write`` follows.
     """
 
     files: dict[str, UnitFile | PlannedFile] = field(default_factory=dict)
@@ -135,8 +110,9 @@ class Draft:
     @property
     def bases(self) -> list[Unit]:
         """The units that anything is taken over from."""
-        base = [self.base] if self.base is not None else []
-        return list(dict.fromkeys([*base, *(file.unit for file in self.kept.values())]))
+        if self.base is None:
+            return []
+        return list(dict.fromkeys([self.base, *(file.unit for file in self.kept.values())]))
 
     @property
     def key(self) -> str:
@@ -202,14 +178,8 @@ def compose(
 ) -> list[Draft]:
     """Arrange files into units, joining and replacing those that are there.
 
-    Parameters
-    ----------
-    files
-        The files to bind.
-    units_with_stem
-        Gives the units to join; None where files join no units.
-    known
-        Gives the units that files may be taken over from; the same where left out.
+    ``units_with_stem`` gives the units to join, None where files join none; ``known`` those that
+    files may be taken over from, the same where left out.
     """
     by_stem: dict[str, list[PlannedFile]] = {}
     whole: dict[int, list[PlannedFile]] = {}

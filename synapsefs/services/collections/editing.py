@@ -31,11 +31,6 @@ class UnitEditor:
 
     So it is read, changed and written, and read again after a pause in which another who had read
     the same has written. Each change leaves an id; when that is missing, it is made again.
-
-    Parameters
-    ----------
-    writing
-        Held while a collection is written to.
     """
 
     def __init__(

@@ -37,7 +37,7 @@ class CollectionIndex(Index[int, Unit]):
         self._written: set[int] = set()
         self._several: dict[tuple[str, ...], list[UnitFile]] = {}
         self._hidden: dict[int, dict[str, Unit]] = {}
-        self._by_stem: dict[str, list[Unit]] | None = None
+        self._by_stem: dict[str, dict[int, Unit]] | None = None
         self._latest: datetime | None = None
 
     @property
@@ -72,6 +72,16 @@ class CollectionIndex(Index[int, Unit]):
             if unit.identifier not in newest and unit.identifier not in meanwhile:
                 self._take_out(unit)
         for identifier in sorted(newest.keys() - meanwhile.keys()):
+            self.take(newest[identifier])
+        self.read_at = began
+
+    def follow(self, own: Mapping[int, Unit], newest: Mapping[int, Unit], began: float) -> None:
+        """Hold just these units: those written here, and the newest as they were at ``began``."""
+        for identifier in [*(self.units.keys() - own.keys() - newest.keys())]:
+            self.lose(identifier)
+        for identifier in sorted(own.keys() - self.units.keys()):
+            self._add(own[identifier])
+        for identifier in sorted(newest):
             self.take(newest[identifier])
         self.read_at = began
 
@@ -124,8 +134,8 @@ class CollectionIndex(Index[int, Unit]):
         for file in unit.files.values():
             self._place(file)
             if self._by_stem is not None:
-                held = self._by_stem.setdefault(split_suffix(file.name)[0], [])
-                held[:] = [*(other for other in held if other is not unit), unit]
+                held = self._by_stem.setdefault(split_suffix(file.name)[0], {})
+                held[unit.identifier] = unit
 
     def _place(self, file: UnitFile) -> None:
         segments, identifier = file.segments, file.unit.identifier
@@ -226,8 +236,8 @@ class CollectionIndex(Index[int, Unit]):
                 if len(several) == 1:
                     del self._several[file.segments]
             if self._by_stem is not None:
-                held = self._by_stem.get(split_suffix(file.name)[0], [])
-                held[:] = [other for other in held if other is not unit]
+                held = self._by_stem.get(split_suffix(file.name)[0], {})
+                held.pop(unit.identifier, None)
 
     def of_path(self, segments: tuple[str, ...]) -> list[UnitFile]:
         """Give all files of a path, those that were replaced too."""
@@ -253,16 +263,9 @@ class CollectionIndex(Index[int, Unit]):
         A name with an id, which listings give while a newer file has the plain one, goes on
         standing for that file.
         """
-        return self.tree.file(segments) or self._by_id(segments)
-
-    def item(self, segments: tuple[str, ...]) -> UnitFile | DirectoryNode[UnitFile] | None:
-        """Find what is at a path: a directory, where a file has the same name."""
-        file, node = self.tree.at(segments)
-        return node or file or self._by_id(segments)
-
-    def _by_id(self, segments: tuple[str, ...]) -> UnitFile | None:
-        if not segments or "@" not in segments[-1]:
-            return None
+        there = self.tree.file(segments)
+        if there is not None or not segments or "@" not in segments[-1]:
+            return there
         stem, _, identifier = split_suffix(segments[-1])[0].rpartition("@")
         number = int(identifier) if identifier.isdecimal() and len(identifier) < 19 else None
         unit = None if number is None else self.units.get(number)
@@ -273,12 +276,17 @@ class CollectionIndex(Index[int, Unit]):
                 return file
         return None
 
+    def item(self, segments: tuple[str, ...]) -> UnitFile | DirectoryNode[UnitFile] | None:
+        """Find what is at a path: a directory, where a file has the same name."""
+        file, node = self.tree.at(segments)
+        return node or file or self.at(segments)
+
     def with_stem(self, stem: str) -> list[Unit]:
         """Give the units that hold a file of this stem, oldest first."""
         if self._by_stem is None:
             self._by_stem = {}
             for unit in self.units.values():
                 for file in unit.files.values():
-                    self._by_stem.setdefault(split_suffix(file.name)[0], []).append(unit)
-        found = {unit.identifier: unit for unit in self._by_stem.get(stem, ())}
-        return [found[identifier] for identifier in sorted(found)]
+                    held = self._by_stem.setdefault(split_suffix(file.name)[0], {})
+                    held[unit.identifier] = unit
+        return [unit for _, unit in sorted(self._by_stem.get(stem, {}).items())]

@@ -20,15 +20,7 @@ from synapsefs.wire.collections import constants, v1
 
 
 def require_free(locations: Sequence[Location], index: CollectionIndex | None = None) -> None:
-    """Refuse files of one collection where a directory is, and below other files.
-
-    Parameters
-    ----------
-    locations
-        Where files are to be written.
-    index
-        What is there.
-    """
+    """Refuse files of one collection where a directory is, and below other files."""
     require_distinct(locations, top=4)
     if index is None:
         return

@@ -50,15 +50,7 @@ REBASES = 10
 
 @dataclass(slots=True)
 class _Plan:
-    """The units that files make in one collection.
-
-    Attributes
-    ----------
-    path
-        The path that errors name.
-    units
-        Those units, once they are created.
-    """
+    """The units that files make in one collection; errors name ``path``."""
 
     collection: Collection
     path: str
@@ -67,15 +59,7 @@ class _Plan:
 
 
 class UnitPublisher:
-    """Binds files into units, changes these, and takes files out of them.
-
-    Parameters
-    ----------
-    changes
-        Tells the other instances of this process.
-    max_deletions
-        Deletions in flight at a time.
-    """
+    """Binds files into units, changes these, and takes files out of them."""
 
     def __init__(
         self,
@@ -156,8 +140,9 @@ class UnitPublisher:
         for is_latest in (False, True):
             try:
                 require_free([file.location for file in files], index)
-                drafts = compose(files, index.with_stem) if joins else []
-                _require_publishable(drafts, collection, files[0].location.path)
+                if joins:
+                    drafts = compose(files, index.with_stem)
+                    _require_publishable(drafts, collection, files[0].location.path)
             except (InvalidRequestError, FolderError, NotAFolderError):
                 if is_latest:
                     raise
@@ -179,14 +164,9 @@ class UnitPublisher:
     ) -> None:
         """Make units of files, in all collections or in none; what they replace goes afterwards.
 
-        Parameters
-        ----------
-        files
-            The files; of several for one path the last.
-        then
-            What else must succeed before anything is replaced; when it fails, the units go.
-        since
-            When the call began (monotonic seconds): what was read since then is new enough.
+        Of several files for one path the last counts. When ``then`` fails, which is done before
+        anything is replaced, the units go. What was read since ``since`` (monotonic seconds) is
+        new enough.
         """
 
         async def publish(groups: Groups[PlannedFile]) -> None:
@@ -219,11 +199,11 @@ class UnitPublisher:
     ) -> _Plan:
         """Compose units of what the service has now."""
         path = files[0].location.path
+        joins = not joins_nothing(collection)
         began = time.monotonic() if since is None else since
         for _ in range(REBASES):
             index = await self._latest(collection, since)
             since = None
-            joins = not joins_nothing(collection)
             drafts = compose(files, index.with_stem if joins else None)
             held = [unit for draft in drafts for unit in (*draft.bases, *draft.replaced)]
             if not held or not await self._indexes.refreshed(collection, held, began):
@@ -232,7 +212,8 @@ class UnitPublisher:
             raise ConflictError("others keep replacing the units", path)
         require_free([file.location for file in files], index)
         await self._prepare(collection, drafts, index)
-        _require_publishable(drafts, collection, path)
+        if joins:
+            _require_publishable(drafts, collection, path)
         return _Plan(collection, path, drafts)
 
     async def _prepare(
@@ -259,7 +240,8 @@ class UnitPublisher:
         for _ in range(REBASES):
             created = {unit.identifier for unit in plan.units}
             own |= created
-            removed = await self._merge_changes(plan)
+            bases = {unit.identifier: unit for draft in plan.drafts for unit in draft.bases}
+            removed = await self._merge_changes(plan, bases) if bases else set()
             index = self._indexes.held(plan.collection.identifier)
             for unit in plan.units:
                 index.insert(unit)
@@ -272,7 +254,7 @@ class UnitPublisher:
             outdated = [
                 draft
                 for draft in plan.drafts
-                if draft.kept and any(unit.identifier in gone for unit in draft.bases)
+                if gone and draft.kept and any(unit.identifier in gone for unit in draft.bases)
             ]
             if not outdated:
                 return
@@ -280,14 +262,11 @@ class UnitPublisher:
             plan.units = await self._store.create(plan.collection, plan.drafts, plan.path)
         raise ConflictError("somebody else keeps replacing the unit's other files", plan.path)
 
-    async def _merge_changes(self, plan: _Plan) -> set[int]:
+    async def _merge_changes(self, plan: _Plan, bases: Mapping[int, Unit]) -> set[int]:
         """Find units that others removed after something was taken over from them.
 
         Metadata that they changed there is changed in the new units too.
         """
-        bases = {unit.identifier: unit for draft in plan.drafts for unit in draft.bases}
-        if not bases:
-            return set()
         began = time.monotonic()
         before = {identifier: unit.meta for identifier, unit in bases.items()}
         try:

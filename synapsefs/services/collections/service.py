@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from synapsefs.config import Endpoint
@@ -123,6 +124,7 @@ class CollectionsService:
             size=self._sizes.of(file),
             checksum=file.checksum or None,
             locate=locate,
+            learned=partial(self._sizes.note, file),
         )
 
     async def _fresh_url(self, file: UnitFile, about: str) -> str:

@@ -27,30 +27,24 @@ EMPTY_CHECKSUMS = frozenset(hashlib.new(name).hexdigest() for name in ALGORITHMS
 
 @dataclass(slots=True, eq=False)
 class Unit:
-    """A data unit.
+    """A data unit; one with a greater id is newer.
 
     Attributes
     ----------
-    identifier
-        The unit's id; a greater one is newer.
     meta
         Its metadata. It may change, but for what the mark in it says of the unit's files.
     checksum
         The service's checksum of its composition.
     group
         The innermost of its groups, in whatever form the service tells it: mostly an id.
-    files
-        Its files by specification name.
     seen
         When the service was asked that told of it (monotonic seconds).
     marked
         Whether this package wrote it.
-    write
-        The id of the write that made it; empty for foreign units.
-    replaces
-        The ids of the writes that it replaced.
+    write, replaces
+        The id of the write that made it, empty for foreign units, and of those that it replaced.
     first_bound
-        By specification, the ids of units that files were bound in first which were taken over.
+        By specification, the units in which files were bound first that it took over.
     """
 
     identifier: int
@@ -144,12 +138,8 @@ def folders_of(key: str) -> tuple[str, ...]:
 class UnitFile:
     """A data file as one unit binds it under one specification.
 
-    Attributes
-    ----------
-    name
-        Key and suffix.
-    segments
-        Its path below the collection, as written when no newer file has the same.
+    Its ``name`` is key and suffix; ``segments`` are its path below the collection, as long as no
+    newer file has the same.
     """
 
     unit: Unit
@@ -159,6 +149,7 @@ class UnitFile:
     url: str
     size: int | None
     segments: tuple[str, ...] = field(init=False)
+    _version: Version | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         key = escape_key(self.name, Root.COLLECTIONS)
@@ -171,15 +162,18 @@ class UnitFile:
         A file is newer than another of its path when that is greater: it may have been taken over
         into a newer unit by somebody who did not see the other.
         """
-        unit = self.unit
-        first = unit.first_bound.get(self.specification) if unit.first_bound else None
-        return first if isinstance(first, int) and first < unit.identifier else unit.identifier
+        return self.version.since
 
     @property
     def version(self) -> Version:
         """Orders it among the files of its path."""
-        unit = self.unit
-        return Version(self.since, unit.identifier, unit.marked, unit.write, unit.replaces)
+        if self._version is None:
+            unit = self.unit
+            first: Any = unit.first_bound.get(self.specification) if unit.first_bound else None
+            taken_over = isinstance(first, int) and first < unit.identifier
+            since: int = first if taken_over else unit.identifier
+            self._version = Version(since, unit.identifier, unit.marked, unit.write, unit.replaces)
+        return self._version
 
     @property
     def segments_with_id(self) -> tuple[str, ...]:

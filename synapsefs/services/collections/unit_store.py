@@ -24,15 +24,7 @@ UNDO_PATIENCE = 0.3
 
 @dataclass(slots=True)
 class Deletion:
-    """What became of units that were to be deleted.
-
-    Attributes
-    ----------
-    gone
-        Ids of those that seem to have been gone already.
-    failed
-        Those that could not be deleted, and why.
-    """
+    """Which units seem to have been gone already, by id, and which could not be deleted."""
 
     gone: set[int] = field(default_factory=set)
     failed: list[tuple[Unit, SynapseError]] = field(default_factory=list)
@@ -46,13 +38,7 @@ class Deletion:
 
 
 class UnitStore:
-    """Creates units and deletes them.
-
-    Parameters
-    ----------
-    max_deletions
-        Deletions in flight at a time.
-    """
+    """Creates units and deletes them."""
 
     def __init__(self, api: CollectionsClient, indexes: Indexes, max_deletions: int) -> None:
         self._api = api
@@ -74,7 +60,9 @@ class UnitStore:
             creation = asyncio.ensure_future(self._create_batch(collection, batch, path))
             try:
                 units += await asyncio.shield(creation)
-                _require_names(units[start:], batch, path)
+                for unit, draft in zip(units[start:], batch, strict=True):
+                    if unit.write != draft.write:
+                        _require_names(unit, draft, path)
             except BaseException as error:
                 undo = asyncio.ensure_future(
                     self._undo(collection, units, creation, drafts, path, error)
@@ -195,7 +183,7 @@ def _named(units: Sequence[Unit]) -> str:
     return enumerated([f"unit {unit.identifier} ({names})" for unit, names in pairs])
 
 
-def _require_names(units: Sequence[Unit], drafts: Sequence[Draft], path: str) -> None:
+def _require_names(unit: Unit, draft: Draft, path: str) -> None:
     """Accept a unit that the service gave in place of a new one only where it holds these names.
 
     Raises
@@ -203,13 +191,11 @@ def _require_names(units: Sequence[Unit], drafts: Sequence[Draft], path: str) ->
     AlreadyExistsError
         When the service keeps equal content just once, and has it under another name.
     """
-    for unit, draft in zip(units, drafts, strict=True):
-        names = {specification: file.name for specification, file in unit.files.items()}
-        if unit.write != draft.write and names != {s: f.name for s, f in draft.files.items()}:
-            shown = ", ".join(f"{specification}/{name}" for specification, name in names.items())
-            raise AlreadyExistsError(
-                f"the service keeps one unit for equal content, and has it as {shown}", path
-            )
+    names = {specification: file.name for specification, file in unit.files.items()}
+    if names != {specification: file.name for specification, file in draft.files.items()}:
+        shown = ", ".join(f"{specification}/{name}" for specification, name in names.items())
+        rule = f"the service keeps one unit for equal content, and has it as {shown}"
+        raise AlreadyExistsError(rule, path)
 
 
 def _completed(answer: v1.Unit, draft: Draft, request: v1.UnitToCreate) -> Unit:

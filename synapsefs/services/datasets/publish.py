@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synapsefs import concurrency
 from synapsefs.concurrency import Locks
@@ -49,17 +49,7 @@ ATTEMPTS = 5
 
 @dataclass(slots=True, eq=False)
 class _Publication:
-    """A file that becomes visible.
-
-    Attributes
-    ----------
-    parent
-        Id of the directory that it is put into.
-    record
-        As what it is visible.
-    new
-        Whether it is an entry of its own rather than a revision.
-    """
+    """A file that became visible as ``record``, a new entry in the directory ``parent`` or not."""
 
     dataset: Dataset
     staged: Staged
@@ -72,12 +62,8 @@ class EntryPublisher:
     """Publishes files, each new or as the next revision of what is there.
 
     What is there is listed once per call and dataset before anything is published, and once more
-    after new entries were made: the service takes several of one name.
-
-    Parameters
-    ----------
-    start
-        Begins to send a file again; with ``new`` to an entry that replaces nothing.
+    after new entries were made: the service takes several of one name. ``start`` begins to send a
+    file again; with ``new`` to an entry that replaces nothing.
     """
 
     def __init__(
@@ -103,10 +89,7 @@ class EntryPublisher:
     ) -> None:
         """Make files visible; of several for one path only the last.
 
-        Parameters
-        ----------
-        then
-            Is done when all has been checked, and before anything is published.
+        ``then`` is done when all has been checked, and before anything is published.
 
         Raises
         ------
@@ -164,7 +147,7 @@ class EntryPublisher:
         if record is None:
             made = await self._create(dataset, index, staged, parent)
             return self._note(_Publication(dataset, staged, parent, made, new=True))
-        others = [*index.namesakes(record), *index.doubles(record)]
+        _, *others = _of_same_name(index, record)
         revised = await self._revise(dataset, record, staged)
         if revised is not None:
             await self._delete(others, path)
@@ -177,8 +160,8 @@ class EntryPublisher:
             await self._revisions.base(record, staged.base, path)
         staged.handle.notes = staged.handle.notes.over(record.said())
         made = await self._create(dataset, index, staged, parent)
-        others = [record, *index.namesakes(record), *index.doubles(record)]
-        await self._delete([one for one in others if one.identifier != made.identifier], path)
+        same = _of_same_name(index, record)
+        await self._delete([one for one in same if one.identifier != made.identifier], path)
         return self._note(_Publication(dataset, staged, parent, made, new=True))
 
     async def _replaced(self, index: DatasetIndex, staged: Staged) -> StoredEntry | None:
@@ -237,14 +220,9 @@ class EntryPublisher:
         """Note what is visible now in the index."""
         record, staged = publication.record, publication.staged
         if _is_of(record, staged):
-            record.size, record.size_certain = staged.size, True
-            if isinstance(staged.handle, StagedObject):
-                digest = staged.handle.digest
-                if isinstance(digest, PartDigests):
-                    record.parts = digest
-                else:
-                    record.md5 = digest
-        record.dataset = publication.dataset.identifier
+            digest = staged.handle.digest if isinstance(staged.handle, StagedObject) else None
+            record = record.with_digest(staged.size, digest)
+        record = publication.record = replace(record, dataset=publication.dataset.identifier)
         self._indexes.holding(record).put(record)
         return publication
 
@@ -264,7 +242,9 @@ class EntryPublisher:
             active = {"status": constants.Status.ACTIVE.value}
             return from_response(await self._api.patch_entry(identifier, active, path))
         entry = text_entry(dataset, staged, parent)
-        known = set(index.records)
+        before = index.at(staged.location.inner)
+        same = _of_same_name(index, before) if isinstance(before, StoredEntry) else ()
+        known = {one.identifier for one in same}
 
         async def create() -> StoredEntry:
             return from_response(await self._api.create_entry(entry, path, replay=False))
@@ -371,6 +351,11 @@ class EntryPublisher:
         item.record = await self._create(item.dataset, index, item.staged, item.parent)
         await self._delete([old], location.path)
         self._note(item)
+
+
+def _of_same_name(index: DatasetIndex, record: StoredEntry) -> list[StoredEntry]:
+    """Give an entry, its namesakes, and those that are shown as one with it."""
+    return [record, *index.namesakes(record), *index.doubles(record)]
 
 
 def _same_object(staged: Staged, digest: str | PartDigests) -> StagedObject:

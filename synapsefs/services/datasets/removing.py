@@ -22,13 +22,7 @@ logger = logging.getLogger("synapsefs")
 
 
 class EntryRemover:
-    """Removes what is in datasets, and datasets.
-
-    Parameters
-    ----------
-    max_deletions
-        Deletions in flight at a time.
-    """
+    """Removes what is in datasets, and datasets."""
 
     def __init__(
         self,
@@ -47,12 +41,8 @@ class EntryRemover:
     async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Delete entries: what a directory holds goes before the directory.
 
-        A file takes other entries of its name with it, unless it was named by its id.
-
-        Parameters
-        ----------
-        unchanged
-            Leave files that are no longer the version that the entry says.
+        A file takes other entries of its name with it, unless it was named by its id. With
+        ``unchanged``, files stay that are no longer the version that the entry says.
 
         Raises
         ------
