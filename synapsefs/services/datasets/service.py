@@ -204,7 +204,10 @@ class DatasetsService:
         What a remembered listing allows is checked again before it is published; what it forbids
         is listed anew.
         """
-        attributes = {id(file.options): _attributes(file) for file in files}
+        attributes: dict[int, EntryAttributes] = {}
+        for file in files:
+            if id(file.options) not in attributes:
+                attributes[id(file.options)] = _attributes(file)
         for file in files:
             validate_path(file.location)
         locations = [file.location for file in files]
