@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import os
 import threading
 from collections import OrderedDict
@@ -74,11 +75,16 @@ class SequentialCache(BaseCache):
         self._streak = STREAK
         self._coming: _Coming | None = None
 
+    def hold(self, head: bytes) -> None:
+        """Take the file's first bytes, which are known."""
+        self._start, self._block = 0, head
+
     def close(self) -> None:
         """Give up what is on its way."""
         coming, self._coming = self._coming, None
         if coming is not None and coming.pid == os.getpid():
-            coming.future.cancel()
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                coming.future.cancel()
 
     def _fetch(self, start: int | None, stop: int | None) -> bytes:
         start = 0 if start is None else start

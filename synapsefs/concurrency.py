@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
+import time
 import weakref
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Hashable, Iterable
@@ -185,8 +186,57 @@ async def gather(work: Iterable[Coroutine[Any, Any, T]], at_a_time: int) -> list
     return [results[index] for index in sorted(results)]
 
 
-GROWTH_SECONDS, GROWTH = 0.25, 1.15
 """For how long a number of transfers is tried, and how much faster it must be than fewer."""
+
+
+WINDOW = 0.2
+"""Seconds over which a rate is measured."""
+
+GAIN = 1.15
+"""How much faster more transfers must be, so that still more are tried."""
+
+TRIES = 3
+"""How often the rate is measured before that is given up."""
+
+FAST = 256 * 2**20
+"""Bytes per second of one connection beyond which more of them bring nothing."""
+
+
+class Pace:
+    """Decides how many parts of a file travel at a time: twice as many while that is faster.
+
+    Parameters
+    ----------
+    most
+        How many at a time at most.
+
+    Attributes
+    ----------
+    growing
+        Whether more may be added still.
+    """
+
+    def __init__(self, most: int) -> None:
+        self.growing = True
+        self._most = most
+        self._best = 0.0
+        self._tries = 0
+        self._since: tuple[float, int] | None = None
+
+    def more(self, count: int, moved: int) -> int:
+        """Say how many to add to ``count``, when so many bytes have moved in all."""
+        now = time.monotonic()
+        began, before = self._since = self._since or (now, moved)
+        if now - began < WINDOW:
+            return 0
+        rate = (moved - before) / (now - began)
+        self._since = now, moved
+        self._tries += moved > before
+        if GAIN * self._best < rate < FAST * count and count < self._most:
+            self._best, self._tries, self._since = rate, 0, None
+            return min(count, self._most - count)
+        self.growing = self._tries < TRIES and count < self._most
+        return 0
 
 
 async def gather_growing(
@@ -211,17 +261,13 @@ async def gather_growing(
             coroutine.close()
 
     async def grow() -> None:
-        allowed, best = first, 0.0
-        while allowed < most:
-            before = moved()
-            await asyncio.sleep(GROWTH_SECONDS)
-            rate = moved() - before
-            if rate < GROWTH * best:
-                return
-            more = min(allowed, most - allowed)
-            best, allowed = rate, allowed + more
+        allowed, pace = first, Pace(most)
+        while pace.growing:
+            more = pace.more(allowed, moved())
+            allowed += more
             for _ in range(more):
                 gate.release()
+            await asyncio.sleep(WINDOW / 4)
 
     growing = asyncio.ensure_future(grow())
     try:
@@ -240,9 +286,9 @@ def batched(
     size
         Bytes of an item.
     most
-        Bytes of a parcel; a larger item is alone.
+        Bytes of a batch; a larger item is alone.
     count
-        Items of a parcel.
+        Items of a batch.
     """
     batches: list[list[T]] = []
     room = 0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -32,17 +31,11 @@ LARGE = 32 * 2**20
 RANGE = 8 * 2**20
 """Bytes of one range."""
 
-RANGE_MEMORY = 4 * 2**20
+RANGE_MEMORY = 8 * 2**20
 """Bytes that a range on its way may hold in memory."""
 
-WINDOW = 0.2
-"""Seconds over which the rate is measured."""
-
-GAIN = 1.2
-"""How much faster more ranges must be, so that still more are tried."""
-
-FAST = 256 * 2**20
-"""Bytes per second of one connection beyond which more of them bring nothing."""
+BATCH = 4 * 2**20
+"""Bytes that are written in one visit to a thread."""
 
 
 async def download(
@@ -105,8 +98,8 @@ async def _save_small(remote: RemoteObject, data: bytes, target: str, report: Pr
         verify()
         return place(data, target)
 
-    through = await concurrency.shared().files.run(verify_and_place)
     report(len(data))
+    through = await concurrency.shared().files.run(verify_and_place)
     if through is not None:
         await _hand_on([data], through)
 
@@ -163,6 +156,7 @@ async def _save(
     opened: tuple[bytes, AsyncGenerator[bytes, None]] | None = None,
 ) -> None:
     """Fetch a file to a regular file, from an opened stream or from where an earlier one ended."""
+    size = remote.size
     while True:
         file = PartialFile(remote, target, remote.http.options.block_size, key)
         ranges = _Ranges(remote, file, report)
@@ -178,7 +172,7 @@ async def _save(
                 raise
             logger.info("%s: starting over: %s", target.path, error)
             report(-file.offset)
-            remote.etag, opened = None, None
+            remote.size, remote.etag, opened = size, None, None
 
 
 @dataclass(slots=True, eq=False)
@@ -224,14 +218,14 @@ class _Ranges:
 
     async def _side_by_side(self, first: Any) -> None:
         """Add ranges while that makes it faster; the first failure ends all."""
-        pace = _Pace(self._remote.http.options.max_concurrency)
+        pace = concurrency.Pace(self._remote.http.options.max_concurrency)
         pace.growing = self._remote.ranged and self._remote.etag is not None
         working = {asyncio.ensure_future(first)}
         try:
             while working:
                 done, working = await asyncio.wait(
                     working,
-                    timeout=WINDOW / 4 if pace.growing else None,
+                    timeout=concurrency.WINDOW / 4 if pace.growing else None,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
                 for worker in done:
@@ -288,7 +282,7 @@ class _Ranges:
         self._received += len(first)
         pieces, held = [first], len(first)
         while span.position < span.end:
-            if held < integrity.BATCH and span.position + held < span.end:
+            if held < BATCH and span.position + held < span.end:
                 chunk = await anext(chunks, b"")
                 if chunk:
                     self._received += len(chunk)
@@ -307,12 +301,12 @@ class _Ranges:
             held -= min(excess, len(last))
             if excess < len(last):
                 pieces.append(last[: len(last) - excess])
-        while self._hashing and self._file.is_ahead(self.arrived + held):
-            await asyncio.wait(self._hashing, return_when=asyncio.FIRST_COMPLETED)
         await sync.in_thread(self._file.write, pieces, span.position)
         span.position += held
-        self._report(held)
         self._hash()
+        while self._hashing and self._file.is_ahead(self.arrived):
+            await asyncio.wait(self._hashing, return_when=asyncio.FIRST_COMPLETED)
+        self._report(held)
         self._raise_failure()
 
     @property
@@ -344,28 +338,3 @@ class _Ranges:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
-
-
-class _Pace:
-    """Decides how many ranges of a file come at a time: twice as many while that is faster."""
-
-    def __init__(self, most: int) -> None:
-        self.growing = True
-        self._most = most
-        self._best = 0.0
-        self._since: tuple[float, int] | None = None
-
-    def more(self, count: int, received: int) -> int:
-        """Say how many ranges to add to those that are on their way."""
-        now = time.monotonic()
-        if self._since is None:
-            self._since = now, received
-            return 0
-        seconds = now - self._since[0]
-        if seconds < WINDOW:
-            return 0
-        rate = (received - self._since[1]) / seconds
-        self._since = None
-        self.growing = GAIN * self._best < rate < FAST * count and count < self._most
-        self._best = rate
-        return min(count, self._most - count) if self.growing else 0

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import errno
 import logging
 import sys
 import warnings
+from collections import deque
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -19,6 +21,9 @@ from synapsefs.errors import DiscardedWarning, UnsupportedError
 from synapsefs.services.base import Staged, Upload
 
 logger = logging.getLogger("synapsefs")
+
+REUSED = 3
+"""Parts whose memory is looked at again: one travels, one waits, and the one before has gone."""
 
 UNSEEN = (GeneratorExit, SystemExit)
 """Exceptions that end a block and that nobody is shown."""
@@ -36,7 +41,8 @@ class Home(Protocol):
 class PartBuffer:
     """Cuts a stream of writes into parts; a part is given out only when more follows.
 
-    Of bytes that cannot change, whole parts are given out as they are. All else is copied once.
+    Of bytes that cannot change, whole parts are given out as they are. All else is copied once,
+    into memory that earlier parts have left: memory that was never used costs several times more.
 
     Parameters
     ----------
@@ -47,26 +53,49 @@ class PartBuffer:
     def __init__(self, size: int) -> None:
         self._size = size
         self._held: bytearray | memoryview = bytearray()
+        self._filled = 0
+        self._given: deque[bytearray] = deque(maxlen=REUSED)
 
     def feed(self, data: Any) -> Iterator[memoryview]:
         """Take bytes; give the parts that they complete and that are not the last."""
         view = memoryview(data).cast("B")
         constant = isinstance(view.obj, bytes)
         while len(view):
-            if len(self._held) == self._size:
+            if self._filled == self._size:
                 yield self.rest()
-            room = self._size - len(self._held)
-            if constant and room == self._size <= len(view):
-                self._held = view[:room]
-            elif isinstance(self._held, bytearray):  # what is not full is our own
-                self._held += view[:room]
-            view = view[room:]
+            piece = view[: self._size - self._filled]
+            if constant and len(piece) == self._size:
+                self._held = piece
+            else:
+                self._copy(piece)
+            self._filled += len(piece)
+            view = view[len(piece) :]
+
+    def _copy(self, piece: memoryview) -> None:
+        if not self._filled:
+            self._held = self._unused()
+        assert isinstance(self._held, bytearray)  # noqa: S101 - others are whole parts
+        if len(self._held) == self._filled:
+            self._held += piece
+        else:
+            self._held[self._filled : self._filled + len(piece)] = piece
+
+    def _unused(self) -> bytearray:
+        """Give a buffer that nobody looks at: its size could not be changed otherwise."""
+        for index, buffer in enumerate(self._given):
+            with contextlib.suppress(BufferError):
+                buffer.append(buffer.pop())
+                del self._given[index]
+                return buffer
+        return bytearray()
 
     def rest(self) -> memoryview:
         """Give out what is held."""
-        held = memoryview(self._held)
-        self._held = bytearray()
-        return held
+        part = memoryview(self._held)[: self._filled]
+        if isinstance(self._held, bytearray) and len(self._held) == self._size:
+            self._given.append(self._held)
+        self._held, self._filled = bytearray(), 0
+        return part
 
 
 class SynapseWriter(AbstractBufferedFile):

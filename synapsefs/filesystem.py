@@ -93,7 +93,7 @@ class SynapseFileSystem(
         Bytes of one part of an upload; files of at most one part go in one request where the
         protocol has one.
     connect_timeout, read_timeout
-        Seconds to connect, and seconds in which something must move.
+        Seconds to connect, and idle timeout in seconds; there is no total timeout.
     retries
         How often a failed request is tried again.
     max_connections, max_concurrency
@@ -108,10 +108,10 @@ class SynapseFileSystem(
         Let ``put`` and ``get`` of files of more than one part go on where an interrupted call of an
         earlier process stopped.
     listings_expiry_time
-        Seconds for which a listing is believed. When left out 0.3, longer where listing takes
+        Seconds for which a listing is used again. When left out 0.3, longer where listing takes
         long, and 5 for names of collections and datasets in paths that lead into them.
     use_listings_cache
-        False to believe no listing.
+        False to list anew at every call.
     asynchronous, loop, batch_size, max_paths, skip_instance_cache
         As for all asynchronous fsspec filesystems.
 

@@ -138,7 +138,7 @@ class PartialFile:
         remote = self._remote
         if not (remote.checksum or remote.parts or self._checkpoint):
             return None
-        return FileDigest(remote.checksum, remote.parts, min(BATCH, self._part_size // 16 + 1))
+        return FileDigest(remote.checksum, remote.parts, min(4 * BATCH, self._part_size // 16 + 1))
 
     def _note(self, checkpoint: Checkpoint, digest: FileDigest) -> None:
         offset, value = digest.state()

@@ -69,6 +69,7 @@ class SynapseReader(AbstractBufferedFile):
         )
         if isinstance(self.cache, SequentialCache):
             self.cache.submit = self._submit
+            self.cache.hold(remote.head)
 
     def _submit(self, start: int, end: int) -> concurrent.futures.Future[bytes]:
         return sync.submit(self.fs.loop, self._remote.read_range(start, end))
@@ -115,8 +116,9 @@ class SynapseReader(AbstractBufferedFile):
 
     def close(self) -> None:
         """Close it, and give up what was being read ahead."""
-        if isinstance(self.cache, SequentialCache):
-            self.cache.close()
+        cache = getattr(self, "cache", None)
+        if isinstance(cache, SequentialCache):
+            cache.close()
         super().close()
 
     def __reduce__(self) -> Any:

@@ -92,6 +92,8 @@ class RemoteObject:
         Whether the storage gives ranges, once seen.
     head
         The first bytes, where they were read to learn the size.
+    learned
+        Is told the size when an answer tells it.
     """
 
     http: Transport
@@ -105,6 +107,7 @@ class RemoteObject:
     etag: str | None = None
     ranged: bool = False
     head: bytes = b""
+    learned: Callable[[int], None] | None = None
 
     @property
     def expected(self) -> str | PartDigests | None:
@@ -305,7 +308,7 @@ class RemoteObject:
         if response.status == 416:
             size = _size_refused(response, position)
             if size is not None:
-                self._note_size(size)
+                self._note_size(size, refused=True)
                 if position >= size:
                     return
             words = f"byte range from {position} not satisfiable"
@@ -320,9 +323,11 @@ class RemoteObject:
             raise ChangedError("the file was replaced while it was read", self.path)
         self.etag = etag
 
-    def _note_size(self, size: int) -> None:
+    def _note_size(self, size: int, *, refused: bool = False) -> None:
         if self.size is None:
             self.size = size
+            if self.learned is not None and not refused:
+                self.learned(size)
         elif self.size != size:
             raise ChangedError(
                 f"the storage holds {size} bytes, the service says {self.size}", self.path

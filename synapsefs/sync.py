@@ -6,7 +6,6 @@ import asyncio
 import concurrent.futures
 import contextlib
 import functools
-import inspect
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -147,34 +146,18 @@ async def stoppable(work: Callable[[Callable[[], None]], T]) -> T:
         raise
 
 
-def synced(name: str, asynchronous: Callable[..., Any]) -> Callable[..., Any]:
-    """Make the synchronous twin of the coroutine method ``name``."""
-
-    @functools.wraps(asynchronous)
-    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
-        return run(self.loop, getattr(self, name)(*args, **kwargs))
-
-    call.__name__ = name.removeprefix("_")
-    call.__qualname__ = asynchronous.__qualname__.replace(name, call.__name__)
-    return call
-
-
-def mirrored(*names: str) -> Callable[[type[T]], type[T]]:
-    """Give a class a synchronous twin for each coroutine method named (without underscore).
+def synced(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Make the synchronous twin of a coroutine method whose name begins with an underscore.
 
     fsspec mirrors only the names that it knows itself, and its own twins go on working after
     Ctrl-C; these do neither.
     """
+    name = method.__name__
 
-    def decorate(cls: type[T]) -> type[T]:
-        for name in names:
-            method = getattr(cls, f"_{name}")
-            if not inspect.iscoroutinefunction(method):
-                raise TypeError(f"_{name} is not a coroutine method")
-            twin = synced(f"_{name}", method)
-            if not twin.__doc__:
-                twin.__doc__ = getattr(getattr(cls, name, None), "__doc__", None)
-            setattr(cls, name, twin)
-        return cls
+    @functools.wraps(method)
+    def call(self: Any, *args: Any, **kwargs: Any) -> Any:
+        return run(self.loop, getattr(self, name)(*args, **kwargs))
 
-    return decorate
+    call.__name__ = name.removeprefix("_")
+    call.__qualname__ = method.__qualname__.replace(name, call.__name__)
+    return call

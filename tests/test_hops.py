@@ -95,9 +95,9 @@ def place(request: pytest.FixtureRequest, fs: SynapseFileSystem) -> str:
 
 
 BOUNDS = {
-    "read": {"collections": 78, "datasets": 85},
-    "overwrite": {"collections": 186, "datasets": 176},
-    "put": {"collections": 208, "datasets": 219},
+    "read": {"collections": 80, "datasets": 88},
+    "overwrite": {"collections": 190, "datasets": 185},
+    "put": {"collections": 212, "datasets": 225},
 }
 
 

@@ -142,7 +142,8 @@ def test_a_large_listing_is_arranged_beside_the_event_loop(server, root, monkeyp
     before = INDEXES[root].arranged
 
     def arranged(*given: Any) -> Any:
-        threads.append(threading.current_thread().name)
+        if len(given[1]) == 30:
+            threads.append(threading.current_thread().name)
         return before(*given)
 
     monkeypatch.setattr(INDEXES[root], "arranged", arranged)
@@ -193,3 +194,31 @@ def test_a_list_of_stored_files_that_is_refused_is_not_asked_for_in_each_directo
         assert sizes == {name: len(data) for name, data in names.items()}
         assert sum("data-files" in one.path for one in seen) == 1
         assert requests(server, lambda: fs.du(base)) == 0
+
+
+def test_a_size_that_a_read_told_is_not_asked_for_again(tmp_path):
+    with observed_server(tmp_path / "root", strict=True) as server:
+        base = make(instance(server), "collections")
+        instance(server).pipe_file(f"{base}/a.bin", b"bytes")
+        fs = instance(server)
+        assert fs.cat_file(f"{base}/a.bin") == b"bytes"
+        assert requests(server, lambda: fs.info(f"{base}/a.bin")) == 0
+        with server.watching() as seen, fs.open(f"{base}/a.bin") as file:
+            assert file.read() == b"bytes"
+        assert len(seen) == 1
+
+
+def test_a_write_costs_the_same_however_many_were_written_before(server, monkeypatch):
+    """Where no listing was read: what is known of the collection is not arranged anew."""
+    fs = instance(server)
+    base = make(fs, "collections")
+    added: list[object] = []
+    before = CollectionIndex._add
+    monkeypatch.setattr(CollectionIndex, "_add", lambda *given: added.append(before(*given)))
+    counts = []
+    for number in range(80):
+        added.clear()
+        fs.pipe_file(f"{base}/{number}.txt", b"%d" % number)
+        counts.append(len(added))
+    assert max(counts[60:]) <= 6, counts
+    assert len(fs.find(base)) == 80

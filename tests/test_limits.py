@@ -79,6 +79,44 @@ async def test_cancelled_before_anything_has_begun() -> None:
     assert crowd.inside == 0
 
 
+@pytest.mark.parametrize(
+    ("moved", "running"),
+    [
+        ([0, 100, 100, 300, 300, 700, 700, 1100], 16),
+        ([0, 100, 100, 300, 300, 500], 8),
+        ([0, 100, 100, 200], 4),
+        ([0, 0, 0, 100, 100, 200], 8),
+    ],
+)
+async def test_more_run_at_a_time_as_long_as_that_moves_more(
+    moved: list[int], running: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice as many after each turn, up to the most; 50 % more bytes are worth it, none are not."""
+    monkeypatch.setattr(concurrency, "GROWTH_SECONDS", 0.001)
+    told, done, inside = iter(moved), asyncio.Event(), 0
+
+    def tell() -> int:
+        return next(told)
+
+    async def one(number: int) -> int:
+        nonlocal inside
+        inside += 1
+        await done.wait()
+        return number
+
+    whole = asyncio.ensure_future(
+        concurrency.gather_growing(map(one, range(40)), tell, first=2, most=16)
+    )
+    for _ in range(200):
+        await asyncio.sleep(0.001)
+        if inside >= running:
+            break
+    await asyncio.sleep(0.02)
+    assert inside == running
+    done.set()
+    assert await whole == list(range(40))
+
+
 def test_parcels_are_bounded_in_bytes_and_number() -> None:
     def batched(sizes: list[int]) -> list[list[int]]:
         return concurrency.batched(sizes, lambda size: size, most=10, count=3)

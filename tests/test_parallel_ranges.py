@@ -15,11 +15,11 @@ import pytest
 from aiohttp import web
 from fsspec.callbacks import Callback
 
-from synapsefs import SynapseFileSystem, download, sync
-from synapsefs.config import NetworkOptions
+from synapsefs import SynapseFileSystem, concurrency, download, sync
 from synapsefs.errors import ChangedError, ChecksumError
 from synapsefs.http import Transport
 from synapsefs.integrity import PartDigests
+from synapsefs.options import Options
 from synapsefs.remote_object import RemoteObject
 from tests.support.observed import ObservedServer, observed_server
 
@@ -81,7 +81,7 @@ def server(
 ) -> Iterator[ObservedServer]:
     monkeypatch.setattr(download, "LARGE", 256 * KIB)
     monkeypatch.setattr(download, "RANGE", 64 * KIB)
-    monkeypatch.setattr(download, "WINDOW", 0.04)
+    monkeypatch.setattr(concurrency, "WINDOW", 0.04)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     with observed_server(tmp_path / "root", storage.middleware) as running:
         yield running
@@ -173,6 +173,22 @@ def test_what_has_arrived_is_not_fetched_again(
     assert os.listdir(target.parent) == [target.name]
 
 
+def test_a_checksum_of_no_known_kind_is_not_compared(
+    server: ObservedServer, fs: SynapseFileSystem, target: Path
+) -> None:
+    async def fetch() -> None:
+        transport = Transport(Options())
+        try:
+            one = remote(transport, f"{server.url}/_blob/x", "", "no checksum")
+            one.parts = None
+            await download.download(one, str(target), lambda _: None)
+        finally:
+            await transport.aclose()
+
+    sync.run(fs.loop, fetch())
+    assert target.read_bytes() == DATA
+
+
 def remote(transport: Transport, url: str, md5: str, checksum: str | None = None) -> RemoteObject:
     async def locate(renew: bool) -> str:
         return url
@@ -190,7 +206,7 @@ def test_checksums_of_parts(server: ObservedServer, target: Path, wrong: bool) -
     loop = SynapseFileSystem(**server.options, skip_instance_cache=True).loop
 
     async def fetch() -> None:
-        transport = Transport(NetworkOptions())
+        transport = Transport(Options())
         try:
             one = remote(transport, f"{server.url}/_blob/x", md5, "f" * 32)
             await download.download(one, str(target), lambda _: None)

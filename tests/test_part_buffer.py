@@ -44,3 +44,19 @@ def test_what_may_change_is_copied(kind: type) -> None:
     parts = list(buffer.feed(kind(data)))
     data[:] = b"y" * 25
     assert b"".join([*parts, buffer.rest()]) == b"x" * 25
+
+
+def test_memory_is_used_again_only_when_nobody_looks_at_it() -> None:
+    buffer = PartBuffer(10)
+    seen: list[memoryview] = []
+    for number in range(6):
+        seen += buffer.feed(bytearray([number]) * 10)
+    assert [bytes(part) for part in seen] == [bytes([number]) * 10 for number in range(5)]
+    assert len({id(part.obj) for part in seen}) == 5
+    free = id(seen[3].obj)
+    del seen[3]
+    [part] = buffer.feed(bytearray(b"x"))
+    assert bytes(part) == b"\x05" * 10
+    held = buffer.rest()
+    assert (id(held.obj), bytes(held)) == (free, b"x")
+    assert [bytes(part) for part in seen] == [bytes([number]) * 10 for number in (0, 1, 2, 4)]

@@ -24,6 +24,7 @@ from tests.support.observed import ObservedServer, Seen, observed_server
 
 COLUMNS = [f"c{number:02}" for number in range(30)]
 ROWS, ROW_GROUPS = 84_000, 4
+LARGE = bytes(range(256)) * 4096
 ADJACENT, APART = ["c07", "c08"], ["c03", "c20"]
 
 
@@ -283,6 +284,49 @@ def test_sizes_that_listings_do_not_tell_are_asked_for_together(terse):
     assert walked.requests <= 2, str(walked)
     again = cost(terse, fs, lambda: fs.ls(f"{container}/data_1/f0", refresh=True))
     assert not any("data-files" in seen.path for seen in again.seen), str(again)
+
+
+def test_opening_a_file_whose_size_no_listing_tells(terse):
+    """One read tells the size and brings a small file whole; of a large one its beginning."""
+    container = f"collections/t-{uuid.uuid4().hex[:12]}"
+    maker = cold(terse)
+    maker.mkdir(container)
+    files = {f"{container}/data_1/small.bin": b"x" * 1000, f"{container}/data_1/large.bin": LARGE}
+    maker.pipe(files)
+    for path, data in files.items():
+        fs = cold(terse)
+        fs.find(container)
+        opened = cost(terse, fs, lambda fs=fs, path=path: fs.open(path))
+        assert opened.requests == 1, str(opened)
+        with opened.result as file:
+            begun = cost(terse, fs, lambda file=file: file.read(1000))
+            assert (begun.result, begun.requests) == (data[:1000], 0), str(begun)
+            rest = cost(terse, fs, file.read)
+            assert (rest.result, rest.requests) == (data[1000:], len(data) > 1000), str(rest)
+
+
+def test_a_whole_file_that_is_read_at_once_is_one_request(server, place):
+    path = f"{place}/large.bin"
+    cold(server).pipe_file(path, LARGE)
+    fs = cold(server)
+    with fs.open(path) as file:
+        whole = cost(server, fs, file.read)
+        assert whole.result == LARGE
+        assert [seen.span for seen in whole.seen if seen.is_object] == [None], str(whole)
+        assert cost(server, fs, file.read).result == b""
+
+
+def test_a_sequential_reader_reads_ahead_and_nothing_twice(server, place):
+    data = LARGE * 20
+    path = f"{place}/long.bin"
+    cold(server).pipe_file(path, data)
+    fs = cold(server)
+    with fs.open(path) as file:
+        read = cost(server, fs, lambda: b"".join(iter(lambda: file.read(2**20), b"")))
+    assert read.result == data
+    spans = sorted(seen.span for seen in read.seen if seen.is_object)
+    assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+    assert len(spans) <= 4 + len(data) // (8 * 2**20), str(read)
 
 
 def test_looking_at_one(server, place):

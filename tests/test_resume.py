@@ -169,7 +169,7 @@ def test_a_put_killed_after_its_last_part_sends_no_byte_again(place: Place, step
     method, route = steps[step]
 
     async def kill(seen: Seen) -> None:
-        if seen.method == method and route in seen.path:
+        if seen.method == method and route in seen.path and "presigned" not in seen.path:
             place.server.hook = None
             place.kill_client()
 

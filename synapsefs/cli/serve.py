@@ -85,7 +85,7 @@ def serve(
         int | None, typer.Option(min=1, help="Connections of one address.")
     ] = None,
     request_timeout: Annotated[
-        float | None, typer.Option(min=0.1, help="Seconds in which a request must move.")
+        float | None, typer.Option(min=0.1, help="Idle timeout of a request in seconds.")
     ] = None,
     strict: Annotated[
         bool, typer.Option("--strict", help="Take the protocols at their strictest; no extras.")

@@ -88,19 +88,24 @@ def _item(
 ) -> LocalItem | None:
     """Look at one name; None for what is left out or cannot be sent."""
     parts, path = (*folder.parts, name), os.path.join(folder.path, name)
-    if ignoring.leaves_out(parts, folder=os.path.isdir(path)):
+    status, lost = None, OSError()
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        lost = error
+    if ignoring.leaves_out(parts, folder=status is not None and stat.S_ISDIR(status.st_mode)):
         return None
     try:
         name.encode()
-        item = LocalItem(parts, path, os.stat(path))
     except UnicodeEncodeError:
         problems.append(f"{'/'.join(parts)!a}: the name is not UTF-8")
         return None
-    except OSError as error:
-        lost = os.path.islink(path) and not os.path.exists(path)
-        why = "a link that leads nowhere" if lost else error.strerror
+    if status is None:
+        dangling = os.path.islink(path) and not os.path.exists(path)
+        why = "a link that leads nowhere" if dangling else lost.strerror
         problems.append(f"{'/'.join(parts)}: {why}")
         return None
+    item = LocalItem(parts, path, status)
     if not item.folder and not stat.S_ISREG(item.status.st_mode):
         problems.append(f"{_shown(item)}: neither a file nor a folder")
         return None

@@ -243,7 +243,7 @@ class Service(Protocol):
     async def with_sizes(self, entries: Sequence[Entry]) -> Sequence[Entry]:
         """Fill in the sizes that are not known yet, in bulk."""
 
-    async def content(self, entry: Entry) -> RemoteObject:
+    async def open(self, entry: Entry) -> RemoteObject:
         """Open a file's bytes for reading."""
 
     async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
@@ -314,9 +314,6 @@ class Service(Protocol):
         self, location: Location, *, exist_ok: bool, parents: bool, options: Mapping[str, Any]
     ) -> None:
         """Create a directory, or what the service has in its place."""
-
-    async def rename(self, entry: Entry, target: Location) -> bool:
-        """Give a collection or dataset another name; False where it has to be copied."""
 
     async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Remove files, and directories together with everything in them.

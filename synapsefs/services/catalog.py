@@ -112,13 +112,11 @@ class Catalog(ABC, Generic[K, C]):
 
     def known(self, segment: str) -> C | None:
         """Give a container by its segment in paths, without asking for it."""
-        container = self._by_segment.get(segment)
-        if container is not None:
-            return container
         identifier = id_of(segment, self.record.root)
         if identifier is not None:
             return self._by_id.get(self._key(identifier))
-        return self._by_segment.get(escape(unescape(segment), self.record.root))
+        written = escape(unescape(segment), self.record.root)
+        return self._by_segment.get(segment) or self._by_segment.get(written)
 
     async def all(self, *, refresh: bool = False) -> list[C]:
         """List all that are known."""
@@ -142,15 +140,16 @@ class Catalog(ABC, Generic[K, C]):
         NotFoundError
             When there is none.
         """
-        container = self.known(location.container)
+        segment = location.container
+        container = self._by_segment.get(segment) or self.known(segment)
         if container is None or not self._is_current(container, location, newer_than):
-            identifier = id_of(location.container, self.record.root)
+            identifier = id_of(segment, self.record.root)
             if identifier is not None:
                 container = await self._find_by_id(self._key(identifier), location)
             else:
                 container = await self._find_by_name(location, newer_than, patient=patient)
         if container is None:
-            name = unescape(location.container)
+            name = unescape(segment)
             raise NotFoundError(f"there is no {self.record.kind} {name!r}", location.path)
         if not container.is_whole:
             await self._complete(container, location.path)

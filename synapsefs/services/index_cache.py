@@ -101,10 +101,10 @@ class IndexCache(ABC, Generic[K, C, I]):
         """
         index = self._by_id.get(container.identifier)
         if index is None or not self._is_current(index, newer_than):
-            began = time.monotonic() if newer_than is None else newer_than
+            called = time.monotonic() if newer_than is None else newer_than
             async with self._reading.get(container.identifier):
                 index = self.held(container.identifier)
-                if not (self._is_current(index, newer_than) or self._is_current(index, began)):
+                if not self._is_current(index, newer_than) and not self._is_current(index, called):
                     await self._read(container, index)
         return index
 

@@ -43,11 +43,7 @@ class _Change:
 
     moment: float
     instance: object
-    earlier: float = NEVER
-
-    def by_others(self, instance: object) -> float:
-        """Give the last change that another instance than this one made."""
-        return self.earlier if instance is self.instance else self.moment
+    earlier: float
 
 
 class _Lock:
@@ -82,7 +78,9 @@ class SharedChanges:
         """Note that this instance changed a container just now, or may have."""
         with _lock.now:
             last = self._last.get(container)
-            earlier = NEVER if last is None else last.by_others(self)
+            earlier = NEVER if last is None else last.moment
+            if last is not None and last.instance is self:
+                earlier = last.earlier
             self._last[container] = _Change(time.monotonic(), self, earlier)
 
     def note_deletion(self, container: Hashable) -> None:
@@ -98,7 +96,10 @@ class SharedChanges:
     def since(self, container: Hashable) -> float:
         """Give the moment (monotonic seconds) of the last change that another instance made."""
         last = self._last.get(container)
-        return max(self._invalidated_at, NEVER if last is None else last.by_others(self))
+        if last is None:
+            return self._invalidated_at
+        by_others = last.earlier if last.instance is self else last.moment
+        return max(self._invalidated_at, by_others)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +159,10 @@ class RecentChanges(Generic[K, R]):
         return NEVER if change is None else change[0]
 
     def since(self, moment: float) -> dict[K, R | None]:
-        """Give what was changed since a listing was begun, and forget what was before."""
-        self._by_id = {i: change for i, change in self._by_id.items() if change[0] >= moment}
-        return {identifier: record for identifier, (_, record) in self._by_id.items()}
+        """Give what was changed since a listing was begun; forget what no listing needs more."""
+        needed = min(moment, self.reading_since)
+        self._by_id = {i: change for i, change in self._by_id.items() if change[0] >= needed}
+        return {i: record for i, (noted, record) in self._by_id.items() if noted >= moment}
 
     def pop_excess(self) -> list[R]:
         """Forget old changes beyond the number that is kept; give what had been written."""

@@ -23,10 +23,7 @@ class DirectoryNode(Generic[R]):
 
     def folder(self, segments: tuple[str, ...]) -> DirectoryNode[R] | None:
         """Find a directory below this one."""
-        here: DirectoryNode[R] | None = self
-        for segment in segments:
-            here = here.folders.get(segment) if here else None
-        return here
+        return self.at(segments)[1]
 
     def file(self, segments: tuple[str, ...]) -> R | None:
         """Find a file's record below this directory."""
@@ -36,16 +33,22 @@ class DirectoryNode(Generic[R]):
         """Find the file and the directory of a path below this directory."""
         if not segments:
             return None, self
-        parent = self.folder(segments[:-1])
-        if parent is None:
-            return None, None
-        return parent.files.get(segments[-1]), parent.folders.get(segments[-1])
+        here = self
+        for segment in segments[:-1]:
+            below = here.folders.get(segment)
+            if below is None:
+                return None, None
+            here = below
+        return here.files.get(segments[-1]), here.folders.get(segments[-1])
 
     def make(self, segments: tuple[str, ...]) -> DirectoryNode[R]:
         """Find or create a directory and those above it."""
         here = self
         for segment in segments:
-            here = here.folders.setdefault(segment, DirectoryNode())
+            below = here.folders.get(segment)
+            if below is None:
+                below = here.folders[segment] = DirectoryNode()
+            here = below
         return here
 
     def put(self, segments: tuple[str, ...], record: R) -> None:

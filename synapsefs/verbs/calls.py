@@ -148,19 +148,17 @@ class Rules:
 
 
 def mirrored(*names: str) -> Callable[[type[T]], type[T]]:
-    """Make methods of a class verbs: checked, and each with a synchronous twin.
-
-    Parameters
-    ----------
-    names
-        Names of coroutine methods, without their underscore.
-    """
+    """Make coroutine methods, named without underscore, verbs with a synchronous twin each."""
 
     def decorate(cls: type[T]) -> type[T]:
         methods = {f"_{name}": getattr(cls, f"_{name}") for name in names}
-        for name, method in methods.items():
-            setattr(cls, name, checked(method, methods))
-        return sync.mirrored(*names)(cls)
+        for name in names:
+            verb = checked(methods[f"_{name}"], methods)
+            twin = sync.synced(verb)
+            twin.__doc__ = twin.__doc__ or getattr(getattr(cls, name, None), "__doc__", None)
+            setattr(cls, f"_{name}", verb)
+            setattr(cls, name, twin)
+        return cls
 
     return decorate
 

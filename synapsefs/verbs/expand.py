@@ -37,13 +37,7 @@ class Pairs:
     left_out: Sequence[str] = ()
 
     def __post_init__(self) -> None:
-        """Refuse lists of different length, of which fsspec would take the shorter one.
-
-        Raises
-        ------
-        InvalidRequestError
-            Naming the first path.
-        """
+        """Refuse lists of different length, of which fsspec would take the shorter one."""
         if len(self.sources) != len(self.targets):
             rule = f"{len(self.sources)} sources and {len(self.targets)} targets: one for each"
             raise InvalidRequestError(rule, str(next(iter([*self.sources, *self.targets]))))
@@ -51,46 +45,28 @@ class Pairs:
 
 @dataclass(frozen=True, slots=True)
 class LocalFiles:
-    """What ``put`` sends.
-
-    Attributes
-    ----------
-    files
-        Local path, remote path and bytes of each file.
-    folders
-        Remote directories to make, each after its parent, with what a manifest says of them.
-    said
-        What a manifest says of files, by their remote paths.
-    left_out
-        Directories that were named, and that do not go.
-    failures
-        What cannot be sent and why, by the remote paths it would have had.
-    """
+    """What ``put`` sends."""
 
     files: Sequence[tuple[str, str, int]]
+    """Local path, remote path and bytes of each."""
     folders: Mapping[str, Said]
+    """Remote directories to make, parents first, with what a manifest says of them."""
     said: Mapping[str, Said] = field(default_factory=dict)
+    """What a manifest says of files, by their remote paths."""
     left_out: Sequence[str] = ()
+    """Directories that were named, and that do not go."""
     failures: Mapping[str, Exception] = field(default_factory=dict)
+    """What cannot be sent and why, by the remote paths it would have had."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalTree:
-    """A local directory that goes to a remote one as a whole.
-
-    Attributes
-    ----------
-    items
-        The directory and what it holds, less what is left out.
-    paths
-        Remote path of each.
-    passed_over
-        What cannot be sent, as lines of a relative path and a reason.
-    """
+    """A local directory that is put as a whole: what it holds, and the remote path of each."""
 
     items: Sequence[LocalItem]
     paths: Sequence[str]
     passed_over: Sequence[str]
+    """What cannot be sent, as lines of a relative path and a reason."""
 
     async def contents(self, manifest: str | None) -> LocalFiles:
         """Give files and directories, with what a manifest says of them."""
@@ -125,12 +101,8 @@ async def tree_to_put(
 ) -> LocalTree | None:
     """Walk a local directory that is put as a whole; None for anything else.
 
-    Parameters
-    ----------
-    suffix
-        What the directory's name gets where it is put into a remote directory.
-    lenient
-        Pass over what cannot be sent.
+    A remote directory that it is put into gets it by its name and ``suffix``. With ``lenient``
+    what cannot be sent is passed over.
     """
     named = isinstance(lpath, str) and isinstance(rpath, str)
     if not named or not await asyncio.to_thread(os.path.isdir, lpath):
@@ -149,16 +121,10 @@ async def tree_to_put(
     return LocalTree(items, [paths[item.parts] for item in items], passed_over)
 
 
-def ignored_by(
-    patterns: Any = None, filename: str | None = None, defaults: bool | None = None
-) -> Ignoring | None:
-    """Read the options of ``put`` that leave files out; None when none is given.
-
-    Raises
-    ------
-    InvalidRequestError
-        For a pattern that means nothing.
-    """
+def ignored_by(options: dict[str, Any]) -> Ignoring | None:
+    """Take the options of ``put`` that leave files out; None when none is given."""
+    names = ("ignore_patterns", "ignore_filename", "ignore_defaults")
+    patterns, filename, defaults = (options.pop(name, None) for name in names)
     if patterns is None and filename is None and not defaults:
         return None
     return ignoring(patterns, filename, defaults=defaults is None or bool(defaults))
@@ -208,7 +174,7 @@ def _sizes(paths: Sequence[str], *, lenient: bool) -> dict[str, int | None]:
     sizes: dict[str, int | None] = {}
     for path in paths:
         try:
-            sizes[path] = None if os.path.isdir(path) else size_of(path)
+            sizes[path] = size_of(path)
         except OSError:
             if not lenient:
                 raise
@@ -216,9 +182,11 @@ def _sizes(paths: Sequence[str], *, lenient: bool) -> dict[str, int | None]:
     return sizes
 
 
-def size_of(path: str) -> int:
-    """Give the bytes of a local file, as :class:`NewFile` has them. It blocks."""
+def size_of(path: str) -> int | None:
+    """Give the bytes of a local file, as :class:`NewFile` has them; None for a directory."""
     status = os.stat(path)
+    if stat.S_ISDIR(status.st_mode):
+        return None
     return status.st_size if stat.S_ISREG(status.st_mode) else UNKNOWN_SIZE
 
 
@@ -274,15 +242,7 @@ async def _expand_remote(
 
 
 def _targets(asked: Any, path: Any, sources: Sequence[str], root: Any, *, into: bool) -> list[str]:
-    """Give the path below ``root`` that each source goes to.
-
-    Parameters
-    ----------
-    asked, path
-        The source as it was given, and without protocol.
-    into
-        Whether ``root`` is a directory to put things into.
-    """
+    """Give the path below ``root`` that each source goes to; ``into`` a directory or as it."""
     if not sources:
         return []
     if not isinstance(root, str):

@@ -194,7 +194,7 @@ class GetVerbs(Plans):
     async def _download(
         self, entry: Entry, callback: Any, target: str, key: TransferKey | None = None
     ) -> None:
-        content = await (await self._service(entry.location)).content(entry)
+        content = await (await self._service(entry.location)).open(entry)
         with naming(target):
             await download(content, target, callback.relative_update, key)
 

@@ -161,21 +161,15 @@ class NamespaceVerbs(Writes):
             return [entry]
         service = await self._service(entry.location)
         below = await service.list(entry.location, recursive=True)
-        depth = len(entry.location.segments)
-        within = [
-            found
-            for found in below
-            if maxdepth is None or len(found.location.segments) - depth <= maxdepth
+        if maxdepth is None:
+            return [entry, *below]
+        deepest = len(entry.location.segments) + maxdepth
+        return [
+            one for one in below if one.kind == "file" and len(one.location.segments) <= deepest
         ]
-        if maxdepth is not None:
-            return [found for found in within if found.kind == "file"]
-        return [entry, *within]
 
     async def _remove(self, entries: Iterable[Entry], *, unchanged: bool = False) -> None:
-        by_root: dict[Any, list[Entry]] = {}
-        for entry in entries:
-            by_root.setdefault(entry.location.root, []).append(entry)
-        for group in by_root.values():
+        for group in by_root(entries, lambda entry: entry.location):
             service = await self._service(group[0].location)
             await service.remove(group, unchanged=unchanged)
 
@@ -237,13 +231,12 @@ class NamespaceVerbs(Writes):
         """
         entry = await self._entry(path, refresh=True)
         if entry.kind == "file":
-            raise NotADirectoryError(20, "this is a file", path)
+            raise NotAFolderError("this is a file", path)
         if len(entry.location.segments) < 2:
             raise UnsupportedError("a service's root cannot be removed", path)
         service = await self._service(entry.location)
-        whole = entry.is_container
-        below = await service.list(entry.location, recursive=True, refresh=whole)
-        if any(found.kind == "file" or found.identity for found in below):
+        below = await service.list(entry.location, recursive=True, refresh=entry.is_container)
+        if any(one.kind == "file" or one.identity for one in below):
             raise NotEmptyError("the directory is not empty", path)
         await service.remove([entry])
 
@@ -340,7 +333,7 @@ class NamespaceVerbs(Writes):
         service = await self._service(source.location)
         if source.location.root is file.location.root:
             file = replace(file, options=await service.copy_options(source))
-        content, target = await service.content(source), await self._service(file.location)
+        content, target = await service.open(source), await self._service(file.location)
         return await copy_bytes(content, target, file)
 
     async def _make_like(self, source: Entry, target: Location) -> None:
@@ -400,14 +393,17 @@ class NamespaceVerbs(Writes):
             return False
         source, target = Location.parse(path1), Location.parse(path2)
         containers = source.container and target.container and not source.inner + target.inner
-        if source.root is not target.root or not containers or await self._exists(path2):
+        if source.root is not target.root or not containers:
             return False
         try:
+            service = await self._collections(source)
+            if await self._exists(path2):
+                return False
             entry = await self._entry(path1, refresh=True)
-        except NotFoundError:
+        except (NotFoundError, UnsupportedError):
             return False
         with error_path(target.path):
-            return await (await self._service(source)).rename(entry, target)
+            return await service.rename(entry, target)
 
     async def _mv_file(self, path1: str, path2: str) -> None:
         """Move one file."""

@@ -108,7 +108,7 @@ class OpeningVerbs(Writes):
         path, mode
             As for :meth:`open`, bytes only.
         kwargs
-            ``block_size``, ``version`` and what is said of a file, as for :meth:`open`.
+            ``block_size``, ``version`` and the attributes of a new file, as for :meth:`open`.
 
         Raises
         ------

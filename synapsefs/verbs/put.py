@@ -16,7 +16,6 @@ from synapsefs.errors import (
     NotFoundError,
     UnsupportedError,
 )
-from synapsefs.local.ignore import Ignoring
 from synapsefs.local.manifest import METADATA, Said
 from synapsefs.local.zip import SUFFIX
 from synapsefs.location import Location
@@ -162,25 +161,25 @@ class PutVerbs(Writes):
         self, lpath: Any, rpath: Any, kwargs: dict[str, Any], recursive: bool, *, lenient: bool
     ) -> LocalFiles:
         """Find out what is to be sent; takes the options that are for one directory."""
-        ignored = _ignored(kwargs)
+        ignored = ignored_by(kwargs)
         manifest, maxdepth = kwargs.pop("manifest_filename", None), kwargs.pop("maxdepth", None)
         if recursive and not maxdepth:
             tree = await tree_to_put(self, lpath, rpath, ignored, lenient=lenient)
             if tree is not None:
                 return await tree.contents(manifest)
-        if ignored is not None:
-            rule = "what to leave out can be said of one local folder, put as a whole"
-            raise InvalidRequestError(rule, str(lpath))
-        if manifest is not None:
-            rule = "a manifest speaks of one local folder, put as a whole"
-            raise InvalidRequestError(rule, str(lpath))
+        for given, what in (
+            (ignored, "what to leave out can be said of"),
+            (manifest, "a manifest speaks of"),
+        ):
+            if given is not None:
+                raise InvalidRequestError(f"{what} one local folder, put as a whole", str(lpath))
         return await expand_put(
             self, lpath, rpath, recursive=recursive, maxdepth=maxdepth, lenient=lenient
         )
 
     async def _put_zipped(self, lpath: Any, rpath: Any, kwargs: dict[str, Any]) -> None:
         """Send one local directory as an archive."""
-        tree = await tree_to_put(self, lpath, rpath, _ignored(kwargs), suffix=SUFFIX)
+        tree = await tree_to_put(self, lpath, rpath, ignored_by(kwargs), suffix=SUFFIX)
         if kwargs.get("manifest_filename") is not None:
             raise InvalidRequestError("an archive has no manifest: what it holds has no entries")
         if tree is None or kwargs.get("maxdepth"):
@@ -221,7 +220,7 @@ class PutVerbs(Writes):
             When the local file cannot be read.
         """
         source, location = os.fspath(lpath), Location.parse(rpath)
-        size = await asyncio.to_thread(lambda: None if os.path.isdir(source) else size_of(source))
+        size = await asyncio.to_thread(size_of, source)
         if size is None:
             await self._makedirs(location.path, exist_ok=True)
             return
@@ -314,8 +313,3 @@ def _new_files(
             options = {**common, **said, **({METADATA: metadata} if metadata else {})}
         files.append(NewFile(Location.parse(target), source, size, exclusive, options, resume))
     return files
-
-
-def _ignored(kwargs: dict[str, Any]) -> Ignoring | None:
-    names = ("ignore_patterns", "ignore_filename", "ignore_defaults")
-    return ignored_by(*(kwargs.pop(name, None) for name in names))

@@ -28,7 +28,7 @@ class ReadVerbs(Core):
         entry = await self._entry_at(path, version)
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
-        return entry, await (await self._service(entry.location)).content(entry)
+        return entry, await (await self._service(entry.location)).open(entry)
 
     async def _read_content(
         self, path: str, version: str | int | None, use: Callable[[RemoteObject], Awaitable[T]]

@@ -200,4 +200,4 @@ def _local_problems(contents: Mapping[str, Any]) -> list[str]:
 
 
 def _size(source: str | memoryview) -> int:
-    return size_of(source) if isinstance(source, str) else len(source)
+    return (size_of(source) or 0) if isinstance(source, str) else len(source)

@@ -107,7 +107,7 @@ class AttributeVerbs(Writes):
         service = await self._service(entry.location)
         rule = "somebody else replaced the file at the same time"
         try:
-            content = await service.content(await self._entry_at(path, base))
+            content = await service.open(await self._entry_at(path, base))
         except NotFoundError as error:
             raise ChangedError(rule, path) from error
         if content.version != base:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fsspec.callbacks import Callback
@@ -81,6 +83,29 @@ def test_get_counts_the_bytes_that_arrive(
     assert progress.sizes == [total(tree)]
     assert progress.value == sum(progress.steps) == total(tree)
     assert len(progress.threads) == 1
+
+
+@pytest.mark.parametrize("recursive", [True, False], ids=["a tree", "a list"])
+def test_a_local_file_is_looked_at_twice(
+    fs: SynapseFileSystem, base: str, tree: Path, monkeypatch: pytest.MonkeyPatch, recursive: bool
+) -> None:
+    """When the call begins, and when it is read; one that is sent in pieces before and after that too."""
+    names = [str(path) for path in tree.rglob("*") if path.is_file()]
+    looked: Counter[str] = Counter()
+    stat = os.stat
+
+    def counted(path: Any, *args: Any, **options: Any) -> os.stat_result:
+        looked[str(path)] += 1
+        return stat(path, *args, **options)
+
+    monkeypatch.setattr(os, "stat", counted)
+    if recursive:
+        fs.put(str(tree), f"{base}/t", recursive=True)
+    else:
+        fs.put(names, [f"{base}/{number}.txt" for number in range(len(names))])
+    assert {
+        name for name in names if looked[name] > (4 if name.endswith("large.bin") else 2)
+    } == set()
 
 
 def test_a_callback_that_fails_ends_the_transfer(

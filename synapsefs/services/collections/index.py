@@ -75,6 +75,16 @@ class CollectionIndex(Index[int, Unit]):
             self.take(newest[identifier])
         self.read_at = began
 
+    def follow(self, own: Mapping[int, Unit], newest: Mapping[int, Unit], began: float) -> None:
+        """Hold just these units: those written here, and the newest as they were at ``began``."""
+        for identifier in [*(self.units.keys() - own.keys() - newest.keys())]:
+            self.lose(identifier)
+        for identifier in sorted(own.keys() - self.units.keys()):
+            self._add(own[identifier])
+        for identifier in sorted(newest):
+            self.take(newest[identifier])
+        self.read_at = began
+
     def take(self, unit: Unit) -> bool:
         """Hold a unit as the service has it now; say whether that is something else than before.
 
@@ -253,16 +263,9 @@ class CollectionIndex(Index[int, Unit]):
         A name with an id, which listings give while a newer file has the plain one, goes on
         standing for that file.
         """
-        return self.tree.file(segments) or self._by_id(segments)
-
-    def item(self, segments: tuple[str, ...]) -> UnitFile | DirectoryNode[UnitFile] | None:
-        """Find what is at a path: a directory, where a file has the same name."""
-        file, node = self.tree.at(segments)
-        return node or file or self._by_id(segments)
-
-    def _by_id(self, segments: tuple[str, ...]) -> UnitFile | None:
-        if not segments or "@" not in segments[-1]:
-            return None
+        there = self.tree.file(segments)
+        if there is not None or not segments or "@" not in segments[-1]:
+            return there
         stem, _, identifier = split_suffix(segments[-1])[0].rpartition("@")
         number = int(identifier) if identifier.isdecimal() and len(identifier) < 19 else None
         unit = None if number is None else self.units.get(number)
@@ -272,6 +275,11 @@ class CollectionIndex(Index[int, Unit]):
             if stem and file.segments_with_id == segments and not self.is_hidden(file):
                 return file
         return None
+
+    def item(self, segments: tuple[str, ...]) -> UnitFile | DirectoryNode[UnitFile] | None:
+        """Find what is at a path: a directory, where a file has the same name."""
+        file, node = self.tree.at(segments)
+        return node or file or self.at(segments)
 
     def with_stem(self, stem: str) -> list[Unit]:
         """Give the units that hold a file of this stem, oldest first."""

@@ -69,11 +69,10 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
         if not page.next and len(units) >= (page.count or 0):
             index.fill(index.arranged(list(units.values()), began), began)
             return index
-        partial = CollectionIndex(collection.identifier)
-        both = {**index.units, **units}
-        partial.fill(partial.arranged(list(both.values()), began), began)
-        self._partial[collection.identifier] = partial
-        return partial
+        if known is None:
+            known = self._partial[collection.identifier] = CollectionIndex(collection.identifier)
+        known.follow(index.units, units, began)
+        return known
 
     async def refreshed(self, collection: Collection, units: Iterable[Unit], began: float) -> bool:
         """Read units again, unless that was done since ``began``; say whether any has changed."""

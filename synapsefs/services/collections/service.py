@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, cast
 
 from synapsefs.config import Endpoint
@@ -99,13 +100,13 @@ class CollectionsService:
 
     async def with_sizes(self, entries: Sequence[Entry]) -> list[Entry]:
         """Fill in sizes: from the service's list of stored files, else from a one-byte read."""
-        await self._sizes.learn(entries, self.content)
+        await self._sizes.learn(entries, self.open)
         return [
             measured_as(entry, entry.record.size) if entry.kind == "file" else entry
             for entry in entries
         ]
 
-    async def content(self, entry: Entry) -> RemoteObject:
+    async def open(self, entry: Entry) -> RemoteObject:
         """Open a data file: its URL comes from the unit, and again from it when refused."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -123,6 +124,7 @@ class CollectionsService:
             size=self._sizes.of(file),
             checksum=file.checksum or None,
             locate=locate,
+            learned=partial(self._sizes.note, file),
         )
 
     async def _fresh_url(self, file: UnitFile, about: str) -> str:

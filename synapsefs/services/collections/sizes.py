@@ -38,6 +38,11 @@ class Sizes:
         """Give a file's size in bytes if it is known, from a listing or of the same content."""
         return self._known.get(file.checksum) if file.size is None else file.size
 
+    def note(self, file: UnitFile, size: int) -> None:
+        """Note a size that an answer of the storage told."""
+        file.size = size
+        self._remember({file.checksum: size})
+
     async def learn(
         self, entries: Sequence[Entry], content: Callable[[Entry], Awaitable[RemoteObject]]
     ) -> None:
@@ -51,9 +56,7 @@ class Sizes:
                 await self._ask(group)
 
         async def probe(entry: Entry) -> None:
-            file: UnitFile = entry.record
-            file.size = await (await content(entry)).learn_size()
-            self._remember({file.checksum: file.size})
+            self.note(entry.record, await (await content(entry)).learn_size())
 
         left = self._without_size(unknown)
         await concurrency.gather(map(probe, left), self._transport.options.max_concurrency)

@@ -94,10 +94,10 @@ class EntryAttributeStore:
     async def _patch(self, record: StoredEntry, changes: dict[str, Any], path: str) -> None:
         """Change what is not content."""
         try:
-            changed = from_response(await self._api.patch_entry(record.identifier, changes, path))
+            response = await self._api.patch_entry(record.identifier, changes, path)
         finally:
             self._indexes.changes.note(record.dataset)
-        changed.kind = record.kind
+        changed = replace(from_response(response, record.dataset), kind=record.kind)
         self._indexes.holding(record).put(changed)
 
     async def with_details(self, entry: Entry) -> Entry:

@@ -54,15 +54,15 @@ async def finished(
         raise
 
 
-async def delete_quietly(api: DatasetsClient, identifier: str, about: str) -> None:
+async def delete_quietly(api: DatasetsClient, identifier: str, path: str) -> None:
     """Delete an entry of this package's own, if that can be done within a moment."""
     try:
         async with asyncio.timeout(SECONDS):
-            await api.delete_entry(identifier, about)
+            await api.delete_entry(identifier, path)
     except NotFoundError:
         return
     except (SynapseError, TimeoutError) as error:
-        logger.info("%s: the entry %s stays: %s", about, identifier, error)
+        logger.info("%s: the entry %s stays: %s", path, identifier, error)
 
 
 def shares_content(source: answers.EntryResponse, revised: answers.EntryResponse) -> bool:
@@ -100,7 +100,7 @@ class Sweeper:
         self._api = api
         self._seen: set[str] = set()
 
-    async def sweep(self, index: DatasetIndex, about: str) -> None:
+    async def sweep(self, index: DatasetIndex, path: str) -> None:
         """Look through what a dataset's listing does not show.
 
         Ages are differences of times in the listing: all are of the service's clock.
@@ -113,33 +113,33 @@ class Sweeper:
             if entry.id not in self._seen and _may_be_left(entry, index.latest)
         ]
         self._seen.update(entry.id for entry in old)
-        await concurrency.gather((self._remove(entry, about) for entry in old), AT_A_TIME)
+        await concurrency.gather((self._remove(entry, path) for entry in old), AT_A_TIME)
 
-    async def _remove(self, listed: answers.Entry, about: str) -> None:
+    async def _remove(self, listed: answers.Entry, path: str) -> None:
         with contextlib.suppress(SynapseError):
-            found = await self._api.entry(listed.id, about)
+            found = await self._api.entry(listed.id, path)
             if found.data_storage.status == listed.status and _is_ours(found):
-                logger.info("%s: removing %s, left by a process that is gone", about, listed.id)
-                await remove_source(self._api, found, about)
+                logger.info("%s: removing %s, left by a process that is gone", path, listed.id)
+                await remove_source(self._api, found, path)
 
 
-async def remove_source(api: DatasetsClient, found: answers.EntryResponse, about: str) -> None:
+async def remove_source(api: DatasetsClient, found: answers.EntryResponse, path: str) -> None:
     """Delete an entry that only brought content, or disable it where a file may have it there."""
     entry = found.data_storage
-    if entry.status == constants.Status.ACTIVE and await _is_needed(api, found, about):
-        await api.patch_entry(entry.id, {"status": constants.Status.DISABLED.value}, about)
+    if entry.status == constants.Status.ACTIVE and await _is_needed(api, found, path):
+        await api.patch_entry(entry.id, {"status": constants.Status.DISABLED.value}, path)
     else:
-        await api.delete_entry(entry.id, about)
+        await api.delete_entry(entry.id, path)
 
 
-async def _is_needed(api: DatasetsClient, found: answers.EntryResponse, about: str) -> bool:
+async def _is_needed(api: DatasetsClient, found: answers.EntryResponse, path: str) -> bool:
     if from_response(found).text is not None:
         return False
     target = _marks(found).get(TARGET)
     if not isinstance(target, str):
         return True
     try:
-        return shares_content(found, await api.entry(target, about))
+        return shares_content(found, await api.entry(target, path))
     except NotFoundError:
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -91,29 +92,28 @@ class BearerToken:
         return True
 
     async def _session(self) -> _Session:
-        found = _sessions.get(self._key)
-        if found is None:
+        session = _sessions.get(self._key)
+        if session is None:
             async with self._locks.get("login"):
-                found = _sessions.get(self._key)
-                if found is None:
-                    found = _sessions[self._key] = await self._login()
-        return found
+                session = _sessions.get(self._key)
+                if session is None:
+                    session = _sessions[self._key] = await self._login()
+        return session
 
     async def _login(self) -> _Session:
         body = requests.LoginRequest(api_key=self._endpoint.secret)
-        about = "datasets"
         reply = await self._transport.send(
             "POST",
             self._endpoint.url + constants.LOGIN_PATH,
             auth=_NoAuth(self.missing),
-            path=about,
+            path="datasets",
             replay=True,
             body=body.model_dump_json().encode(),
             headers=_JSON_HEADERS,
         )
-        token = parsed(_LOGIN, reply, about).access_token
+        token = parsed(_LOGIN, reply, "datasets").access_token
         if not token.isascii() or not token.isprintable():
-            raise IntegrityError("the service's login gives no bearer token", about)
+            raise IntegrityError("the service's login gives no bearer token", "datasets")
         return _Session(token, time.monotonic(), ANNOUNCEMENT in reply.headers)
 
 
@@ -121,7 +121,7 @@ _JSON_HEADERS = {"Content-Type": "application/json"}
 
 
 class DatasetsClient:
-    """Typed calls to one datasets service.
+    """Typed calls to one datasets service; each takes the path that errors name.
 
     Parameters
     ----------
@@ -136,133 +136,148 @@ class DatasetsClient:
         self._base = endpoint.url
         self._auth = BearerToken(transport, endpoint)
         self.once = transport.send_once
-
-    async def announced(self) -> bool:
-        """Say whether the server lists datasets on a route of its own."""
-        return await self._auth.announced()
+        self.announced = self._auth.announced
 
     async def listing(self, name: str | None = None) -> list[answers.Dataset]:
         """List datasets, newest first; only where the server announces it."""
         params = {"name": name} if name is not None else None
-        reply = await self._call("GET", constants.LISTING_PATH, "datasets", params=params)
-        return parsed(_LISTING, reply, "datasets").datasets
+        route = constants.LISTING_PATH
+        return (await self._fetch(_LISTING, "GET", route, "datasets", params=params)).datasets
 
-    async def dataset(self, identifier: str, about: str) -> answers.DatasetWithEntries:
+    async def dataset(self, identifier: str, path: str) -> answers.DatasetWithEntries:
         """Get a dataset with its entries of every depth."""
-        reply = await self._call("GET", f"{constants.DATASETS_PATH}/{_segment(identifier)}", about)
+        reply = await self._call("GET", _dataset(identifier), path)
         if len(reply.body) < LARGE:
-            return parsed(_DATASET, reply, about)
-        return await asyncio.to_thread(parsed, _DATASET, reply, about)
+            return parsed(_DATASET, reply, path)
+        return await asyncio.to_thread(parsed, _DATASET, reply, path)
 
     async def create_dataset(
-        self, name: str, description: str | None, identifier: str, about: str
+        self, name: str, description: str | None, identifier: str, path: str
     ) -> answers.DatasetCreated:
         """Create a dataset under an id of our choice, so that a repeat shows as a conflict."""
-        body = requests.DatasetCreate(name=name, description=description, id=identifier)
-        reply = await self._call("POST", constants.DATASETS_PATH, about, body, replay=False)
-        return parsed(_CREATED, reply, about)
+        body = {"name": name, "description": description, "id": identifier}
+        route = constants.DATASETS_PATH
+        return await self._fetch(_CREATED, "POST", route, path, body, replay=False)
 
-    async def delete_dataset(self, identifier: str, about: str) -> None:
+    async def delete_dataset(self, identifier: str, path: str) -> None:
         """Delete a dataset with all its entries."""
-        await self._call("DELETE", f"{constants.DATASETS_PATH}/{_segment(identifier)}", about)
+        await self._call("DELETE", _dataset(identifier), path)
 
-    async def entry(self, identifier: str, about: str, **query: str) -> answers.EntryResponse:
+    async def entry(self, identifier: str, path: str, **query: str) -> answers.EntryResponse:
         """Get an entry with its locations; ``version`` or ``revision_id`` for an older one."""
-        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}"
-        reply = await self._call("GET", route, about, params=query or None)
-        return parsed(_RESPONSE, reply, about)
+        return await self._fetch(_RESPONSE, "GET", _entry(identifier), path, params=query or None)
 
     async def revisions(
-        self, identifier: str, about: str, *, limit: int, offset: int, drafts: bool
+        self, identifier: str, path: str, *, limit: int, offset: int, drafts: bool
     ) -> answers.RevisionList:
         """List revisions of an entry, newest first; with ``drafts`` what is not published too."""
-        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}/revisions"
         params = {
             "limit": str(limit),
             "offset": str(offset),
             "include_unpublished": str(drafts).lower(),
         }
-        return parsed(_REVISIONS, await self._call("GET", route, about, params=params), about)
+        route = _entry(identifier, "/revisions")
+        return await self._fetch(_REVISIONS, "GET", route, path, params=params)
 
     async def create_entry(
-        self, entry: requests.EntryCreate, about: str, *, replay: bool
+        self, entry: requests.EntryCreate, path: str, *, replay: bool
     ) -> answers.EntryResponse:
         """Create an entry; which members are set decides what it becomes."""
-        reply = await self._call("POST", constants.ENTRIES_PATH, about, entry, replay=replay)
-        return parsed(_RESPONSE, reply, about)
+        route = constants.ENTRIES_PATH
+        return await self._fetch(_RESPONSE, "POST", route, path, entry, replay=replay)
 
     async def patch_entry(
-        self, identifier: str, changes: Mapping[str, Any], about: str
+        self, identifier: str, changes: Mapping[str, Any], path: str
     ) -> answers.EntryResponse:
         """Change an entry: its status, its tags, or by a revision."""
-        body = requests.EntryPatch.model_validate(changes)
-        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}"
-        reply = await self._call("PATCH", route, about, body, unset=False)
-        return parsed(_RESPONSE, reply, about)
+        return await self._fetch(_RESPONSE, "PATCH", _entry(identifier), path, changes)
 
-    async def delete_entry(self, identifier: str, about: str) -> None:
+    async def delete_entry(self, identifier: str, path: str) -> None:
         """Delete an entry."""
-        await self._call("DELETE", f"{constants.ENTRIES_PATH}/{_segment(identifier)}", about)
+        await self._call("DELETE", _entry(identifier), path)
 
     async def initiate(
-        self, identifier: str, part_hashes: Sequence[str], about: str
+        self, identifier: str, part_hashes: Sequence[str], path: str
     ) -> answers.UploadInitiated:
         """Announce the base64 MD5 of every part; the answer has a signed URL for each."""
-        body = requests.UploadInitiate(part_hashes=list(part_hashes))
-        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/initiate"
-        return parsed(_INITIATED, await self._call("POST", route, about, body), about)
+        route = _entry(identifier, "/multipart-upload/initiate")
+        return await self._fetch(_INITIATED, "POST", route, path, {"part_hashes": part_hashes})
 
     async def complete(
-        self, identifier: str, upload: str, parts: Sequence[tuple[str, str]], about: str
+        self, identifier: str, upload: str, parts: Sequence[tuple[str, str]], path: str
     ) -> None:
         """Put the parts together, by ETag and base64 MD5; doing it again gives the same."""
         numbered = [
-            requests.PartDone(part_number=number, etag=etag, checksum=checksum)
+            {"part_number": number, "etag": etag, "checksum": checksum}
             for number, (etag, checksum) in enumerate(parts, 1)
         ]
-        done = requests.UploadComplete(upload_id=upload, parts=numbered)
-        route = f"{constants.ENTRIES_PATH}/{_segment(identifier)}/multipart-upload/complete"
-        await self._call("POST", route, about, done)
+        body = {"upload_id": upload, "parts": numbered}
+        await self._call("POST", _entry(identifier, "/multipart-upload/complete"), path, body)
 
     async def search(
-        self, query: requests.SearchRequest, about: str = "datasets"
+        self, query: requests.SearchRequest, path: str = "datasets"
     ) -> list[answers.SearchHit]:
         """Search entries."""
-        return parsed(_HITS, await self._call("POST", constants.SEARCH_PATH, about, query), about)
+        return await self._fetch(_HITS, "POST", constants.SEARCH_PATH, path, query)
 
     async def similar(
-        self, query: requests.SimilarityRequest, about: str
+        self, query: requests.SimilarityRequest, path: str
     ) -> list[answers.SearchHit]:
         """Search entries by their embeddings."""
-        return parsed(
-            _HITS, await self._call("POST", constants.SIMILARITY_PATH, about, query), about
-        )
+        return await self._fetch(_HITS, "POST", constants.SIMILARITY_PATH, path, query)
+
+    async def _fetch(
+        self,
+        adapter: TypeAdapter[T],
+        method: str,
+        route: str,
+        path: str,
+        body: BaseModel | Mapping[str, Any] | None = None,
+        *,
+        replay: bool = True,
+        params: Mapping[str, str] | None = None,
+    ) -> T:
+        reply = await self._call(method, route, path, body, replay=replay, params=params)
+        return parsed(adapter, reply, path)
 
     async def _call(
         self,
         method: str,
         route: str,
-        about: str,
-        body: BaseModel | None = None,
+        path: str,
+        body: BaseModel | Mapping[str, Any] | None = None,
         *,
         replay: bool = True,
-        unset: bool = True,
         params: Mapping[str, str] | None = None,
     ) -> Reply:
-        content = None
-        if body is not None:
-            text = body.model_dump_json(exclude_none=True, exclude_unset=not unset)
-            content = text.encode()
         return await self._transport.send(
             method,
             self._base + route,
             auth=self._auth,
-            path=about,
+            path=path,
             replay=replay,
             params=params,
-            body=content,
+            body=_json(body),
             headers=_JSON_HEADERS,
         )
+
+
+def _json(body: BaseModel | Mapping[str, Any] | None) -> bytes | None:
+    """Write a body, without members that are None."""
+    if body is None:
+        return None
+    if isinstance(body, BaseModel):
+        return body.model_dump_json(exclude_none=True).encode()
+    told = {name: value for name, value in body.items() if value is not None}
+    return json.dumps(told, ensure_ascii=False).encode()
+
+
+def _dataset(identifier: str) -> str:
+    return f"{constants.DATASETS_PATH}/{_segment(identifier)}"
+
+
+def _entry(identifier: str, action: str = "") -> str:
+    return f"{constants.ENTRIES_PATH}/{_segment(identifier)}{action}"
 
 
 def _segment(identifier: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,7 +35,28 @@ ARCHIVE = ".zip"
 _URL = re.compile(r"[a-z][a-z0-9+.-]*:\S+", re.IGNORECASE)
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class EntryDetails:
+    """What the answer about one entry tells, and a listing seldom.
+
+    Attributes
+    ----------
+    metadata
+        The user's metadata; None where the service does not tell it.
+    connection
+        How to reach a registered source, or None.
+    pieces
+        The objects of a registered collection, or None.
+    """
+
+    storage_type: str | None
+    content_type: str | None
+    metadata: dict[str, Any] | None
+    connection: dict[str, Any] | None = None
+    pieces: tuple[SourceObject, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class StoredEntry:
     """A data storage entry.
 
@@ -43,39 +65,29 @@ class StoredEntry:
     entry
         The entry as the service last gave it.
     kind
-        ``file``, ``directory``, or None while only a closer look can tell.
+        ``file``, ``directory``, or None while only its details can tell.
     dataset
         Id of the dataset in whose index this is.
+    seen
+        When this was read (monotonic seconds).
+    details
+        None while they have to be asked for.
     size
         Bytes, or None while unknown.
-    size_certain
-        False when the size is only what the writer claimed.
     md5
         Hexadecimal MD5 where known for this version.
     parts
         Digest of the parts in its place, where the content was hashed in parts.
-    revision
-        Id of the revision that the rest describes.
+    revision, number
+        Id and number of the revision that the rest describes, or None while unknown.
     url
         Signed URL of the content, or None.
     text
         Inline content, or None.
-    metadata
-        The user's metadata, or None while unknown.
-    seen
-        When this was read (monotonic seconds).
-    looked
-        Whether a closer look told the rest, not a listing alone.
-    number
-        Number of the revision, or None while unknown.
+    piece
+        The object that this stands for, which is no entry of its own, or None.
     pinned
         Whether this is an older revision, to which later looks keep.
-    connection
-        How to reach a registered source, or None.
-    pieces
-        The objects of a registered collection, or None.
-    piece
-        The object that this record stands for, which is no entry of its own, or None.
     by_id
         Whether it was asked for by its id, so that no other entry of its name is meant.
     """
@@ -83,23 +95,17 @@ class StoredEntry:
     entry: answers.Entry
     kind: str | None
     dataset: str = ""
+    seen: float = 0.0
+    details: EntryDetails | None = None
     size: int | None = None
-    size_certain: bool = True
     md5: str | None = None
     parts: PartDigests | None = None
     revision: str | None = None
+    number: int | None = None
     url: str | None = None
     text: str | None = None
-    metadata: dict[str, Any] | None = None
-    storage_type: str | None = None
-    content_type: str | None = None
-    seen: float = 0.0
-    looked: bool = False
-    number: int | None = None
-    pinned: bool = False
-    connection: dict[str, Any] | None = None
-    pieces: tuple[SourceObject, ...] | None = None
     piece: SourceObject | None = None
+    pinned: bool = False
     by_id: bool = False
 
     @property
@@ -115,8 +121,13 @@ class StoredEntry:
     @property
     def version(self) -> str:
         """What changes with the content."""
-        version = self.revision or self.moment
-        return version if self.piece is None else f"{version}/{self.piece.key}"
+        own = self.own_version
+        return own if self.piece is None else f"{own}/{self.piece.key}"
+
+    @property
+    def own_version(self) -> str:
+        """The version of the entry, also where this stands for an object of it."""
+        return self.revision or self.moment
 
     @property
     def moment(self) -> str:
@@ -124,11 +135,30 @@ class StoredEntry:
         return f"{self.entry.id}@{self.entry.modified_at.isoformat()}"
 
     @property
-    def told(self) -> bool:
-        """Whether nothing more is to be known of the entry than this."""
-        own_object = self.storage_type != constants.StorageType.GCS or self.url is not None
-        inside = self.storage_type not in {*EXTERNAL, constants.StorageType.PG_TABLE} and own_object
-        return self.looked or (self.metadata is not None and inside)
+    def storage_type(self) -> str | None:
+        """Where the content lies, as far as known."""
+        return self.details.storage_type if self.details else self.entry.storage_type
+
+    @property
+    def metadata(self) -> dict[str, Any] | None:
+        """The user's metadata, as far as known."""
+        return self.details.metadata if self.details else _listed_metadata(self.entry)
+
+    @property
+    def connection(self) -> dict[str, Any] | None:
+        """How to reach a registered source, once known."""
+        return self.details.connection if self.details else None
+
+    @property
+    def pieces(self) -> tuple[SourceObject, ...] | None:
+        """The objects of a registered collection, once known."""
+        return self.details.pieces if self.details else None
+
+    @property
+    def is_size_certain(self) -> bool:
+        """Whether the size is more than what a writer claimed."""
+        of_content = self.text is not None or self.md5 is not None or self.parts is not None
+        return self.piece is None and (of_content or self.entry.size is not None)
 
     @property
     def checksum(self) -> str | None:
@@ -136,18 +166,19 @@ class StoredEntry:
         return checksum_of(self.size, self.md5, self.parts)
 
     def part(self, piece: SourceObject) -> StoredEntry:
-        """Give the record of one object of a registered collection."""
+        """Give what stands for one object of a registered collection."""
+        details = self.details and replace(
+            self.details, content_type=constants.ContentType.FILE.value, pieces=None
+        )
         return replace(
             self,
             kind="file",
             size=piece.size,
-            size_certain=False,
             md5=None,
             parts=None,
             url=piece.url,
             text=None,
-            content_type=constants.ContentType.FILE.value,
-            pieces=None,
+            details=details,
             piece=piece,
         )
 
@@ -165,8 +196,36 @@ class StoredEntry:
         """
         if other.piece is None:
             return self
-        found = [piece for piece in self.pieces or () if piece.key == other.piece.key]
-        return self.part(found[0] if found else replace(other.piece, url=None))
+        same = [piece for piece in self.pieces or () if piece.key == other.piece.key]
+        return self.part(same[0] if same else replace(other.piece, url=None))
+
+    def with_size(self, size: int) -> StoredEntry:
+        """Give the entry with the size of its content, or of an object of it."""
+        return replace(self, size=size, piece=self.piece and replace(self.piece, size=size))
+
+    def with_digest(self, size: int, digest: str | PartDigests | None) -> StoredEntry:
+        """Give the entry with what is known of content that was sent."""
+        if isinstance(digest, PartDigests):
+            return replace(self, size=size, parts=digest)
+        return replace(self, size=size, md5=digest or self.md5)
+
+    def with_known(self, known: StoredEntry) -> StoredEntry:
+        """Add what was known of an entry that has not changed since.
+
+        Equal times are not enough: two revisions may have been published within their resolution.
+        """
+        if self.revision and known.revision and self.revision != known.revision:
+            return self
+        return replace(
+            self,
+            kind=self.kind or known.kind,
+            details=known.details or self.details,
+            size=known.size if self.size is None else self.size,
+            md5=self.md5 or known.md5,
+            parts=self.parts or known.parts,
+            revision=self.revision or known.revision,
+            url=self.url or known.url,
+        )
 
     def said(self) -> EntryAttributes:
         """Give what the entry says besides its content, as far as it is known."""
@@ -186,13 +245,14 @@ class StoredEntry:
             created=aware(self.entry.created_at),
             modified=aware(self.entry.modified_at),
             record=self,
-            details=self.details(),
+            details=self.info(),
             identity=("entry", self.identifier, self.piece.key if self.piece else None),
         )
 
-    def details(self) -> dict[str, Any]:
+    def info(self) -> dict[str, Any]:
         """Give the further keys of ``info``."""
         entry = self.entry
+        content_type = self.details.content_type if self.details else entry.content_type
         more: dict[str, Any] = {}
         if self.connection is not None:
             more["connection"] = redact(self.connection)
@@ -214,36 +274,45 @@ class StoredEntry:
             "share_status": entry.share_status,
             "is_collection": entry.is_collection,
             "storage_type": self.storage_type,
-            "content_type": self.content_type,
+            "content_type": content_type,
         }
 
 
-def listed(entry: answers.Entry, parents: frozenset[str]) -> StoredEntry:
+def listed(
+    entry: answers.Entry, parents: AbstractSet[str], dataset: str, seen: float
+) -> StoredEntry:
     """Read an entry of a dataset's list, which may say little.
 
     Parameters
     ----------
     parents
         Ids that other entries name as their parent: those are directories.
+    dataset, seen
+        Of which dataset the list is, and when it was asked for (monotonic seconds).
     """
-    size, text = entry.size, entry.content
-    if entry.storage_type in EXTERNAL or (entry.storage_type is None and _may_be_link(entry)):
+    size, text, storage = entry.size, entry.content, entry.storage_type
+    if storage in EXTERNAL or (storage is None and _may_be_link(entry)):
         text = None
     if size is None and text is not None:
         size = len(text.encode())
+    metadata = _listed_metadata(entry)
+    is_elsewhere = storage in {*EXTERNAL, constants.StorageType.PG_TABLE} or (
+        storage == constants.StorageType.GCS and entry.signed_url is None
+    )
     return StoredEntry(
         entry=entry,
         kind=_kind(entry, parents),
+        dataset=dataset,
+        seen=seen,
+        details=None
+        if metadata is None or is_elsewhere
+        else EntryDetails(storage, entry.content_type, metadata),
         size=size,
         md5=entry.md5,
         revision=entry.current_revision_id,
+        number=entry.version,
         url=entry.signed_url,
         text=text,
-        number=entry.version,
-        metadata=_listed_metadata(entry),
-        storage_type=entry.storage_type,
-        content_type=entry.content_type,
-        seen=time.monotonic(),
     )
 
 
@@ -259,7 +328,7 @@ def _may_be_link(entry: answers.Entry) -> bool:
     return not entry.file_path and bool(_URL.fullmatch(entry.content or ""))
 
 
-def _kind(entry: answers.Entry, parents: frozenset[str]) -> str | None:
+def _kind(entry: answers.Entry, parents: AbstractSet[str]) -> str | None:
     if entry.is_collection and not (entry.file_path or "").lower().endswith(ARCHIVE):
         return None
     if entry.content_type is not None:
@@ -271,7 +340,7 @@ def _kind(entry: answers.Entry, parents: frozenset[str]) -> str | None:
     return None
 
 
-def from_response(response: answers.EntryResponse) -> StoredEntry:
+def from_response(response: answers.EntryResponse, dataset: str = "") -> StoredEntry:
     """Read the whole answer about one entry."""
     entry = response.data_storage
     configs = [location.storage_config for location in response.storage_locations]
@@ -279,34 +348,36 @@ def from_response(response: answers.EntryResponse) -> StoredEntry:
     text = entry.content if entry.content is not None else response.content
     storage = first.storage_type if first else None
     inline = text is not None and storage not in {constants.StorageType.GCS, *EXTERNAL}
-    folder = first is None and not inline and entry.status == constants.Status.ACTIVE
+    is_directory = first is None and not inline and entry.status == constants.Status.ACTIVE
     pieces = pieces_of(response)
     if pieces is not None or (first and first.content_type == constants.ContentType.DIRECTORY):
-        folder = True
+        is_directory = True
     registered = first is not None and is_registered(first)
     metadata = {**(entry.metadata or {}), **_own_metadata(first)}
     tells = first is not None or "metadata" in entry.model_fields_set
     noted = claim(metadata, version=response.version, revision=response.revision_id)
     if first is not None and registered and is_size(told_by(first).get("size")):
         noted = ContentClaim(told_by(first)["size"])
+    details = EntryDetails(
+        storage_type=storage,
+        content_type=_content_type(first, pieces),
+        metadata=unmarked(metadata, stored=storage == constants.StorageType.GCS) if tells else None,
+        connection=connection(first, pieces) if first and registered else None,
+        pieces=pieces,
+    )
     return StoredEntry(
         entry=entry,
-        kind="directory" if folder else "file",
+        kind="directory" if is_directory else "file",
+        dataset=dataset,
+        seen=time.monotonic(),
+        details=details,
         size=len(text.encode()) if inline and text is not None else noted.size,
-        size_certain=inline or noted.certain,
         md5=noted.md5 or (None if registered else entry.md5),
         parts=noted.parts,
         revision=response.revision_id or response.current_revision_id,
+        number=response.version if response.revision_id else None,
         url=first.signed_url if first and pieces is None else None,
         text=text if inline else None,
-        metadata=unmarked(metadata, stored=storage == constants.StorageType.GCS) if tells else None,
-        storage_type=storage,
-        content_type=_content_type(first, pieces),
-        seen=time.monotonic(),
-        looked=True,
-        number=response.version if response.revision_id else None,
-        connection=connection(first, pieces) if first and registered else None,
-        pieces=pieces,
     )
 
 
@@ -321,27 +392,3 @@ def _content_type(
 def _own_metadata(config: answers.StorageConfig | None) -> dict[str, Any]:
     """Give what a location tells of an entry's own metadata; a registered one describes itself."""
     return {} if config is None or is_registered(config) else told_by(config)
-
-
-def keep_known(record: StoredEntry, known: StoredEntry) -> None:
-    """Carry over what a closer look had told about an entry that has not changed since.
-
-    Equal times are not enough: two revisions may have been published within their resolution.
-    """
-    if record.revision and known.revision and record.revision != known.revision:
-        return
-    record.kind = record.kind or known.kind
-    record.storage_type = record.storage_type or known.storage_type
-    record.content_type = record.content_type or known.content_type
-    if record.size is None:
-        record.size, record.size_certain = known.size, known.size_certain
-    record.md5 = record.md5 or known.md5
-    record.parts = record.parts or known.parts
-    record.revision = record.revision or known.revision
-    record.url = record.url or known.url
-    if record.metadata is None:
-        record.metadata = known.metadata
-    record.looked = known.looked
-    record.connection = record.connection or known.connection
-    if record.pieces is None:
-        record.pieces = known.pieces

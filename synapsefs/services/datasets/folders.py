@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import TypeVar
 
 from synapsefs.concurrency import Locks
@@ -117,7 +118,8 @@ class Folders:
             try:
                 async with self._making.get(dataset.identifier):
                     index = await self._indexes.get(dataset, newer_than=since)
-                    if since is None and index.at(segments) is None and index.read_at < began:
+                    of_any_age = since is None or since == float("-inf")
+                    if of_any_age and index.at(segments) is None and index.read_at < began:
                         index = await self._indexes.get(dataset, newer_than=began)
                     parent: str | None = None
                     for depth in range(1, len(segments) + 1):
@@ -166,8 +168,8 @@ class Folders:
         )
 
         async def create() -> str:
-            made = from_response(await self._api.create_entry(entry, path, replay=False))
-            made.kind, made.dataset = "directory", dataset.identifier
+            response = await self._api.create_entry(entry, path, replay=False)
+            made = replace(from_response(response, dataset.identifier), kind="directory")
             self._indexes.holding(made).put(made)
             return made.identifier
 

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from synapsefs.location import Root, escape, id_of, split_suffix, unescape, with_id
 from synapsefs.services.base import aware
-from synapsefs.services.datasets.entry import StoredEntry, keep_known, listed
+from synapsefs.services.datasets.entry import StoredEntry, listed
 from synapsefs.services.datasets.metadata import HIDDEN_TAG
 from synapsefs.services.index_cache import Index
 from synapsefs.services.tree import DirectoryNode, is_empty
@@ -73,11 +73,10 @@ class DatasetIndex(Index[str, StoredEntry]):
         fresh.latest = max(moments, default=None)
         parents = frozenset(entry.parent_id for entry in shown if entry.parent_id)
         for entry in shown:
-            record = listed(entry, parents)
-            record.dataset, record.seen = self.identifier, began
+            record = listed(entry, parents, self.identifier, began)
             known = self.records.get(entry.id)
             if known is not None and known.entry.modified_at == entry.modified_at:
-                keep_known(record, known)
+                record = record.with_known(known)
             fresh.records[entry.id] = record
         fresh._arrange()
         return fresh
@@ -92,10 +91,20 @@ class DatasetIndex(Index[str, StoredEntry]):
         """Add an entry, or take what was learnt about one."""
         if record.entry.status != constants.Status.ACTIVE:
             return
-        record.dataset = self.identifier
         self.changes.note(record.identifier, record)
         self.changes.pop_excess()
         self._add(record)
+
+    def learn_size(self, record: StoredEntry, size: int) -> None:
+        """Keep the size of what has not changed since; no listing is older than that."""
+        known = self.records.get(record.identifier)
+        if known is None or known.own_version != record.own_version:
+            return
+        if record.piece is None:
+            self._add(known.with_size(size))
+        else:
+            place = (*self.paths[record.identifier], *record.piece.segments)
+            self.tree.put(place, record.with_size(size))
 
     def remove(self, identifiers: Iterable[str]) -> None:
         """Take entries away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from synapsefs.services.datasets.catalog import Dataset
 from synapsefs.services.datasets.client import DatasetsClient
@@ -38,13 +39,14 @@ class Indexes(IndexCache[str, Dataset, DatasetIndex]):
         if record.pinned or record.piece is not None:
             return record
         record = self.holding(record).records.get(record.identifier, record)
-        return record if record.told else await self.look(record, about)
+        return record if record.details else await self.look(record, about)
 
     async def look(self, record: StoredEntry, about: str) -> StoredEntry:
         """Ask for one entry by itself, which tells all there is to know of it."""
         if record.pinned:
             return await self.look_back(record, {"revision_id": record.revision or ""}, about)
-        fresh = from_response(await self._api.entry(record.identifier, about))
+        response = await self._api.entry(record.identifier, about)
+        fresh = from_response(response, record.dataset)
         self.holding(record).put(fresh)
         return fresh.like(record)
 
@@ -58,9 +60,8 @@ class Indexes(IndexCache[str, Dataset, DatasetIndex]):
         which
             ``version`` or ``revision_id``.
         """
-        found = from_response(await self._api.entry(record.identifier, about, **which))
-        found.dataset, found.pinned = record.dataset, True
-        return found
+        response = await self._api.entry(record.identifier, about, **which)
+        return replace(from_response(response, record.dataset), pinned=True)
 
     def removed(self, records: Iterable[StoredEntry]) -> None:
         """Take entries that are gone out of their indexes."""

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from synapsefs import concurrency
 from synapsefs.concurrency import Locks
@@ -220,14 +220,9 @@ class EntryPublisher:
         """Note what is visible now in the index."""
         record, staged = publication.record, publication.staged
         if _is_of(record, staged):
-            record.size, record.size_certain = staged.size, True
-            if isinstance(staged.handle, StagedObject):
-                digest = staged.handle.digest
-                if isinstance(digest, PartDigests):
-                    record.parts = digest
-                else:
-                    record.md5 = digest
-        record.dataset = publication.dataset.identifier
+            digest = staged.handle.digest if isinstance(staged.handle, StagedObject) else None
+            record = record.with_digest(staged.size, digest)
+        record = publication.record = replace(record, dataset=publication.dataset.identifier)
         self._indexes.holding(record).put(record)
         return publication
 

@@ -6,7 +6,7 @@ looked up in the indexes of their datasets, so that what was removed in between 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
@@ -124,10 +124,10 @@ class Search:
         named = {hit.dataset_id for hit in hits if hit.dataset_id}
         datasets = await concurrency.gather((self._dataset(one) for one in named), AT_A_TIME)
         known = {one.identifier: one for one in datasets if one is not None}
-        indexes = {one: await self._indexes.get(known[one]) for one in known}
-        for identifier in {h.dataset_id for h in hits if _is_missing(h, indexes)}:
-            if identifier is not None:
-                indexes[identifier] = await self._indexes.latest(known[identifier])
+        indexes = await self._by_dataset(known, self._indexes.get)
+        missing = {hit.dataset_id for hit in hits if _is_missing(hit, indexes)}
+        late = {identifier: known[identifier] for identifier in known.keys() & missing}
+        indexes |= await self._by_dataset(late, self._indexes.latest)
         entries = []
         for hit in hits:
             dataset = known.get(hit.dataset_id or "")
@@ -137,6 +137,14 @@ class Search:
                 shown = {name: value for name, value in more.items() if value is not None}
                 entries.append(replace(entry, details={**entry.details, **shown}))
         return entries
+
+    async def _by_dataset(
+        self,
+        datasets: Mapping[str, Dataset],
+        get: Callable[[Dataset], Coroutine[Any, Any, DatasetIndex]],
+    ) -> dict[str, DatasetIndex]:
+        indexes = await concurrency.gather(map(get, datasets.values()), AT_A_TIME)
+        return dict(zip(datasets, indexes, strict=True))
 
     async def _dataset(self, identifier: str) -> Dataset | None:
         """Give a dataset, or None where only single entries of it may be seen."""

@@ -42,12 +42,13 @@ from synapsefs.services.datasets.index_cache import Indexes
 from synapsefs.services.datasets.listing import EntryResolver
 from synapsefs.services.datasets.metadata import EntryAttributes
 from synapsefs.services.datasets.paths import TOP, validate_name, validate_path
+from synapsefs.services.datasets.pending import PendingEntries, Target
 from synapsefs.services.datasets.publish import EntryPublisher
 from synapsefs.services.datasets.removing import EntryRemover
 from synapsefs.services.datasets.revisions import Revisions
 from synapsefs.services.datasets.search import Search
 from synapsefs.services.datasets.sources import EXTERNAL, instead
-from synapsefs.services.datasets.upload import DatasetUpload, PendingEntries
+from synapsefs.services.datasets.upload import DatasetUpload
 from synapsefs.services.paths import require_distinct
 from synapsefs.services.shared import Expiry, SharedChanges
 
@@ -99,6 +100,7 @@ class DatasetsService:
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
         self._folders = Folders(self.api, self._registry, self._indexes)
+        self._pending = PendingEntries(self.api, self._folders, self._registry, self._indexes)
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
         )
@@ -136,13 +138,15 @@ class DatasetsService:
 
     async def _measure(self, entry: Entry) -> Entry:
         record: StoredEntry = entry.record
-        if record.size is None and not record.looked:
+        if record.size is None and record.details is None:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
-            record.size = await _remote(self, self._transport, entry, record).learn_size()
-        return replace(entry, size=record.size, checksum=record.checksum, details=record.details())
+            size = await _remote(self, self._transport, entry, record).learn_size()
+            self._indexes.holding(record).learn_size(record, size)
+            record = record.with_size(size)
+        return record.entry_at(entry.location)
 
-    async def content(self, entry: Entry) -> RemoteObject:
+    async def open(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
             raise FolderError("this is a directory", entry.location.path)
@@ -249,19 +253,9 @@ class DatasetsService:
         new: bool = False,
         since: float | None = None,
     ) -> DatasetUpload:
-        location = file.location
         notes = _attributes(file) if notes is None else notes
-        pending = PendingEntries(
-            self.api,
-            self._folders,
-            self._registry,
-            self._indexes,
-            location,
-            notes,
-            new=new,
-            since=since,
-        )
-        return DatasetUpload(self.api, self._transport, pending, file, notes)
+        target = Target(file.location, notes, new, since)
+        return DatasetUpload(self.api, self._transport, self._pending, file, target)
 
     async def _require_own(
         self, entry: StoredEntry, location: Location, notes: EntryAttributes
@@ -392,10 +386,6 @@ class DatasetsService:
 
         await self._folders.in_dataset(location, make)
 
-    async def rename(self, entry: Entry, target: Location) -> bool:  # noqa: ARG002
-        """Say no: the service cannot."""
-        return False
-
     async def remove(self, entries: Sequence[Entry], *, unchanged: bool = False) -> None:
         """Delete entries, deepest first: what a directory holds goes before the directory."""
         try:
@@ -426,29 +416,34 @@ def _is_recent(record: StoredEntry) -> bool:
 def _remote(
     service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
 ) -> RemoteObject:
-    about = entry.location.path
+    path, url = entry.location.path, record.url
 
     async def locate(renew: bool) -> str:
-        if renew or not record.url:
-            fresh = await service.looked(record, about)
+        nonlocal url
+        if renew or not url:
+            fresh = await service.looked(record, path)
             if _is_other(record, fresh):
-                raise ChangedError("the file was replaced while it was read", about)
-            record.url = fresh.url
-        if not record.url:
-            raise _unreadable(record, about)
-        return record.url
+                raise ChangedError("the file was replaced while it was read", path)
+            url = fresh.url
+        if not url:
+            raise _unreadable(record, path)
+        return url
+
+    def learned(size: int) -> None:
+        record.size, record.size_certain = size, True
 
     inline = record.text.encode() if record.text is not None and not record.url else None
-    size = record.size if record.size_certain else None
+    size = record.size if record.is_size_certain else None
     return RemoteObject(
         http=transport,
-        path=about,
+        path=path,
         version=record.version,
         size=size if inline is None else len(inline),
         checksum=record.md5 if inline is None else None,
         locate=locate,
         inline=inline,
         parts=None if inline is not None else record.parts,
+        learned=learned,
     )
 
 
