@@ -89,7 +89,7 @@ def test_get_counts_the_bytes_that_arrive(
 def test_a_local_file_is_looked_at_twice(
     fs: SynapseFileSystem, base: str, tree: Path, monkeypatch: pytest.MonkeyPatch, recursive: bool
 ) -> None:
-    """When the call begins, and when it is read; one that is sent in pieces before and after that too."""
+    """When the call begins and when it is read; in pieces, before and after that too."""
     names = [str(path) for path in tree.rglob("*") if path.is_file()]
     looked: Counter[str] = Counter()
     stat = os.stat

@@ -141,8 +141,7 @@ class DatasetsService:
         if record.size is None and record.details is None:
             record = await self._indexes.look(record, entry.location.path)
         if record.size is None and record.url:
-            size = await _remote(self, self._transport, entry, record).learn_size()
-            self._indexes.holding(record).learn_size(record, size)
+            size = await self._remote(entry, record).learn_size()
             record = record.with_size(size)
         return record.entry_at(entry.location)
 
@@ -157,7 +156,11 @@ class DatasetsService:
             entry, record = await self._fetched(entry)
         if record.text is None and not record.url:
             raise _unreadable(record, about)
-        return _remote(self, self._transport, entry, record)
+        return self._remote(entry, record)
+
+    def _remote(self, entry: Entry, record: StoredEntry) -> RemoteObject:
+        learned = partial(self._indexes.holding(record).learn_size, record)
+        return _remote(self, self._transport, entry, record, learned)
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
@@ -414,7 +417,11 @@ def _is_recent(record: StoredEntry) -> bool:
 
 
 def _remote(
-    service: DatasetsService, transport: Transport, entry: Entry, record: StoredEntry
+    service: DatasetsService,
+    transport: Transport,
+    entry: Entry,
+    record: StoredEntry,
+    learned: Callable[[int], None],
 ) -> RemoteObject:
     path, url = entry.location.path, record.url
 
@@ -428,9 +435,6 @@ def _remote(
         if not url:
             raise _unreadable(record, path)
         return url
-
-    def learned(size: int) -> None:
-        record.size, record.size_certain = size, True
 
     inline = record.text.encode() if record.text is not None and not record.url else None
     size = record.size if record.is_size_certain else None
