@@ -138,8 +138,11 @@ class CollectionsService:
 
     async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
         """Check options and paths, and with ``complete`` that the files make whole units."""
-        for file in {id(file.options): file for file in files if file.options}.values():
-            self.check_options(file.location, file.options)
+        checked: set[int] = set()
+        for file in files:
+            if file.options and id(file.options) not in checked:
+                checked.add(id(file.options))
+                self.check_options(file.location, file.options)
         planned = [PlannedFile(file.location, options=_wish(file.options)) for file in files]
         await self._publisher.check(planned, complete=complete)
         await self._check_absent([file.location for file in files if file.exclusive])
