@@ -285,7 +285,7 @@ class EntryPublisher:
             remote.checksum = old.digest
         try:
             async with (
-                concurrency.shared().buffered.hold(min(2 * upload.part_size, staged.size)),
+                concurrency.shared().buffered.hold(min(3 * upload.part_size, staged.size)),
                 contextlib.aclosing(remote.cut(upload.part_size)) as parts,
             ):
                 async for part, last in parts:
