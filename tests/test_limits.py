@@ -80,41 +80,36 @@ async def test_cancelled_before_anything_has_begun() -> None:
 
 
 @pytest.mark.parametrize(
-    ("moved", "running"),
+    ("rates", "running"),
     [
-        ([0, 100, 100, 300, 300, 700, 700, 1100], 16),
-        ([0, 100, 100, 300, 300, 500], 8),
-        ([0, 100, 100, 200], 4),
-        ([0, 0, 0, 100, 100, 200], 8),
+        ([100, 200, 400, 800], 16),
+        ([100, 200, 200, 210, 220], 8),
+        ([100, 110, 110, 110], 4),
+        ([100, 110, 200, 200, 200, 200], 8),
+        ([10**12] * 3, 2),
     ],
 )
-async def test_more_run_at_a_time_as_long_as_that_moves_more(
-    moved: list[int], running: int, monkeypatch: pytest.MonkeyPatch
+def test_more_travel_at_a_time_as_long_as_that_is_faster(
+    rates: list[int], running: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twice as many after each turn, up to the most; 50 % more bytes are worth it, none are not."""
-    monkeypatch.setattr(concurrency, "GROWTH_SECONDS", 0.001)
-    told, done, inside = iter(moved), asyncio.Event(), 0
+    """Twice as many after each gain, up to the most; one connection that is fast suffices."""
+    clock = 0.0
+    monkeypatch.setattr(concurrency.time, "monotonic", lambda: clock)
+    pace, count, moved = concurrency.Pace(16), 2, 0
+    for rate in rates:
+        count += pace.more(count, moved)
+        clock += 2 * concurrency.WINDOW
+        moved += rate
+        count += pace.more(count, moved)
+    count += pace.more(count, moved)
+    assert (count, pace.growing) == (running, False)
 
-    def tell() -> int:
-        return next(told)
 
-    async def one(number: int) -> int:
-        nonlocal inside
-        inside += 1
-        await done.wait()
-        return number
-
-    whole = asyncio.ensure_future(
-        concurrency.gather_growing(map(one, range(40)), tell, first=2, most=16)
-    )
-    for _ in range(200):
-        await asyncio.sleep(0.001)
-        if inside >= running:
-            break
-    await asyncio.sleep(0.02)
-    assert inside == running
-    done.set()
-    assert await whole == list(range(40))
+async def test_what_travels_together_is_bounded() -> None:
+    crowd = Crowd()
+    work = map(crowd.one, range(20))
+    assert await concurrency.gather_growing(work, lambda: 0, first=2, most=8) == list(range(20))
+    assert crowd.most == 2
 
 
 def test_parcels_are_bounded_in_bytes_and_number() -> None:
