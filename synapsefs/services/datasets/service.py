@@ -92,21 +92,21 @@ class DatasetsService:
         self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
         rule = Expiry(expiry, chosen_expiry, self._changes)
-        self._registry = DatasetCatalog(self.api, named, rule)
+        self._catalog = DatasetCatalog(self.api, named, rule)
         self._indexes = Indexes(self.api, rule)
         self._listing = EntryResolver(
-            self.api, self._registry, self._indexes, transport.options.max_concurrency
+            self.api, self._catalog, self._indexes, transport.options.max_concurrency
         )
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
-        self._folders = Folders(self.api, self._registry, self._indexes)
-        self._pending = PendingEntries(self.api, self._folders, self._registry, self._indexes)
+        self._folders = Folders(self.api, self._catalog, self._indexes)
+        self._pending = PendingEntries(self.api, self._folders, self._catalog, self._indexes)
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
         )
         self._remover = EntryRemover(
             self.api,
-            self._registry,
+            self._catalog,
             self._folders,
             self._indexes,
             transport.options.max_concurrency,
@@ -121,7 +121,7 @@ class DatasetsService:
         )
         revisions = Revisions(self.api, self._indexes)
         self.revisions, self.at_version = revisions.revisions, revisions.at
-        search = Search(self.api, self._registry, self._indexes)
+        search = Search(self.api, self._catalog, self._indexes)
         self.search, self.similar = search.search, search.similar
         self._sources = ExternalSources(self.api, self._indexes, self._folders)
         self.link, self.register = self._sources.link, self._sources.register
@@ -139,11 +139,15 @@ class DatasetsService:
     async def _measure(self, entry: Entry) -> Entry:
         record: StoredEntry = entry.record
         if record.size is None and record.details is None:
-            record = await self._indexes.look(record, entry.location.path)
+            record = await self._indexes.fetch(record, entry.location.path)
         if record.size is None and record.url:
             size = await self._remote(entry, record).learn_size()
             record = record.with_size(size)
         return record.entry_at(entry.location)
+
+    def learn_size(self, record: StoredEntry, size: int) -> None:
+        """Remember a size that an answer of the storage told."""
+        self._indexes.holding(record).learn_size(record, size)
 
     async def open(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
@@ -166,7 +170,7 @@ class DatasetsService:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
         record: StoredEntry = entry.record
         try:
-            fresh = await self._indexes.look(record, entry.location.path)
+            fresh = await self._indexes.fetch(record, entry.location.path)
         except NotFoundError as error:
             if error.status != 404 or record.pinned:
                 raise
@@ -179,14 +183,14 @@ class DatasetsService:
             raise FolderError("this is a directory", entry.location.path)
         again: StoredEntry = now.record
         if not again.url and again.text is None:
-            again = await self._indexes.look(again, entry.location.path)
+            again = await self._indexes.fetch(again, entry.location.path)
         return now, again
 
     async def looked(self, record: StoredEntry, about: str) -> StoredEntry:
         """Look closer at a file, for another URL of the version that was opened."""
         if record.revision is None or record.piece is not None:
-            return await self._indexes.look(record, about)
-        return await self._indexes.look_back(record, {"revision_id": record.revision}, about)
+            return await self._indexes.fetch(record, about)
+        return await self._indexes.fetch_revision(record, {"revision_id": record.revision}, about)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -201,7 +205,10 @@ class DatasetsService:
         What a remembered listing allows is checked again before it is published; what it forbids
         is listed anew.
         """
-        attributes = {id(file.options): _attributes(file) for file in files}
+        attributes: dict[int, EntryAttributes] = {}
+        for file in files:
+            if id(file.options) not in attributes:
+                attributes[id(file.options)] = _attributes(file)
         for file in files:
             validate_path(file.location)
         locations = [file.location for file in files]
@@ -275,7 +282,7 @@ class DatasetsService:
             When a link or registered source is there, or an embedding is given to a file that is.
         """
         try:
-            record = await self._indexes.told(entry, location.path)
+            record = await self._indexes.ensure_details(entry, location.path)
         except NotFoundError:
             self._indexes.removed([entry])
             return
@@ -298,7 +305,7 @@ class DatasetsService:
     def _note(self, locations: Sequence[Location]) -> None:
         """Tell the other instances of this process what was changed."""
         for container in {location.container for location in locations}:
-            dataset = self._registry.known(container)
+            dataset = self._catalog.known(container)
             if dataset is not None:
                 self._changes.note(dataset.identifier)
 
@@ -340,12 +347,12 @@ class DatasetsService:
         validate_name(location.container, location.path)
         patient = exist_ok or bool(location.inner)
         try:
-            await self._registry.find(location, patient=patient)
+            await self._catalog.find(location, patient=patient)
         except NotFoundError:
             if location.inner and not parents:
                 raise
             own = {} if location.inner else options
-            await self._registry.create(Location(location.segments[:2]), own)
+            await self._catalog.create(Location(location.segments[:2]), own)
             if not location.inner:
                 return
         if not location.inner:
@@ -359,7 +366,7 @@ class DatasetsService:
         except NotFoundError:
             if not parents or await self._is_there(location):
                 raise
-            await self._registry.create(Location(location.segments[:2]), {})
+            await self._catalog.create(Location(location.segments[:2]), {})
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
         finally:
             self._note([location])
@@ -367,7 +374,7 @@ class DatasetsService:
     async def _is_there(self, location: Location) -> bool:
         """Say whether the dataset that a path lies in is there at this moment."""
         try:
-            await self._registry.find(location, newer_than=time.monotonic())
+            await self._catalog.find(location, newer_than=time.monotonic())
         except NotFoundError:
             return False
         return True
