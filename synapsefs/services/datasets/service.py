@@ -145,10 +145,6 @@ class DatasetsService:
             record = record.with_size(size)
         return record.entry_at(entry.location)
 
-    def learn_size(self, record: StoredEntry, size: int) -> None:
-        """Remember a size that an answer of the storage told."""
-        self._indexes.holding(record).learn_size(record, size)
-
     async def open(self, entry: Entry) -> RemoteObject:
         """Open an entry's bytes: its inline text, or the object behind its signed URL."""
         if entry.kind != "file":
@@ -163,8 +159,32 @@ class DatasetsService:
         return self._remote(entry, record)
 
     def _remote(self, entry: Entry, record: StoredEntry) -> RemoteObject:
-        learned = partial(self._indexes.holding(record).learn_size, record)
-        return _remote(self, self._transport, entry, record, learned)
+        path, url = entry.location.path, record.url
+
+        async def locate(renew: bool) -> str:
+            nonlocal url
+            if renew or not url:
+                fresh = await self.looked(record, path)
+                if _is_other(record, fresh):
+                    raise ChangedError("the file was replaced while it was read", path)
+                url = fresh.url
+            if not url:
+                raise _unreadable(record, path)
+            return url
+
+        inline = record.text.encode() if record.text is not None and not record.url else None
+        size = record.size if record.is_size_certain else None
+        return RemoteObject(
+            http=self._transport,
+            path=path,
+            version=record.version,
+            size=size if inline is None else len(inline),
+            checksum=record.md5 if inline is None else None,
+            locate=locate,
+            inline=inline,
+            parts=None if inline is not None else record.parts,
+            learned=partial(self._indexes.holding(record).learn_size, record),
+        )
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
@@ -425,41 +445,6 @@ def _attributes(file: NewFile) -> EntryAttributes:
 
 def _is_recent(record: StoredEntry) -> bool:
     return time.monotonic() - record.seen < RECENT_SECONDS
-
-
-def _remote(
-    service: DatasetsService,
-    transport: Transport,
-    entry: Entry,
-    record: StoredEntry,
-    learned: Callable[[int], None],
-) -> RemoteObject:
-    path, url = entry.location.path, record.url
-
-    async def locate(renew: bool) -> str:
-        nonlocal url
-        if renew or not url:
-            fresh = await service.looked(record, path)
-            if _is_other(record, fresh):
-                raise ChangedError("the file was replaced while it was read", path)
-            url = fresh.url
-        if not url:
-            raise _unreadable(record, path)
-        return url
-
-    inline = record.text.encode() if record.text is not None and not record.url else None
-    size = record.size if record.is_size_certain else None
-    return RemoteObject(
-        http=transport,
-        path=path,
-        version=record.version,
-        size=size if inline is None else len(inline),
-        checksum=record.md5 if inline is None else None,
-        locate=locate,
-        inline=inline,
-        parts=None if inline is not None else record.parts,
-        learned=learned,
-    )
 
 
 def _is_other(record: StoredEntry, fresh: StoredEntry) -> bool:
