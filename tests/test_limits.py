@@ -90,7 +90,7 @@ async def test_cancelled_before_anything_has_begun() -> None:
         ([10_000] * 4, 2),
     ],
 )
-async def test_more_run_at_a_time_as_long_as_that_moves_more(
+def test_more_travel_at_a_time_as_long_as_that_is_faster(
     moved: list[int], running: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Twice as many, up to the most, while 15 % more bytes a second move in one of three turns.
@@ -130,6 +130,13 @@ async def test_work_begins_as_its_pace_grows(monkeypatch: pytest.MonkeyPatch) ->
     assert inside == 16
     done.set()
     assert await whole == list(range(40))
+
+
+async def test_what_travels_together_is_bounded() -> None:
+    crowd = Crowd()
+    work = map(crowd.one, range(20))
+    assert await concurrency.gather_growing(work, lambda: 0, first=2, most=8) == list(range(20))
+    assert crowd.most == 2
 
 
 def test_parcels_are_bounded_in_bytes_and_number() -> None:
