@@ -88,14 +88,11 @@ def _size_of(remote: RemoteObject) -> int:
 
 
 async def _save_small(remote: RemoteObject, data: bytes, target: str, report: Progress) -> None:
-    def verify() -> None:
+    def verify_and_place() -> LocalTarget | None:
         digest = integrity.hasher(remote.expected)
         if digest is not None:
             digest.update(data)
             integrity.compare(digest, remote.expected, remote.path)
-
-    def verify_and_place() -> LocalTarget | None:
-        verify()
         return place(data, target)
 
     report(len(data))

@@ -111,7 +111,7 @@ async def _stage_stream(upload: Upload, path: str, report: Progress) -> Staged:
     try:
         source = await asyncio.to_thread(LocalReader, path)
         try:
-            async with concurrency.shared().buffered.hold(2 * upload.part_size):
+            async with concurrency.shared().buffered.hold(3 * upload.part_size):
                 read = partial(source.read, upload.part_size)
                 part: bytes | None = await sync.stoppable(read)
                 while part is not None:
@@ -148,7 +148,7 @@ async def copy_bytes(remote: RemoteObject, service: Service, file: NewFile) -> S
     upload = await service.start_upload(replace(file, size=size))
     try:
         async with (
-            concurrency.shared().buffered.hold(min(2 * upload.part_size, size)),
+            concurrency.shared().buffered.hold(min(3 * upload.part_size, size)),
             contextlib.aclosing(remote.cut(upload.part_size)) as parts,
         ):
             async for part, last in parts:

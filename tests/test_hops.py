@@ -95,9 +95,9 @@ def place(request: pytest.FixtureRequest, fs: SynapseFileSystem) -> str:
 
 
 BOUNDS = {
-    "read": {"collections": 80, "datasets": 88},
-    "overwrite": {"collections": 190, "datasets": 185},
-    "put": {"collections": 212, "datasets": 225},
+    "read": {"collections": 66, "datasets": 84},
+    "overwrite": {"collections": 178, "datasets": 182},
+    "put": {"collections": 198, "datasets": 217},
 }
 
 

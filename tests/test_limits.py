@@ -82,21 +82,37 @@ async def test_cancelled_before_anything_has_begun() -> None:
 @pytest.mark.parametrize(
     ("moved", "running"),
     [
-        ([0, 100, 100, 300, 300, 700, 700, 1100], 16),
-        ([0, 100, 100, 300, 300, 500], 8),
-        ([0, 100, 100, 200], 4),
-        ([0, 0, 0, 100, 100, 200], 8),
+        ([100, 200, 400, 400], 16),
+        ([100, 200, 100, 110, 120, 400], 8),
+        ([100, 100, 100, 100, 400], 4),
+        ([100, 100, 200, 200, 200, 200, 400], 8),
+        ([0, 0, 0, 0, 100, 100, 100, 100, 400], 4),
+        ([10_000] * 4, 2),
     ],
 )
-async def test_more_run_at_a_time_as_long_as_that_moves_more(
+def test_more_travel_at_a_time_as_long_as_that_is_faster(
     moved: list[int], running: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Twice as many after each turn, up to the most; 50 % more bytes are worth it, none are not."""
-    monkeypatch.setattr(concurrency, "GROWTH_SECONDS", 0.001)
-    told, done, inside = iter(moved), asyncio.Event(), 0
+    """Twice as many, up to the most, while 15 % more bytes a second move in one of three turns.
 
-    def tell() -> int:
-        return next(told)
+    ``moved`` is in KiB in each turn of a second. A connection that is fast by itself has no rivals.
+    """
+    monkeypatch.setattr(concurrency, "WINDOW", 1.0)
+    monkeypatch.setattr(concurrency, "FAST", 2**20)
+    pace, count, now, total = concurrency.Pace(16), 2, 0.0, 0
+    monkeypatch.setattr(concurrency.time, "monotonic", lambda: now)
+    for amount in moved:
+        if not pace.growing:
+            break
+        assert pace.more(count, total) == 0, "nothing is known before a turn ends"
+        now, total = now + 1.0, total + amount * 2**10
+        count += pace.more(count, total)
+    assert count == running
+
+
+async def test_work_begins_as_its_pace_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(concurrency, "WINDOW", 0.001)
+    moved, done, inside = iter(4**turn for turn in range(20)), asyncio.Event(), 0
 
     async def one(number: int) -> int:
         nonlocal inside
@@ -105,16 +121,22 @@ async def test_more_run_at_a_time_as_long_as_that_moves_more(
         return number
 
     whole = asyncio.ensure_future(
-        concurrency.gather_growing(map(one, range(40)), tell, first=2, most=16)
+        concurrency.gather_growing(map(one, range(40)), lambda: next(moved), first=2, most=16)
     )
-    for _ in range(200):
+    for _ in range(500):
         await asyncio.sleep(0.001)
-        if inside >= running:
+        if inside == 16:
             break
-    await asyncio.sleep(0.02)
-    assert inside == running
+    assert inside == 16
     done.set()
     assert await whole == list(range(40))
+
+
+async def test_what_travels_together_is_bounded() -> None:
+    crowd = Crowd()
+    work = map(crowd.one, range(20))
+    assert await concurrency.gather_growing(work, lambda: 0, first=2, most=8) == list(range(20))
+    assert crowd.most == 2
 
 
 def test_parcels_are_bounded_in_bytes_and_number() -> None:

@@ -16,6 +16,7 @@ from aiohttp import web
 from fsspec.callbacks import Callback
 
 from synapsefs import SynapseFileSystem, concurrency, download, sync
+from synapsefs.checkpoint import TransferKey
 from synapsefs.errors import ChangedError, ChecksumError
 from synapsefs.http import Transport
 from synapsefs.integrity import PartDigests
@@ -220,3 +221,29 @@ def test_checksums_of_parts(server: ObservedServer, target: Path, wrong: bool) -
     with pytest.raises(ChecksumError, match="md5"):
         sync.run(loop, fetch())
     assert os.listdir(target.parent) == []
+
+
+def test_a_file_with_checksums_of_parts_is_resumed(
+    server: ObservedServer, storage: SlowStorage, target: Path
+) -> None:
+    """It goes on in the middle of a part, whose checksum is of what both runs fetched."""
+    size = 100 * KIB
+    parts = [hashlib.md5(DATA[at : at + size]).digest() for at in range(0, len(DATA), size)]
+    md5 = hashlib.md5(b"".join(parts)).hexdigest()
+    loop = SynapseFileSystem(**server.options, skip_instance_cache=True).loop
+
+    async def fetch(report: Any) -> None:
+        transport = Transport(Options(block_size=128 * KIB))
+        try:
+            one = remote(transport, f"{server.url}/_blob/x", md5)
+            await download.download(one, str(target), report, TransferKey("here", PATH))
+        finally:
+            await transport.aclose()
+
+    with pytest.raises(RuntimeError, match="enough"):
+        sync.run(loop, fetch(Failing().relative_update))
+    storage.starts.clear()
+    sync.run(loop, fetch(lambda _: None))
+    assert target.read_bytes() == DATA
+    assert min(storage.starts) > len(DATA) // 4
+    assert os.listdir(target.parent) == [target.name]

@@ -294,7 +294,7 @@ def _local_name(segment: str) -> str:
 
 def plain(location: Location) -> Location:
     """Write a path with no more escapes than it needs."""
-    if not any("%" in segment for segment in location.segments):
+    if "%" not in location.path:
         return location
     segments = [s if s.startswith("@") else escape(unescape(s)) for s in location.segments]
     return Location(tuple(segments))

@@ -228,6 +228,7 @@ def main(arguments: list[str] | None = None) -> report.Results:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__)
     parser.add_argument("--size", type=int, default=500, help="MB of the large file")
     parser.add_argument("--files", type=int, default=2000, help="how many small files of 20 KB")
+    parser.add_argument("--huge", type=int, default=2048, help="MiB of the file for memory")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--only", action="append", help=f"one of {', '.join(WORKS)}, import")
     parser.add_argument("--candidate", help="only candidates whose label contains this")
@@ -244,7 +245,8 @@ def main(arguments: list[str] | None = None) -> report.Results:
     parser.add_argument("--profile", action="store_true", help="say where the time goes")
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and .svg")
     given = parser.parse_args(arguments)
-    sizes = fixture.Sizes(given.size * 1_000_000, given.files, max(given.files // 5, 1))
+    fewer, huge = max(given.files // 5, 1), given.huge * 2**20
+    sizes = fixture.Sizes(given.size * 1_000_000, given.files, fewer, huge=huge)
     if given.quick:
         sizes = fixture.Sizes(2_000_000, 20, 4, 2_000_000, 4_000_000)
     works = (

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from synapsefs import SynapseFileSystem
 from synapsefs.errors import ChecksumError
@@ -31,6 +32,8 @@ class Service:
         In which form the MD5 is noted with an entry: that of this package, or an older one's.
     spoilt
         Where a byte of what is read from the storage is another.
+    refused
+        Name of a file of which it takes no bytes.
     asked
         Methods and last segments of the routes that were asked.
     """
@@ -38,10 +41,15 @@ class Service:
     def __init__(self) -> None:
         self.note = "parts"
         self.spoilt: int | None = None
+        self.refused = b""
         self.asked: list[tuple[str, str]] = []
 
     def ask(self, question: Question) -> None:
         self.asked.append((question.method, question.path.rsplit("/", 1)[1]))
+        if question.method == "POST" and self.refused and self.refused in question.body:
+            body = json.dumps({"detail": "not this one"}).encode()
+            headers = CIMultiDict({"Content-Type": "application/json"})
+            question.answer = Answer(403, headers, body)
         if (question.method, self.note) == ("POST", "whole") and b'"parts":{' in question.body:
             entry = json.loads(question.body)
             del entry["metadata"]["synapsefs"]["parts"]
@@ -83,7 +91,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Service,
 def service(running: tuple[Service, str]) -> Iterator[Service]:
     service, _ = running
     yield service
-    service.note, service.spoilt = "parts", None
+    service.note, service.spoilt, service.refused = "parts", None, b""
 
 
 def client(running: tuple[Service, str]) -> SynapseFileSystem:
@@ -173,3 +181,35 @@ def test_what_a_file_of_two_parts_asks(running, service, local):
     assert [method for method, _ in asked].count("PUT") == 2
     assert [method for method, _ in asked].count("PATCH") == 1
     assert len(asked) == 6
+
+
+def test_what_many_small_files_ask(running, service, tmp_path):
+    """Five requests each, and a few for all; a directory that another client made is found."""
+    fs, another = client(running), client(running)
+    fs.makedirs("datasets/parts", exist_ok=True)
+    fs.find("datasets/parts")
+    another.makedirs("datasets/parts/made", exist_ok=True)
+    for number in range(10):
+        (tmp_path / f"{number}.bin").write_bytes(os.urandom(100))
+    service.asked.clear()
+    fs.put(f"{tmp_path}/", "datasets/parts/made/", recursive=True)
+    methods = [method for method, _ in service.asked]
+    assert (methods.count("POST"), methods.count("PUT"), methods.count("PATCH")) == (30, 10, 10)
+    assert methods.count("GET") <= 4, service.asked
+    assert len(another.find("datasets/parts/made")) == 10
+
+
+def test_one_of_many_small_files_cannot_be_sent(running, service, tmp_path):
+    fs = client(running)
+    fs.makedirs("datasets/few", exist_ok=True)
+    for number in range(10):
+        (tmp_path / f"{number}.bin").write_bytes(os.urandom(100))
+    service.refused = b'"7.bin"'
+    with pytest.raises(PermissionError, match=r"7\.bin"):
+        fs.put(f"{tmp_path}/", "datasets/few/", recursive=True)
+    assert client(running).find("datasets/few") == []
+    service.asked.clear()
+    done = fs.put(f"{tmp_path}/", "datasets/few/", recursive=True, on_error="return")
+    failed = {path for path, error in done.items() if error is not None}
+    assert failed == {"datasets/few/7.bin"}
+    assert len(client(running).find("datasets/few")) == 9

@@ -433,3 +433,13 @@ def test_asynchronously(options: dict[str, Any], dataset: str, bucket: str) -> N
             assert await fs._getxattrs(f"{dataset}/a.txt") == {"k": 2}
 
     asyncio.run(main())
+
+
+def test_a_directory_by_its_id_is_removed_with_the_directories_in_it(
+    fs: SynapseFileSystem, another: SynapseFileSystem, dataset: str
+) -> None:
+    fs.pipe({f"{dataset}/a/b/c/{name}.txt": b"text" for name in "xyz"})
+    fs.pipe_file(f"{dataset}/other.txt", b"text")
+    another.rm(f"datasets/@{fs.info(f'{dataset}/a')['id']}", recursive=True)
+    fs.invalidate_cache()
+    assert fs.find(dataset, withdirs=True) == [dataset, f"{dataset}/other.txt"]

@@ -49,6 +49,14 @@ def test_rmdir_does_something(fs: SynapseFileSystem, base: str) -> None:
     assert fs.cat_file(f"{base}/kept.bin") == b"kept"
 
 
+def test_wrong_options_name_the_first_file(fs: SynapseFileSystem, base: str) -> None:
+    names = [f"{base}/{letter}.bin" for letter in "abc"]
+    with pytest.raises(SynapseError, match=r"meta.*mapping") as caught:
+        fs.pipe(dict.fromkeys(names, b"bytes"), metadata="no mapping")
+    assert caught.value.filename == names[0]
+    assert fs.find(base) == []
+
+
 def test_a_name_with_brackets_is_no_pattern(fs: SynapseFileSystem, base: str) -> None:
     fs.pipe({f"{base}/a[1].txt": b"bracket", f"{base}/a1.txt": b"plain"})
     assert fs.cat(f"{base}/a[1].txt") == b"bracket"

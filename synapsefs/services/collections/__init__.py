@@ -1,6 +1,7 @@
 """The collections service (Synapse) as a filesystem.
 
-``api`` speaks, ``directory`` finds collections by name, ``index`` arranges listings, ``indexes``
-keeps them, ``plan`` composes units, ``upload`` sends bytes, ``publish`` creates and deletes units,
-``service`` puts them together.
+``client`` has the routes, ``catalog`` finds collections by name, ``index`` arranges listings,
+``index_cache`` keeps them, ``listing`` resolves paths, ``composition`` composes units, ``upload``
+sends bytes to the service, ``presigned`` and ``bulk`` to its storage, ``publish`` creates and
+deletes units, and ``service`` puts them together.
 """

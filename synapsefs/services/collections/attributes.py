@@ -22,9 +22,9 @@ class UnitAttributes:
     """Reads and changes what the service keeps of units and collections besides files."""
 
     def __init__(
-        self, directory: CollectionCatalog, publisher: UnitPublisher, changes: SharedChanges
+        self, catalog: CollectionCatalog, publisher: UnitPublisher, changes: SharedChanges
     ) -> None:
-        self._directory = directory
+        self._catalog = catalog
         self._publisher = publisher
         self._changes = changes
 
@@ -33,18 +33,18 @@ class UnitAttributes:
         if isinstance(entry.record, UnitFile):
             return entry.record.unit.own_meta
         if isinstance(entry.record, Collection):
-            return await self._directory.attributes(entry.record, entry.location.path)
+            return await self._catalog.attributes(entry.record, entry.location.path)
         return {}
 
     async def change(self, entry: Entry, changes: Mapping[str, Any]) -> Mapping[str, Any] | None:
         """Change the metadata of a file's unit, or a collection; what is not named stays."""
         path = entry.location.path
         if isinstance(entry.record, Collection):
-            await self._directory.change(entry.record, _settable(changes, path), path)
+            await self._catalog.change(entry.record, _settable(changes, path), path)
             return None
         if not isinstance(entry.record, UnitFile):
             raise UnsupportedError("only units have metadata to set, through their files", path)
-        collection = await self._directory.for_writing(entry.location)
+        collection = await self._catalog.for_writing(entry.location)
 
         def changed(before: Mapping[str, Any]) -> dict[str, Any]:
             meta, problems = changed_metadata(before, changes, collection.rule)
@@ -62,7 +62,7 @@ class UnitAttributes:
         """Give what makes a collection like this one; a file's copy is bound with its metadata."""
         if not isinstance(entry.record, Collection):
             return {}
-        return await self._directory.settings(entry.record, entry.location.path)
+        return await self._catalog.settings(entry.record, entry.location.path)
 
 
 def _settable(changes: Mapping[str, Any], path: str) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import asyncio
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from synapsefs import concurrency, integrity, sync
 from synapsefs.errors import IntegrityError, SynapseError
@@ -36,6 +37,7 @@ from synapsefs.wire.collections import constants, v1
 logger = logging.getLogger("synapsefs")
 Arrived = tuple[NewFile, str, Origin]
 
+MD5, SHA1 = "md5", "sha1"
 MAX_GROUP_FILES, MAX_GROUP_BYTES = constants.CHECKSUM_BATCH, 2**30
 """What is hashed before the service is asked which of it is there."""
 
@@ -55,14 +57,24 @@ SMALL_PER_LARGE = 4
 
 @dataclass(slots=True)
 class _Item:
-    """A file, and what reading it told; ``md5`` is empty where it cannot be sent from here."""
+    """A file, and what its only reading tells.
+
+    Attributes
+    ----------
+    wanted
+        Names of the checksums that are needed.
+    keep
+        Whether the content is kept until it has gone.
+    sums
+        The checksums; None where the file is not what was announced, which others will tell.
+    """
 
     file: NewFile
+    wanted: Sequence[str]
     keep: bool = False
     data: bytes | None = None
     status: os.stat_result | None = None
-    md5: str = ""
-    sha1: str = ""
+    sums: Mapping[str, str] | None = None
 
     @property
     def source(self) -> str:
@@ -72,37 +84,44 @@ class _Item:
     def path(self) -> str:
         return self.file.location.path
 
-    def read(self) -> None:
-        """Take both checksums in one pass, and the content where it is kept; it blocks."""
+    @property
+    def md5(self) -> str:
+        return (self.sums or {}).get(MD5, "")
+
+    @property
+    def sha1(self) -> str:
+        return (self.sums or {}).get(SHA1, "")
+
+    def read(self, check: Callable[[], None]) -> None:
+        """Take the checksums, and the content where it is kept; it blocks."""
+        check()
+        digests = _Digests(self.wanted, check)
         try:
             self.status, self.data = look(self.source)
             if self.status.st_size == self.file.size:
-                self._hash()
+                if self.data is not None:
+                    digests.update(self.data)
+                else:
+                    with open(self.source, "rb") as opened:
+                        integrity.hash_range(opened, digests, 0, self.file.size)
+                self.sums = {digest.name: digest.hexdigest() for digest in digests.each}
         except (OSError, SynapseError) as error:
             logger.info("%s: %s", self.path, error)
         if not self.keep:
             self.data = None
 
-    def _hash(self) -> None:
-        both = _Both()
-        if self.data is not None:
-            both.update(self.data)
-        else:
-            with open(self.source, "rb") as opened:
-                integrity.hash_range(opened, both, 0, self.file.size)
-        self.md5, self.sha1 = both.md5.hexdigest(), both.sha1.hexdigest()
 
+class _Digests:
+    """Several digests of one reading, which stops when nobody waits for it any more."""
 
-class _Both:
-    """Both checksums that the service may be asked by."""
-
-    def __init__(self) -> None:
-        self.md5 = hashlib.md5(usedforsecurity=False)
-        self.sha1 = hashlib.sha1(usedforsecurity=False)
+    def __init__(self, names: Sequence[str], check: Callable[[], None]) -> None:
+        self.each = [hashlib.new(name, usedforsecurity=False) for name in names]
+        self._check = check
 
     def update(self, data: bytes) -> None:
-        self.md5.update(data)
-        self.sha1.update(data)
+        self._check()
+        for digest in self.each:
+            digest.update(data)
 
 
 class BulkUploader:
@@ -206,27 +225,30 @@ class _BulkUpload:
 
     async def send(self, files: Sequence[NewFile]) -> None:
         """Send a group of files."""
-        items, kept = [_Item(file) for file in files], 0
-        if self.offered is not None:
-            kept = _choose_kept(items)
-        async with concurrency.shared().buffered.hold(kept):
+        items = [item for file in files if (item := self._item(file)).wanted]
+        async with concurrency.shared().buffered.hold(_choose_kept(items)):
             parcels = concurrency.batched(
                 items, lambda item: item.file.size, most=PARCEL, count=PARCEL_FILES
             )
-            await concurrency.gather((asyncio.to_thread(_read, some) for some in parcels), READERS)
-            left = [item for item in items if item.md5]
+            work = (sync.stoppable(partial(_read, parcel)) for parcel in parcels)
+            await concurrency.gather(work, READERS)
+            left = [item for item in items if item.sums is not None]
             if left and not self._deferred:
                 left = await self._bind_known(left)
-            most = self._transport.options.block_size
-            left = [item for item in left if 0 < item.file.size <= most]
+            left = [item for item in left if SHA1 in item.wanted]
             if not left or self.offered is None or not await self.offered:
                 return
             batches = concurrency.batched(
                 left, lambda item: item.file.size, most=MAX_BATCH_BYTES, count=MAX_BATCH_FILES
             )
             width = max(1, self._small // min(len(batches), BATCHES_AT_A_TIME))
-            work = (self._send_batch(batch, width) for batch in batches)
-            await concurrency.gather(work, BATCHES_AT_A_TIME)
+            batch_work = (self._send_batch(batch, width) for batch in batches)
+            await concurrency.gather(batch_work, BATCHES_AT_A_TIME)
+
+    def _item(self, file: NewFile) -> _Item:
+        """Say what is needed of a file: what it may be known by, and what it is confirmed by."""
+        goes = self.offered is not None and 0 < file.size <= self._transport.options.block_size
+        return _Item(file, (() if self._deferred else (MD5,)) + ((SHA1,) if goes else ()))
 
     async def _bind_known(self, items: Sequence[_Item]) -> list[_Item]:
         """Take what the service has already; give the others."""
@@ -304,11 +326,12 @@ def _choose_kept(items: Sequence[_Item]) -> int:
     """Mark the small files that are kept; give their bytes."""
     kept = 0
     for item in items:
-        item.keep = item.file.size <= SMALL and kept + item.file.size <= MAX_KEPT
-        kept += item.file.size if item.keep else 0
+        size = item.file.size
+        item.keep = SHA1 in item.wanted and size <= SMALL and kept + size <= MAX_KEPT
+        kept += size if item.keep else 0
     return kept
 
 
-def _read(items: Sequence[_Item]) -> None:
+def _read(items: Sequence[_Item], check: Callable[[], None]) -> None:
     for item in items:
-        item.read()
+        item.read(check)

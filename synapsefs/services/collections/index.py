@@ -244,8 +244,8 @@ class CollectionIndex(Index[int, Unit]):
         several = self._several.get(segments)
         if several is not None:
             return list(several)
-        found = self.tree.file(segments)
-        return [found] if found is not None and found.segments == segments else []
+        file = self.tree.file(segments)
+        return [file] if file is not None and file.segments == segments else []
 
     def replaced_by(self, file: UnitFile) -> list[UnitFile]:
         """Give the files of the same path that a file hides."""

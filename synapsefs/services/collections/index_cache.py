@@ -1,4 +1,4 @@
-"""The indexes of collections: read when first needed, believed for a while."""
+"""The indexes of collections, and what is asked of single units and the newest ones."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from synapsefs.services.shared import Expiry
 NEWEST = (50, UNITS_PER_PAGE)
 """How many of the newest units are asked for, and how many next, before all are."""
 UNITS_AT_A_TIME = 16
-SEVERAL_UNITS = 4
+FEW_UNITS = 4
 UNITS_PER_REQUEST = UNITS_PER_PAGE // 20
 """More units than the first are listed rather than asked for one by one, where listing them costs
 less: a page takes about as long as twenty units."""
@@ -38,7 +38,7 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
     ) -> CollectionIndex:
         """Ask for what is new, and whether anything is gone.
 
-        That suffices for a decision about units that are then asked for one by one with
+        That suffices for a decision path units that are then asked for one by one with
         :meth:`refreshed`.
 
         Parameters
@@ -63,8 +63,8 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
         known = self._partial.get(collection.identifier)
         if since is not None and known is not None and known.read_at >= since:
             return known
-        about = collection.location.path
-        page = await self._api.newest_units(collection.identifier, about, NEWEST[0])
+        path = collection.location.path
+        page = await self._api.newest_units(collection.identifier, path, NEWEST[0])
         units = {unit.id: record_of(unit, began) for unit in page.results}
         if not page.next and len(units) >= (page.count or 0):
             index.fill(index.arranged(list(units.values()), began), began)
@@ -79,21 +79,21 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
         index = self.held(collection.identifier)
         before = {unit.identifier: (unit.composition, unit.meta) for unit in units}
         old = [i for i in before if i not in index.units or index.units[i].seen < began]
-        if len(old) > max(SEVERAL_UNITS, len(index.units) // UNITS_PER_REQUEST):
+        if len(old) > max(FEW_UNITS, len(index.units) // UNITS_PER_REQUEST):
             await self.get(collection, newer_than=time.monotonic())
         else:
-            about = collection.location.path
-            work = (self._read_unit(identifier, index, about) for identifier in old)
+            path = collection.location.path
+            work = (self._read_unit(identifier, index, path) for identifier in old)
             await concurrency.gather(work, UNITS_AT_A_TIME)
         now = {i: index.units.get(i) for i in before}
         return any(
             unit is None or (unit.composition, unit.meta) != before[i] for i, unit in now.items()
         )
 
-    async def _read_unit(self, identifier: int, index: CollectionIndex, about: str) -> None:
+    async def _read_unit(self, identifier: int, index: CollectionIndex, path: str) -> None:
         began = time.monotonic()
         try:
-            unit = await self._api.unit(identifier, about)
+            unit = await self._api.unit(identifier, path)
         except NotFoundError:
             index.lose(identifier)
         else:
@@ -116,25 +116,25 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
         ChangedError
             When the listing changes all the time so that parts of it may be missing.
         """
-        about = container.location.path
+        path = container.location.path
         before: set[int] | None = None
         for _ in range(LISTING_ATTEMPTS):
             units: dict[int, Unit] = {}
             check = PageCheck()
-            async for page in self._api.unit_pages(container.identifier, about):
+            async for page in self._api.unit_pages(container.identifier, path):
                 check.add(page)
                 units.update((unit.id, record_of(unit, began)) for unit in page.results)
             if check.whole or before == units.keys():
                 return list(units.values()), began
             before, began = set(units), time.monotonic()
-        raise ChangedError(KEPT_CHANGING, about)
+        raise ChangedError(KEPT_CHANGING, path)
 
     async def _newest(self, collection: Collection, index: CollectionIndex) -> bool:
         """Read units down to one that was known; False where only the whole listing would do."""
         for most in NEWEST if self._ordered else ():
             began = time.monotonic()
-            about = collection.location.path
-            page = await self._api.newest_units(collection.identifier, about, most)
+            path = collection.location.path
+            page = await self._api.newest_units(collection.identifier, path, most)
             units = {unit.id: record_of(unit, began) for unit in page.results}
             if not page.next and len(units) >= (page.count or 0):
                 index.fill(index.arranged(list(units.values()), began), began)

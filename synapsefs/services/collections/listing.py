@@ -62,10 +62,10 @@ class UnitResolver(PathResolver[Collection, CollectionIndex]):
 
     async def file_named_as(self, folder: Entry) -> dict[Location, Entry]:
         """Give the file, by its place, that has the name of a directory; others can make such."""
-        collection = await self._catalog.find(folder.location)
         place = folder.location
-        found = self._indexes.held(collection.identifier).tree.file(place.inner)
-        return {place: file_entry(place, found)} if found is not None else {}
+        collection = await self._catalog.find(place)
+        file = self._indexes.held(collection.identifier).tree.file(place.inner)
+        return {} if file is None else {place: file_entry(place, file)}
 
 
 def file_entry(place: Location, file: UnitFile) -> Entry:

@@ -11,7 +11,6 @@ from synapsefs.location import (
     escape_key,
     id_of,
     split_suffix,
-    unescape,
     unescape_key,
 )
 from synapsefs.services.collections.index import CollectionIndex
@@ -56,11 +55,12 @@ def validate_path(location: Location, specifications: Sequence[v1.FileSpecificat
     written = escape_key(name, Root.COLLECTIONS)
     if written != segments[1:] and not any(id_of(one, Root.COLLECTIONS) for one in segments[1:]):
         problems.append(f"slashes of a key are folders here; write it {'/'.join(written)}")
-    allowed = {extension.lower().lstrip(".") for extension in spec.extensions or ()}
-    suffix = split_suffix(unescape(location.name))[1].lower().lstrip(".")
-    if allowed and suffix not in allowed:
-        takes = f"{spec.name} takes {', '.join(sorted(allowed))}"
-        problems.append(f"{takes}, not {suffix or 'no suffix'!r}")
+    if spec.extensions:
+        allowed = {extension.lower().lstrip(".") for extension in spec.extensions}
+        suffix = split_suffix(name)[1].lower().lstrip(".")
+        if suffix not in allowed:
+            takes = f"{spec.name} takes {', '.join(sorted(allowed))}"
+            problems.append(f"{takes}, not {suffix or 'no suffix'!r}")
     if problems:
         raise InvalidPathError("; ".join(problems), location.path)
 

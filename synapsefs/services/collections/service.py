@@ -75,24 +75,24 @@ class CollectionsService:
         self.api = CollectionsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
         rule = Expiry(expiry, chosen_expiry, self._changes)
-        self._directory = CollectionCatalog(self.api, rule)
+        self._catalog = CollectionCatalog(self.api, rule)
         self._indexes = Indexes(self.api, rule)
-        self._listing = UnitResolver(self._directory, self._indexes)
+        self._listing = UnitResolver(self._catalog, self._indexes)
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
-        self._sizes = Sizes(transport, self.api, self._directory)
+        self._sizes = Sizes(transport, self.api, self._catalog)
         self._presigned = PresignedUploader(self.api, transport)
         self._bulk = BulkUploader(self.api, transport, self._presigned)
-        units = Units(self.api, self._directory, self._indexes)
+        units = Units(self.api, self._catalog, self._indexes)
         self.plan_unit, self.unit_info, self.unit_batches = units.plan, units.info, units.batches
         self._publisher = UnitPublisher(
             self.api,
-            self._directory,
+            self._catalog,
             self._indexes,
             self._changes,
             transport.options.max_concurrency,
         )
-        attributes = UnitAttributes(self._directory, self._publisher, self._changes)
+        attributes = UnitAttributes(self._catalog, self._publisher, self._changes)
         self.attributes, self.set_attributes = attributes.read, attributes.change
         self.copy_options = attributes.copy_options
 
@@ -138,8 +138,11 @@ class CollectionsService:
 
     async def check(self, files: Sequence[NewFile], *, complete: bool) -> None:
         """Check options and paths, and with ``complete`` that the files make whole units."""
-        for file in {id(file.options): file for file in files if file.options}.values():
-            self.check_options(file.location, file.options)
+        checked: set[int] = set()
+        for file in files:
+            if file.options and id(file.options) not in checked:
+                checked.add(id(file.options))
+                self.check_options(file.location, file.options)
         planned = [PlannedFile(file.location, options=_wish(file.options)) for file in files]
         await self._publisher.check(planned, complete=complete)
         await self._check_absent([file.location for file in files if file.exclusive])
@@ -263,11 +266,11 @@ class CollectionsService:
         if not location.container:
             raise AlreadyExistsError("the root is always there", location.path)
         try:
-            collection = await self._directory.find(location)
+            collection = await self._catalog.find(location)
         except NotFoundError:
             if location.inner and not parents:
                 raise
-            await self._directory.create(location, options)
+            await self._catalog.create(location, options)
             return
         if location.inner:
             await self._make_folder(collection, location, exist_ok=exist_ok)
@@ -307,7 +310,7 @@ class CollectionsService:
             return False
         name = unescape(target.container)
         try:
-            await self._directory.change(entry.record, {"name": name}, target.path)
+            await self._catalog.change(entry.record, {"name": name}, target.path)
         except (InvalidRequestError, NotFoundError) as error:
             if error.status not in {404, *NO_SUCH_ROUTE}:
                 raise
@@ -343,7 +346,7 @@ class CollectionsService:
         if not entry.location.container:
             raise UnsupportedError("a service's root cannot be removed", entry.location.path)
         record: Collection = entry.record
-        await self._directory.delete(record)
+        await self._catalog.delete(record)
         self._indexes.drop(record.identifier)
 
     async def aclose(self) -> None:
@@ -351,7 +354,7 @@ class CollectionsService:
         for identifier in self._indexes.unreconciled():
             about = f"{ROOT.path}/@{identifier}"
             try:
-                collection = await self._directory.find(Location.parse(about))
+                collection = await self._catalog.find(Location.parse(about))
                 await self._indexes.get(collection)
                 await self._publisher.delete_superseded(collection, about)
             except SynapseError as error:

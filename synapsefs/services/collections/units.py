@@ -38,10 +38,10 @@ class Units:
     """Whole units of any collection: planned, described, listed."""
 
     def __init__(
-        self, api: CollectionsClient, directory: CollectionCatalog, indexes: Indexes
+        self, api: CollectionsClient, catalog: CollectionCatalog, indexes: Indexes
     ) -> None:
         self._api = api
-        self._directory = directory
+        self._catalog = catalog
         self._indexes = indexes
 
     async def plan(
@@ -70,7 +70,7 @@ class Units:
         InvalidRequestError
             Naming the collection and everything that is wrong.
         """
-        collection = await self._directory.for_writing(location)
+        collection = await self._catalog.for_writing(location)
         meta = {} if meta is None else meta
         specs = {spec.name: spec for spec in collection.specifications}
         problems = [
@@ -111,7 +111,7 @@ class Units:
             unit_batches,
         )
 
-        collection = await self._directory.for_writing(location)
+        collection = await self._catalog.for_writing(location)
         async for batch in unit_batches(self._api, collection, columns, filters):
             yield batch
 

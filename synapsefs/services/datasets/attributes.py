@@ -37,7 +37,7 @@ class EntryAttributeStore:
             return {DESCRIPTION: description} if description else {}
         if not isinstance(entry.record, StoredEntry):
             return {}
-        record = await self._indexes.look(entry.record, entry.location.path)
+        record = await self._indexes.fetch(entry.record, entry.location.path)
         described = {DESCRIPTION: record.entry.description} if record.entry.description else {}
         return {**(record.connection or {}), **(record.metadata or {}), **described}
 
@@ -55,7 +55,7 @@ class EntryAttributeStore:
         if entry.kind != "file":
             rule = "the service takes description and metadata of datasets and directories only"
             raise UnsupportedError(f"{rule} when they are made", path)
-        record = await self._indexes.look(entry.record, path)
+        record = await self._indexes.fetch(entry.record, path)
         if record.connection is not None or record.piece is not None:
             raise UnsupportedError("a registered source keeps what it was registered with", path)
         metadata = {**(record.metadata or {}), **changes}
@@ -70,7 +70,7 @@ class EntryAttributeStore:
 
     async def tags(self, entry: Entry) -> list[str]:
         """Give an entry's tags as they are at this moment."""
-        record = await self._indexes.look(_own_record(entry), entry.location.path)
+        record = await self._indexes.fetch(_own_record(entry), entry.location.path)
         return list(record.entry.tags or ())
 
     async def set_tags(self, entry: Entry, tags: Sequence[str]) -> None:
@@ -104,7 +104,7 @@ class EntryAttributeStore:
         """Fetch an entry whose listing tells no types and no metadata."""
         if not isinstance(entry.record, StoredEntry):
             return entry
-        record = await self._indexes.told(entry.record, entry.location.path)
+        record = await self._indexes.ensure_details(entry.record, entry.location.path)
         detailed = record.entry_at(entry.location)
         return detailed if detailed.size is not None else replace(detailed, size=entry.size)
 
@@ -115,7 +115,7 @@ class EntryAttributeStore:
         """
         if not isinstance(entry.record, StoredEntry):
             return await self.read(entry)
-        record = await self._indexes.told(entry.record, entry.location.path)
+        record = await self._indexes.ensure_details(entry.record, entry.location.path)
         if entry.kind == "directory" and record.connection is not None:
             return {}
         options = {

@@ -74,6 +74,8 @@ class StoredEntry:
         None while they have to be asked for.
     size
         Bytes, or None while unknown.
+    is_size_certain
+        False where the size is only what a writer claimed.
     md5
         Hexadecimal MD5 where known for this version.
     parts
@@ -98,6 +100,7 @@ class StoredEntry:
     seen: float = 0.0
     details: EntryDetails | None = None
     size: int | None = None
+    is_size_certain: bool = True
     md5: str | None = None
     parts: PartDigests | None = None
     revision: str | None = None
@@ -155,12 +158,6 @@ class StoredEntry:
         return self.details.pieces if self.details else None
 
     @property
-    def is_size_certain(self) -> bool:
-        """Whether the size is more than what a writer claimed."""
-        of_content = self.text is not None or self.md5 is not None or self.parts is not None
-        return self.piece is None and (of_content or self.entry.size is not None)
-
-    @property
     def checksum(self) -> str | None:
         """The checksum that ``info`` tells."""
         return checksum_of(self.size, self.md5, self.parts)
@@ -174,6 +171,7 @@ class StoredEntry:
             self,
             kind="file",
             size=piece.size,
+            is_size_certain=False,
             md5=None,
             parts=None,
             url=piece.url,
@@ -201,13 +199,14 @@ class StoredEntry:
 
     def with_size(self, size: int) -> StoredEntry:
         """Give the entry with the size of its content, or of an object of it."""
-        return replace(self, size=size, piece=self.piece and replace(self.piece, size=size))
+        piece = self.piece and replace(self.piece, size=size)
+        return replace(self, size=size, is_size_certain=True, piece=piece)
 
     def with_digest(self, size: int, digest: str | PartDigests | None) -> StoredEntry:
         """Give the entry with what is known of content that was sent."""
         if isinstance(digest, PartDigests):
-            return replace(self, size=size, parts=digest)
-        return replace(self, size=size, md5=digest or self.md5)
+            return replace(self, size=size, is_size_certain=True, parts=digest)
+        return replace(self, size=size, is_size_certain=True, md5=digest or self.md5)
 
     def with_known(self, known: StoredEntry) -> StoredEntry:
         """Add what was known of an entry that has not changed since.
@@ -221,6 +220,7 @@ class StoredEntry:
             kind=self.kind or known.kind,
             details=known.details or self.details,
             size=known.size if self.size is None else self.size,
+            is_size_certain=(known if self.size is None else self).is_size_certain,
             md5=self.md5 or known.md5,
             parts=self.parts or known.parts,
             revision=self.revision or known.revision,
@@ -372,6 +372,7 @@ def from_response(response: answers.EntryResponse, dataset: str = "") -> StoredE
         seen=time.monotonic(),
         details=details,
         size=len(text.encode()) if inline and text is not None else noted.size,
+        is_size_certain=inline or noted.certain,
         md5=noted.md5 or (None if registered else entry.md5),
         parts=noted.parts,
         revision=response.revision_id or response.current_revision_id,

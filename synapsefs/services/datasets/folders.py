@@ -87,7 +87,7 @@ class Folders:
             for above, location in directories_of(inside, TOP).items():
                 entry = index.at(above[2:])
                 if isinstance(entry, StoredEntry):
-                    entry = await self._indexes.decided(entry, location.path)
+                    entry = await self._indexes.resolve_kind(entry, location.path)
                     if entry.kind == "file":
                         raise NotAFolderError("a file is in the way of a directory", location.path)
         return datasets
@@ -142,7 +142,7 @@ class Folders:
         """Give the id of a directory that is there."""
         entry = index.at(segments)
         if isinstance(entry, StoredEntry):
-            entry = await self._indexes.decided(entry, path)
+            entry = await self._indexes.resolve_kind(entry, path)
             if entry.kind != "directory":
                 raise NotAFolderError("a file is in the way of a directory", path)
             return entry.identifier

@@ -193,8 +193,8 @@ class DatasetIndex(Index[str, StoredEntry]):
         while waiting:
             parents, above = waiting.pop()
             children = [child for parent in parents for child in below.pop(parent, [])]
-            found = self._arrange_children(children, above)
-            waiting += [one for one in found if not below.keys().isdisjoint(one[0])]
+            placed = self._arrange_children(children, above)
+            waiting += [one for one in placed if not below.keys().isdisjoint(one[0])]
 
     def _arrange_children(
         self, children: Iterable[StoredEntry], above: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""The indexes of datasets: read when first needed, believed for a while."""
+"""The indexes of datasets, and what is asked of single entries."""
 
 from __future__ import annotations
 
@@ -30,37 +30,37 @@ class Indexes(IndexCache[str, Dataset, DatasetIndex]):
         container.description = answer.dataset.description or container.description
         return answer.data_storage_entries, began
 
-    async def decided(self, record: StoredEntry, about: str) -> StoredEntry:
-        """Look closer at an entry of which the listing does not say what it is."""
-        return record if record.kind else await self.look(record, about)
+    async def resolve_kind(self, record: StoredEntry, path: str) -> StoredEntry:
+        """Fetch an entry of which the listing does not say whether it is a file."""
+        return record if record.kind else await self.fetch(record, path)
 
-    async def told(self, record: StoredEntry, about: str) -> StoredEntry:
-        """Look closer at an entry of which the listing tells too little."""
+    async def ensure_details(self, record: StoredEntry, path: str) -> StoredEntry:
+        """Fetch an entry whose listing lacks details."""
         if record.pinned or record.piece is not None:
             return record
         record = self.holding(record).records.get(record.identifier, record)
-        return record if record.details else await self.look(record, about)
+        return record if record.details else await self.fetch(record, path)
 
-    async def look(self, record: StoredEntry, about: str) -> StoredEntry:
-        """Ask for one entry by itself, which tells all there is to know of it."""
+    async def fetch(self, record: StoredEntry, path: str) -> StoredEntry:
+        """Fetch an entry by itself, which tells all there is to know of it."""
         if record.pinned:
-            return await self.look_back(record, {"revision_id": record.revision or ""}, about)
-        response = await self._api.entry(record.identifier, about)
+            return await self.fetch_revision(record, {"revision_id": record.revision or ""}, path)
+        response = await self._api.entry(record.identifier, path)
         fresh = from_response(response, record.dataset)
         self.holding(record).put(fresh)
         return fresh.like(record)
 
-    async def look_back(
-        self, record: StoredEntry, which: dict[str, str], about: str
+    async def fetch_revision(
+        self, record: StoredEntry, which: dict[str, str], path: str
     ) -> StoredEntry:
-        """Ask for an entry as it was at a revision; listings go on showing the newest.
+        """Fetch an entry as it was at a revision; listings go on showing the newest.
 
         Parameters
         ----------
         which
             ``version`` or ``revision_id``.
         """
-        response = await self._api.entry(record.identifier, about, **which)
+        response = await self._api.entry(record.identifier, path, **which)
         return replace(from_response(response, record.dataset), pinned=True)
 
     def removed(self, records: Iterable[StoredEntry]) -> None:

@@ -26,23 +26,23 @@ class EntryResolver(PathResolver[Dataset, DatasetIndex]):
     _indexes: Indexes
 
     def __init__(
-        self, api: DatasetsClient, registry: DatasetCatalog, indexes: Indexes, at_a_time: int
+        self, api: DatasetsClient, catalog: DatasetCatalog, indexes: Indexes, at_a_time: int
     ) -> None:
-        super().__init__(registry, indexes)
+        super().__init__(catalog, indexes)
         self._api = api
         self._at_a_time = at_a_time
 
     async def _decide(self, index: DatasetIndex, location: Location, *, below: bool) -> None:
         """Ask whether entries are files or directories where the listing does not tell."""
         if below:
-            work = (self._indexes.look(one, location.path) for one in [*index.undecided.values()])
+            work = (self._indexes.fetch(one, location.path) for one in [*index.undecided.values()])
             await concurrency.gather(work, self._at_a_time)
             return
         inner = index.canonical(location.inner)
         for depth in range(1, len(inner) + 1):
             above = index.at(inner[:depth])
             if isinstance(above, StoredEntry):
-                await self._indexes.decided(above, location.path)
+                await self._indexes.resolve_kind(above, location.path)
 
     def _entry(
         self, container: Dataset, index: DatasetIndex, item: _Item, location: Location

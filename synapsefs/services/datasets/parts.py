@@ -25,6 +25,8 @@ from synapsefs.wire.datasets import constants
 
 HASHERS = min(4, max(2, os.cpu_count() or 1))
 """Threads that hash the parts of one file."""
+APPENDED_AT_A_TIME = 2
+"""Parts in memory that are hashed and spooled while the next one fills."""
 INLINE = 2**16
 """Bytes that are hashed faster than a thread is asked to."""
 PREFERRED = ((2**30, 10 * 2**20), (10 * 2**30, 50 * 2**20))
@@ -100,7 +102,7 @@ class FileParts:
                 return
         if self._data is None and self._file is None:
             self._file = Spool()
-        if len(self._hashing) >= HASHERS:
+        if len(self._hashing) >= APPENDED_AT_A_TIME:
             await self._settle(asyncio.FIRST_COMPLETED)
         work = asyncio.to_thread(self._take, number, start, memoryview(part))
         self._hashing.add(asyncio.ensure_future(work))

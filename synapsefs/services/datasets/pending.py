@@ -182,7 +182,7 @@ class PendingEntries:
         if not isinstance(entry, StoredEntry):
             return None
         try:
-            return await self._indexes.told(entry, target.location.path)
+            return await self._indexes.ensure_details(entry, target.location.path)
         except NotFoundError:
             self._indexes.removed([entry])
             return await self._replaced(dataset, target)

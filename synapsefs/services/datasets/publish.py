@@ -179,7 +179,7 @@ class EntryPublisher:
             if staged.exclusive:
                 raise AlreadyExistsError("there is a file already", path)
             try:
-                record = await self._indexes.told(entry, path)
+                record = await self._indexes.ensure_details(entry, path)
             except NotFoundError:
                 self._indexes.removed([entry])
                 entry = index.at(staged.location.inner)
@@ -207,7 +207,7 @@ class EntryPublisher:
             except MetadataChangedError:
                 if staged.base is not None or attempt == ATTEMPTS - 1:
                     raise
-                record = await self._indexes.look(record, path)
+                record = await self._indexes.fetch(record, path)
                 await self._send_again(staged, new=False)
             except REUSABLE as error:
                 if staged.base is not None:
@@ -254,7 +254,7 @@ class EntryPublisher:
             found = (await self._indexes.latest(dataset)).at(staged.location.inner)
             if not isinstance(found, StoredEntry) or found.identifier in known:
                 return None
-            fresh = await self._indexes.look(found, path)
+            fresh = await self._indexes.fetch(found, path)
             return fresh if fresh.text == handle.text else None
 
         return await self._api.once(create, look)
@@ -285,7 +285,7 @@ class EntryPublisher:
             remote.checksum = old.digest
         try:
             async with (
-                concurrency.shared().buffered.hold(min(2 * upload.part_size, staged.size)),
+                concurrency.shared().buffered.hold(min(3 * upload.part_size, staged.size)),
                 contextlib.aclosing(remote.cut(upload.part_size)) as parts,
             ):
                 async for part, last in parts:

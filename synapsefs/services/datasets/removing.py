@@ -108,7 +108,7 @@ class EntryRemover:
     async def _is_changed(self, entry: Entry) -> bool:
         record: StoredEntry = replace(entry.record, pinned=False)
         try:
-            now = await self._indexes.look(record, entry.location.path)
+            now = await self._indexes.fetch(record, entry.location.path)
         except NotFoundError:
             return False
         if record.revision is not None and now.revision is not None:

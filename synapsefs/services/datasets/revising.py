@@ -99,7 +99,7 @@ class Revisions:
         ChangedError
             When it is not.
         """
-        fresh = await self._indexes.look(record, path)
+        fresh = await self._indexes.fetch(record, path)
         if wanted not in {fresh.revision, fresh.version, fresh.moment, fresh.number}:
             raise ChangedError(CHANGED, path)
         return fresh.revision
@@ -124,7 +124,7 @@ class Revisions:
             base = await self.base(record, staged.base, path)
         for attempt in range(ATTEMPTS):
             if base is None or attempt:
-                record = await self._indexes.look(record, path)
+                record = await self._indexes.fetch(record, path)
                 base = record.revision
             if base is None:
                 raise InvalidRequestError("the entry has no revisions", path)

@@ -52,14 +52,14 @@ class Revisions:
         """
         record, path = _file_record(entry), entry.location.path
         if isinstance(version, str) and "@" in version:  # from a listing without revisions
-            now = await self._indexes.look(record, path)
+            now = await self._indexes.fetch(record, path)
             if now.moment != version:
                 raise NotFoundError(f"there is no revision {version!r}", path)
             return replace(now, pinned=now.revision is not None).entry_at(entry.location)
         if isinstance(version, bool) or not isinstance(version, int | str) or version == "":
             raise InvalidRequestError("a version is a revision's id or its number", path)
         key = "version" if isinstance(version, int) else "revision_id"
-        before = await self._indexes.look_back(record, {key: str(version)}, path)
+        before = await self._indexes.fetch_revision(record, {key: str(version)}, path)
         if version not in {before.revision, before.number}:
             raise NotFoundError(f"there is no revision {version!r}", path)
         return before.entry_at(entry.location)

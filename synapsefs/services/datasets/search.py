@@ -35,9 +35,9 @@ _HIGHLIGHTING = ("fields", "fragment_size", "num_fragments")
 class Search:
     """Search over entries; a criterion that makes no sense is refused before anything is sent."""
 
-    def __init__(self, api: DatasetsClient, registry: DatasetCatalog, indexes: Indexes) -> None:
+    def __init__(self, api: DatasetsClient, catalog: DatasetCatalog, indexes: Indexes) -> None:
         self._api = api
-        self._registry = registry
+        self._catalog = catalog
         self._indexes = indexes
 
     async def search(
@@ -112,8 +112,8 @@ class Search:
     async def _scope(self, location: Location) -> Dataset | None:
         """Give the dataset to search in; at the root, learn their names."""
         if location.container:
-            return await self._registry.find(location)
-        await self._registry.all()
+            return await self._catalog.find(location)
+        await self._catalog.all()
         return None
 
     async def _entries(
@@ -149,7 +149,7 @@ class Search:
     async def _dataset(self, identifier: str) -> Dataset | None:
         """Give a dataset, or None where only single entries of it may be seen."""
         try:
-            return await self._registry.find(ROOT.child(f"@{identifier}"))
+            return await self._catalog.find(ROOT.child(f"@{identifier}"))
         except (NotFoundError, AccessDeniedError):
             return None
 

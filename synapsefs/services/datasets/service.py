@@ -92,21 +92,21 @@ class DatasetsService:
         self.api = DatasetsClient(transport, endpoint)
         self._changes = SharedChanges(self.root, endpoint)
         rule = Expiry(expiry, chosen_expiry, self._changes)
-        self._registry = DatasetCatalog(self.api, named, rule)
+        self._catalog = DatasetCatalog(self.api, named, rule)
         self._indexes = Indexes(self.api, rule)
         self._listing = EntryResolver(
-            self.api, self._registry, self._indexes, transport.options.max_concurrency
+            self.api, self._catalog, self._indexes, transport.options.max_concurrency
         )
         self.resolve, self.list = self._listing.resolve, self._listing.list
         self.resolve_many = self._listing.resolve_many
-        self._folders = Folders(self.api, self._registry, self._indexes)
-        self._pending = PendingEntries(self.api, self._folders, self._registry, self._indexes)
+        self._folders = Folders(self.api, self._catalog, self._indexes)
+        self._pending = PendingEntries(self.api, self._folders, self._catalog, self._indexes)
         self._publisher = EntryPublisher(
             self.api, transport, self._folders, self._indexes, self._started
         )
         self._remover = EntryRemover(
             self.api,
-            self._registry,
+            self._catalog,
             self._folders,
             self._indexes,
             transport.options.max_concurrency,
@@ -121,7 +121,7 @@ class DatasetsService:
         )
         revisions = Revisions(self.api, self._indexes)
         self.revisions, self.at_version = revisions.revisions, revisions.at
-        search = Search(self.api, self._registry, self._indexes)
+        search = Search(self.api, self._catalog, self._indexes)
         self.search, self.similar = search.search, search.similar
         self._sources = ExternalSources(self.api, self._indexes, self._folders)
         self.link, self.register = self._sources.link, self._sources.register
@@ -139,7 +139,7 @@ class DatasetsService:
     async def _measure(self, entry: Entry) -> Entry:
         record: StoredEntry = entry.record
         if record.size is None and record.details is None:
-            record = await self._indexes.look(record, entry.location.path)
+            record = await self._indexes.fetch(record, entry.location.path)
         if record.size is None and record.url:
             size = await self._remote(entry, record).learn_size()
             record = record.with_size(size)
@@ -159,14 +159,38 @@ class DatasetsService:
         return self._remote(entry, record)
 
     def _remote(self, entry: Entry, record: StoredEntry) -> RemoteObject:
-        learned = partial(self._indexes.holding(record).learn_size, record)
-        return _remote(self, self._transport, entry, record, learned)
+        path, url = entry.location.path, record.url
+
+        async def locate(renew: bool) -> str:
+            nonlocal url
+            if renew or not url:
+                fresh = await self.looked(record, path)
+                if _is_other(record, fresh):
+                    raise ChangedError("the file was replaced while it was read", path)
+                url = fresh.url
+            if not url:
+                raise _unreadable(record, path)
+            return url
+
+        inline = record.text.encode() if record.text is not None and not record.url else None
+        size = record.size if record.is_size_certain else None
+        return RemoteObject(
+            http=self._transport,
+            path=path,
+            version=record.version,
+            size=size if inline is None else len(inline),
+            checksum=record.md5 if inline is None else None,
+            locate=locate,
+            inline=inline,
+            parts=None if inline is not None else record.parts,
+            learned=partial(self._indexes.holding(record).learn_size, record),
+        )
 
     async def _fetched(self, entry: Entry) -> tuple[Entry, StoredEntry]:
         """Ask for a file by itself: another process may have replaced, renamed or removed it."""
         record: StoredEntry = entry.record
         try:
-            fresh = await self._indexes.look(record, entry.location.path)
+            fresh = await self._indexes.fetch(record, entry.location.path)
         except NotFoundError as error:
             if error.status != 404 or record.pinned:
                 raise
@@ -179,14 +203,14 @@ class DatasetsService:
             raise FolderError("this is a directory", entry.location.path)
         again: StoredEntry = now.record
         if not again.url and again.text is None:
-            again = await self._indexes.look(again, entry.location.path)
+            again = await self._indexes.fetch(again, entry.location.path)
         return now, again
 
     async def looked(self, record: StoredEntry, about: str) -> StoredEntry:
         """Look closer at a file, for another URL of the version that was opened."""
         if record.revision is None or record.piece is not None:
-            return await self._indexes.look(record, about)
-        return await self._indexes.look_back(record, {"revision_id": record.revision}, about)
+            return await self._indexes.fetch(record, about)
+        return await self._indexes.fetch_revision(record, {"revision_id": record.revision}, about)
 
     # --- writing ---------------------------------------------------------------------------
 
@@ -201,7 +225,10 @@ class DatasetsService:
         What a remembered listing allows is checked again before it is published; what it forbids
         is listed anew.
         """
-        attributes = {id(file.options): _attributes(file) for file in files}
+        attributes: dict[int, EntryAttributes] = {}
+        for file in files:
+            if id(file.options) not in attributes:
+                attributes[id(file.options)] = _attributes(file)
         for file in files:
             validate_path(file.location)
         locations = [file.location for file in files]
@@ -245,7 +272,11 @@ class DatasetsService:
             return {}
         for container in {file.location.container: file.location for file in files}.values():
             await self._folders.index(container)
-        start = partial(self._started, since=ANY)
+        attributes = {id(file.options): _attributes(file) for file in files}
+
+        def start(file: NewFile) -> DatasetUpload:
+            return self._started(file, attributes[id(file.options)], since=ANY)
+
         return await upload_many(files, start, report, self._transport.options.max_concurrency)
 
     def _started(
@@ -271,7 +302,7 @@ class DatasetsService:
             When a link or registered source is there, or an embedding is given to a file that is.
         """
         try:
-            record = await self._indexes.told(entry, location.path)
+            record = await self._indexes.ensure_details(entry, location.path)
         except NotFoundError:
             self._indexes.removed([entry])
             return
@@ -294,7 +325,7 @@ class DatasetsService:
     def _note(self, locations: Sequence[Location]) -> None:
         """Tell the other instances of this process what was changed."""
         for container in {location.container for location in locations}:
-            dataset = self._registry.known(container)
+            dataset = self._catalog.known(container)
             if dataset is not None:
                 self._changes.note(dataset.identifier)
 
@@ -336,12 +367,12 @@ class DatasetsService:
         validate_name(location.container, location.path)
         patient = exist_ok or bool(location.inner)
         try:
-            await self._registry.find(location, patient=patient)
+            await self._catalog.find(location, patient=patient)
         except NotFoundError:
             if location.inner and not parents:
                 raise
             own = {} if location.inner else options
-            await self._registry.create(Location(location.segments[:2]), own)
+            await self._catalog.create(Location(location.segments[:2]), own)
             if not location.inner:
                 return
         if not location.inner:
@@ -355,7 +386,7 @@ class DatasetsService:
         except NotFoundError:
             if not parents or await self._is_there(location):
                 raise
-            await self._registry.create(Location(location.segments[:2]), {})
+            await self._catalog.create(Location(location.segments[:2]), {})
             await self._make_folder(location, notes, exist_ok=exist_ok, parents=parents)
         finally:
             self._note([location])
@@ -363,7 +394,7 @@ class DatasetsService:
     async def _is_there(self, location: Location) -> bool:
         """Say whether the dataset that a path lies in is there at this moment."""
         try:
-            await self._registry.find(location, newer_than=time.monotonic())
+            await self._catalog.find(location, newer_than=time.monotonic())
         except NotFoundError:
             return False
         return True
@@ -414,41 +445,6 @@ def _attributes(file: NewFile) -> EntryAttributes:
 
 def _is_recent(record: StoredEntry) -> bool:
     return time.monotonic() - record.seen < RECENT_SECONDS
-
-
-def _remote(
-    service: DatasetsService,
-    transport: Transport,
-    entry: Entry,
-    record: StoredEntry,
-    learned: Callable[[int], None],
-) -> RemoteObject:
-    path, url = entry.location.path, record.url
-
-    async def locate(renew: bool) -> str:
-        nonlocal url
-        if renew or not url:
-            fresh = await service.looked(record, path)
-            if _is_other(record, fresh):
-                raise ChangedError("the file was replaced while it was read", path)
-            url = fresh.url
-        if not url:
-            raise _unreadable(record, path)
-        return url
-
-    inline = record.text.encode() if record.text is not None and not record.url else None
-    size = record.size if record.is_size_certain else None
-    return RemoteObject(
-        http=transport,
-        path=path,
-        version=record.version,
-        size=size if inline is None else len(inline),
-        checksum=record.md5 if inline is None else None,
-        locate=locate,
-        inline=inline,
-        parts=None if inline is not None else record.parts,
-        learned=learned,
-    )
 
 
 def _is_other(record: StoredEntry, fresh: StoredEntry) -> bool:
