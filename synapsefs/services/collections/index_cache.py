@@ -38,7 +38,7 @@ class Indexes(IndexCache[int, Collection, CollectionIndex]):
     ) -> CollectionIndex:
         """Ask for what is new, and whether anything is gone.
 
-        That suffices for a decision path units that are then asked for one by one with
+        That suffices for a decision about units that are then asked for one by one with
         :meth:`refreshed`.
 
         Parameters
