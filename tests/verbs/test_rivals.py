@@ -109,3 +109,16 @@ def test_what_is_outdated_is_not_taken_over_by_a_third(service):
     assert found[META] in {b"slow meta", b"late meta"}
     assert fs["first"].find("collections/c") == [IMAGE, META]
     assert fs["first"].units("collections/c").num_rows == 1
+
+
+def test_two_writers_of_one_file_keep_the_other_file_of_its_unit(service):
+    """The slow writer's unit takes over a file of one that the quick writer replaces and deletes."""
+    gate, fs = service
+    gate.hold("slow", "POST")
+    with meanwhile(fs["slow"].pipe_file, IMAGE, b"slow image"):
+        gate.arrived("slow", "POST")
+        fs["quick"].pipe_file(IMAGE, b"quick image")
+        gate.open("slow", "POST")
+    assert fs["first"].cat([IMAGE, META]) == {IMAGE: b"slow image", META: b"old meta"}
+    assert fs["first"].find("collections/c") == [IMAGE, META]
+    assert fs["first"].units("collections/c").num_rows == 1

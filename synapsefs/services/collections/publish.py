@@ -36,7 +36,7 @@ from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.paths import require_free, validate_path
 from synapsefs.services.collections.removing import UnitRemover
 from synapsefs.services.collections.schema import NAMING_KEYS
-from synapsefs.services.collections.unit import MARK, Unit
+from synapsefs.services.collections.unit import MARK, Unit, UnitFile
 from synapsefs.services.collections.unit_store import UnitStore, fresh
 from synapsefs.services.shared import SharedChanges
 
@@ -243,6 +243,7 @@ class UnitPublisher:
             bases = {unit.identifier: unit for draft in plan.drafts for unit in draft.bases}
             removed = await self._merge_changes(plan, bases) if bases else set()
             index = self._indexes.held(plan.collection.identifier)
+            removed -= _replaced_alike(plan.drafts, removed, index, own)
             for unit in plan.units:
                 index.insert(unit)
             for draft in plan.drafts:
@@ -353,6 +354,26 @@ def joins_nothing(collection: Collection) -> bool:
     """
     schema = collection.rule.schema if collection.rule else None
     return len(collection.specifications) == 1 and schema is None
+
+
+def _replaced_alike(
+    drafts: Iterable[Draft], gone: set[int], index: CollectionIndex, own: set[int]
+) -> set[int]:
+    """Give the units that are gone, but whose files that were taken over others hold as well.
+
+    Somebody replaced such a unit by one that took over the same files: they are not removed.
+    """
+
+    def is_held(kept: UnitFile) -> bool:
+        others = (held for held in index.of_path(kept.segments) if held.unit.identifier not in own)
+        return any(held.since == kept.since for held in others)
+
+    return {
+        unit.identifier
+        for draft in drafts
+        for unit in draft.bases
+        if unit.identifier in gone and all(map(is_held, draft.kept.values()))
+    }
 
 
 def _merging(
