@@ -112,7 +112,7 @@ def test_what_is_outdated_is_not_taken_over_by_a_third(service):
 
 
 def test_two_writers_of_one_file_keep_the_other_file_of_its_unit(service):
-    """The slow writer's unit takes over a file of one that the quick writer replaces and deletes."""
+    """The slow writer takes a file over from a unit that the quick writer replaces and deletes."""
     gate, fs = service
     gate.hold("slow", "POST")
     with meanwhile(fs["slow"].pipe_file, IMAGE, b"slow image"):
