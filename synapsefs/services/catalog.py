@@ -190,22 +190,23 @@ class Catalog(ABC, Generic[K, C]):
                 current = self._expiry.is_current(CATALOG, self.as_of, self._load_seconds)
             if current:
                 return
-            began = self._own_changes.reading_since = time.monotonic()
-            try:
+            with self._own_changes.reading() as began:
                 listed = await self._fetch_all()
-            finally:
-                self._own_changes.reading_since = float("inf")
             self.as_of, self._load_seconds = began, time.monotonic() - began
             records = {container.identifier: container for container in listed}
             for container in records.values():
                 container.as_of, container.load_seconds = began, self._load_seconds
                 if (known := self._by_id.get(container.identifier)) is not None:
                     container.keep_known(known)
-            for identifier, made in self._own_changes.since(began).items():
-                records.pop(identifier, None)
-                if made is not None:
-                    records[identifier] = made
+            self._replay(records, began)
             self._arrange(records.values())
+
+    def _replay(self, records: dict[K, C], began: float) -> None:
+        """Keep what was made or deleted here after a listing was begun."""
+        for identifier, made in self._own_changes.since(began).items():
+            records.pop(identifier, None)
+            if made is not None:
+                records[identifier] = made
 
     def _arrange(self, containers: Iterable[C]) -> None:
         """Give names to containers, of which the newest has the plain one."""

@@ -121,16 +121,13 @@ class IndexCache(ABC, Generic[K, C, I]):
         return self._expiry.is_current(index.identifier, index.loaded_at, index.load_seconds)
 
     async def _read(self, container: C, index: I) -> None:
-        began = index.changes.reading_since = time.monotonic()
-        try:
-            listing, began = await self._list(container, began)
+        with index.changes.reading() as called:
+            listing, began = await self._list(container, called)
             if len(listing) < LARGE:
                 fresh = index.arranged(listing, began)
             else:
                 fresh = await asyncio.to_thread(index.arranged, listing, began)
             index.fill(fresh, began)
-        finally:
-            index.changes.reading_since = float("inf")
 
     @abstractmethod
     async def _list(self, container: C, began: float) -> tuple[Collection[Any], float]:

@@ -10,7 +10,8 @@ import hashlib
 import os
 import threading
 import time
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -142,8 +143,16 @@ class RecentChanges(Generic[K, R]):
 
     def __init__(self) -> None:
         self._by_id: dict[K, tuple[float, R | None]] = {}
-        self.reading_since = float("inf")
-        """When the listing was begun that is being read."""
+        self._reading_since = float("inf")
+
+    @contextmanager
+    def reading(self) -> Iterator[float]:
+        """Keep all changes while a listing is read; give the moment at which that began."""
+        began = self._reading_since = time.monotonic()
+        try:
+            yield began
+        finally:
+            self._reading_since = float("inf")
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -160,7 +169,7 @@ class RecentChanges(Generic[K, R]):
 
     def since(self, moment: float) -> dict[K, R | None]:
         """Give what was changed since a listing was begun; forget what no listing needs more."""
-        needed = min(moment, self.reading_since)
+        needed = min(moment, self._reading_since)
         self._by_id = {i: change for i, change in self._by_id.items() if change[0] >= needed}
         return {i: record for i, (noted, record) in self._by_id.items() if noted >= moment}
 
@@ -170,7 +179,7 @@ class RecentChanges(Generic[K, R]):
         while len(self._by_id) > MAX_CHANGES:
             identifier = next(iter(self._by_id))
             moment, record = self._by_id[identifier]
-            if moment >= self.reading_since or time.monotonic() - moment < CHANGES_LAST:
+            if moment >= self._reading_since or time.monotonic() - moment < CHANGES_LAST:
                 break
             del self._by_id[identifier]
             if record is not None:

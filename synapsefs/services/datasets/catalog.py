@@ -145,29 +145,33 @@ class DatasetCatalog(Catalog[str, Dataset]):
         """
         called = time.monotonic() if newer_than is None else newer_than
         async with self._locks.get("list"):
-            began = time.monotonic()
             if self._asked.get(name, NEVER) >= called:
                 return
             announced = await self._api.announced()
-            if announced:
-                listed = {item.id: _record(item) for item in await self._api.listing(name)}
-                gone = {i for i, one in self._own.items() if one.name == name} - listed.keys()
-                rest = {i: one for i, one in self._by_id.items() if one.name != name}
-            else:
-                listed, rest = await self._catalogued(), {}
-                known = {one.name for one in (*listed.values(), *self._own.values())}
-                if others and name not in known:
-                    listed |= await self._of_other_clients(name)
-                gone = await self._gone(name)
-                self.as_of, self._load_seconds = began, time.monotonic() - began
+            with self._own_changes.reading() as began:
+                if announced:
+                    listed = {item.id: _record(item) for item in await self._api.listing(name)}
+                    gone = {i for i, one in self._own.items() if one.name == name} - listed.keys()
+                    rest = {i: one for i, one in self._by_id.items() if one.name != name}
+                else:
+                    listed, rest = await self._catalogued(), {}
+                    known = {one.name for one in (*listed.values(), *self._own.values())}
+                    if others and name not in known:
+                        listed |= await self._of_other_clients(name)
+                    gone = await self._gone(name)
+            seconds = time.monotonic() - began
+            if not announced:
+                self.as_of, self._load_seconds = began, seconds
             self._drop(gone, began)
-            self._arrange({**rest, **listed, **self._own}.values())
+            records = {**rest, **listed, **self._own}
+            self._replay(records, began)
+            self._arrange(records.values())
             if len(self._asked) >= MAX_NAMES:
                 self._asked.clear()
             self._asked[name] = began
             for dataset in self._by_id.values():
                 if dataset.name == name or not announced:
-                    dataset.as_of, dataset.load_seconds = began, time.monotonic() - began
+                    dataset.as_of, dataset.load_seconds = began, seconds
 
     def _drop(self, gone: AbstractSet[str], began: float) -> None:
         """Forget what was made here and was gone at a moment."""
