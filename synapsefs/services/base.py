@@ -351,8 +351,3 @@ def rebase(asked: Location, place: Location, entries: Sequence[Entry]) -> list[E
     return [
         replace(entry, location=asked.child(*entry.location.segments[depth:])) for entry in entries
     ]
-
-
-def measured_as(entry: Entry, size: int | None) -> Entry:
-    """Give the entry with its size filled in."""
-    return replace(entry, size=size)

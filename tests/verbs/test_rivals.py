@@ -122,3 +122,17 @@ def test_two_writers_of_one_file_keep_the_other_file_of_its_unit(service):
     assert fs["first"].cat([IMAGE, META]) == {IMAGE: b"slow image", META: b"old meta"}
     assert fs["first"].find("collections/c") == [IMAGE, META]
     assert fs["first"].units("collections/c").num_rows == 1
+
+
+def test_attributes_of_the_unit_that_was_written_meanwhile_stay(service):
+    """The slow writer builds on the quick one's unit, not on what that replaced."""
+    gate, fs = service
+    gate.hold("slow", "POST")
+    with meanwhile(fs["slow"].pipe_file, IMAGE, b"slow image"):
+        gate.arrived("slow", "POST")
+        fs["quick"].pipe_file(IMAGE, b"quick image")
+        fs["quick"].setxattrs(IMAGE, checked="yes")
+        gate.open("slow", "POST")
+    assert fs["first"].cat([IMAGE, META]) == {IMAGE: b"slow image", META: b"old meta"}
+    assert fs["first"].getxattr(IMAGE, "checked") == "yes"
+    assert fs["first"].units("collections/c").num_rows == 1

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -36,7 +37,7 @@ from synapsefs.services.collections.index_cache import Indexes
 from synapsefs.services.collections.paths import require_free, validate_path
 from synapsefs.services.collections.removing import UnitRemover
 from synapsefs.services.collections.schema import NAMING_KEYS
-from synapsefs.services.collections.unit import MARK, Unit, UnitFile
+from synapsefs.services.collections.unit import MARK, Unit
 from synapsefs.services.collections.unit_store import UnitStore, fresh
 from synapsefs.services.shared import SharedChanges
 
@@ -243,20 +244,21 @@ class UnitPublisher:
             bases = {unit.identifier: unit for draft in plan.drafts for unit in draft.bases}
             removed = await self._merge_changes(plan, bases) if bases else set()
             index = self._indexes.held(plan.collection.identifier)
-            removed -= _replaced_alike(plan.drafts, removed, index, own)
             for unit in plan.units:
                 index.insert(unit)
             for draft in plan.drafts:
                 for old in (draft.base, *draft.replaced):
                     if old is not None and old.identifier not in created:
                         index.supersede(old)
-            gone = await self._store.delete_superseded(plan.collection, plan.path)
-            gone |= removed
-            outdated = [
-                draft
-                for draft in plan.drafts
-                if gone and draft.kept and any(unit.identifier in gone for unit in draft.bases)
-            ]
+            rebased_on = {
+                unit.identifier
+                for draft in _based_on(plan.drafts, removed)
+                for unit in index.with_stem(draft.key)
+            }
+            gone = await self._store.delete_superseded(
+                plan.collection, plan.path, keeping=rebased_on
+            )
+            outdated = _based_on(plan.drafts, gone | removed)
             if not outdated:
                 return
             plan = await self._rebased(plan, outdated, own, removed)
@@ -356,24 +358,13 @@ def joins_nothing(collection: Collection) -> bool:
     return len(collection.specifications) == 1 and schema is None
 
 
-def _replaced_alike(
-    drafts: Iterable[Draft], gone: set[int], index: CollectionIndex, own: set[int]
-) -> set[int]:
-    """Give the units that are gone, but whose files that were taken over others hold as well.
-
-    Somebody replaced such a unit by one that took over the same files: they are not removed.
-    """
-
-    def is_held(kept: UnitFile) -> bool:
-        others = (held for held in index.of_path(kept.segments) if held.unit.identifier not in own)
-        return any(held.since == kept.since for held in others)
-
-    return {
-        unit.identifier
+def _based_on(drafts: Iterable[Draft], gone: AbstractSet[int]) -> list[Draft]:
+    """Pick the drafts that took files over while a unit they came from went."""
+    return [
+        draft
         for draft in drafts
-        for unit in draft.bases
-        if unit.identifier in gone and all(map(is_held, draft.kept.values()))
-    }
+        if draft.kept and any(unit.identifier in gone for unit in draft.bases)
+    ]
 
 
 def _merging(

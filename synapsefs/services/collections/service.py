@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -22,7 +23,7 @@ from synapsefs.errors import (
 from synapsefs.http import Transport
 from synapsefs.location import Location, Root, id_of, unescape
 from synapsefs.remote_object import RemoteObject
-from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged, measured_as
+from synapsefs.services.base import ARCHIVE, Entry, NewFile, Report, Staged
 from synapsefs.services.collections.attributes import UnitAttributes
 from synapsefs.services.collections.bulk import BulkUploader
 from synapsefs.services.collections.catalog import (
@@ -102,7 +103,7 @@ class CollectionsService:
         """Fill in sizes: from the service's list of stored files, else from a one-byte read."""
         await self._sizes.learn(entries, self.open)
         return [
-            measured_as(entry, entry.record.size) if entry.kind == "file" else entry
+            replace(entry, size=entry.record.size) if entry.kind == "file" else entry
             for entry in entries
         ]
 

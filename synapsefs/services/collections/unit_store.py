@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
 from synapsefs import concurrency
@@ -151,12 +152,16 @@ class UnitStore:
             await concurrency.gather(map(delete, units), self._max_deletions)
         return deletion
 
-    async def delete_superseded(self, collection: Collection, path: str) -> set[int]:
+    async def delete_superseded(
+        self, collection: Collection, path: str, *, keeping: AbstractSet[int] = frozenset()
+    ) -> set[int]:
         """Delete replaced units; give the ids of those that seem to have been gone already.
 
-        A failure leaves them hidden; the next write tries again.
+        A failure leaves them hidden; the next write tries again. ``keeping`` are ids of units from
+        which something is still to be taken over.
         """
-        units = self._indexes.held(collection.identifier).deletable()
+        deletable = self._indexes.held(collection.identifier).deletable()
+        units = [unit for unit in deletable if unit.identifier not in keeping]
         deletion = await self.delete(collection, units, path)
         for unit, error in deletion.failed:
             logger.warning("%s: %s could not be deleted yet: %s", path, _named([unit]), error)
