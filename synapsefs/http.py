@@ -174,7 +174,7 @@ class Transport:
             reply = await exchange(proof)
             if reply.status in {401, 403} and await auth.renew(proof, reply.status):
                 reply = await exchange(await auth.headers())
-            return _checked(reply, path, replay, self.origin(url), auth.missing)
+            return self._checked(reply, url, path, replay, auth.missing)
 
         return await self._retry(attempt, lambda error: worth_retrying(error, replay=replay))
 
@@ -186,7 +186,7 @@ class Transport:
         async def attempt() -> Reply:
             session = self._sessions.get().writing
             reply = await self._exchange(session, "PUT", url, body, headers, path, replay=True)
-            return _checked(reply, path, True, self.origin(url))
+            return self._checked(reply, url, path, replay=True)
 
         return await self._retry(attempt, lambda error: worth_retrying(error, replay=True))
 
@@ -309,6 +309,21 @@ class Transport:
             raise from_status(response.status, words, path)
         return Reply(response.status, response.headers, received)
 
+    def _checked(
+        self, reply: Reply, url: str, path: str | None, replay: bool, missing: str = ""
+    ) -> Reply:
+        """Give a reply back, or raise the error that its status means."""
+        if reply.status < 400:
+            return reply
+        words = service_words(reply.body)
+        if missing and reply.status in {401, 403}:
+            words = f"no {missing} was given: {words}"
+        error = from_status(reply.status, words, path, self.origin(url))
+        error.body = reply.body
+        error.retry_after = _retry_after(reply.headers)
+        error.outcome_unknown = reply.status in MAYBE_DONE and not replay
+        raise error
+
     async def _read(self, response: aiohttp.ClientResponse, path: str | None) -> bytes:
         """Read a reply whole, which is neither endless nor drips for ever."""
         pieces: list[bytes] = []
@@ -356,19 +371,6 @@ def translated(path: str | None, replay: bool) -> Iterator[None]:
         broken = UnreachableError(words, path, getattr(error, "errno", None))
         broken.outcome_unknown = not replay
         raise broken from None
-
-
-def _checked(reply: Reply, path: str | None, replay: bool, origin: str, missing: str = "") -> Reply:
-    if reply.status < 400:
-        return reply
-    words = service_words(reply.body)
-    if missing and reply.status in {401, 403}:
-        words = f"no {missing} was given: {words}"
-    error = from_status(reply.status, words, path, origin)
-    error.body = reply.body
-    error.retry_after = _retry_after(reply.headers)
-    error.outcome_unknown = reply.status in MAYBE_DONE and not replay
-    raise error
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
